@@ -1,0 +1,31 @@
+"""Bad arguments become a ``ValueError`` that names the argument, what came and what is allowed."""
+
+import difflib
+
+
+def choice(argument, value, allowed):
+    """Return ``value`` if it is among ``allowed``, else raise ``ValueError`` with the closest match."""
+    allowed = list(allowed)
+    if value in allowed:
+        return value
+    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{argument} is {value!r}, which is unknown; allowed are {', '.join(map(repr, allowed))}{hint}")
+
+
+def within(argument, value, low=None, high=None, *, open_low=False, open_high=False):
+    """Return ``value`` if it lies between the bounds (``None``: no bound), else raise ``ValueError``, also for NaN."""
+    above = low is None or (value > low if open_low else value >= low)
+    below = high is None or (value < high if open_high else value <= high)
+    if above and below and value == value:
+        return value
+    bounds = [f"{'>' if open_low else '>='} {low}"] * (low is not None)
+    bounds += [f"{'<' if open_high else '<='} {high}"] * (high is not None)
+    raise ValueError(f"{argument} is {value!r}; it must be {' and '.join(bounds)}")
+
+
+def whole(argument, value, low, high=None):
+    """Return ``value`` if it is a whole number from ``low`` to ``high``, else raise ``ValueError``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"{argument} is {value!r}; it must be a whole number")
+    return within(argument, int(value), low, high)

@@ -1,0 +1,189 @@
+"""The error landscape between solutions: barriers, paths, planes.
+
+Errors are test error rates in [0, 1] by definition, unless other inputs are given. On a path every entry of the state
+is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from . import checks, training
+from .networks import replicates
+
+DEFINITIONS = ("line", "mean")
+
+
+def error(net, state, x, y):
+    """Return the error rate in [0, 1] of every replicate, float64 ``(R,)``; e.g. on ``ds.test_x, ds.test_y``."""
+    return training.evaluate(net, state, x, y)[1]
+
+
+def loss(net, state, x, y):
+    """Return the mean cross-entropy in nats of every replicate, float64 ``(R,)``."""
+    return training.evaluate(net, state, x, y)[0]
+
+
+def interpolate(a, b, gamma):
+    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``.
+
+    Raises ``ValueError`` naming the first entry in which the two states differ in name or shape.
+    """
+    for name in (*a, *b):
+        if name not in a or name not in b:
+            raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
+        if a[name].shape != b[name].shape:
+            raise ValueError(
+                f"states differ: {name!r} is {tuple(a[name].shape)} in the first and {tuple(b[name].shape)} in the "
+                "second; shapes and numbers of replicates (first axis) must be equal"
+            )
+    return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
+
+
+class Barrier(NamedTuple):
+    """``height`` ``(R,)``; ``curve`` ``(points, R)``, the error along the line; ``gamma`` ``(points,)``, 1 at ``a``."""
+
+    height: torch.Tensor
+    curve: torch.Tensor
+    gamma: torch.Tensor
+
+
+def barrier(function, a, b, points=30, definition="line") -> Barrier:
+    """Barrier of any function from states to ``(R,)`` on the line from ``b`` (gamma = 0) to ``a`` (gamma = 1).
+
+    ``definition="line"`` is the smallest epsilon with ``E(gamma a + (1 - gamma) b) <= gamma E(a) + (1 - gamma) E(b) +
+    epsilon`` on a grid of ``points`` values of gamma, ends included (Paul et al. 2023, Def. 2.1, as we reconstruct it).
+    ``"mean"`` is ``sup E - (E(a) + E(b)) / 2`` (Frankle et al. 2020). Both are at least 0 and symmetric in a and b.
+    """
+    checks.whole("points", points, 2)
+    checks.choice("definition", definition, DEFINITIONS)
+    gamma = torch.linspace(0, 1, points, dtype=torch.float64)
+    curve = torch.stack([function(interpolate(a, b, float(g))) for g in gamma])
+    return Barrier(_height(curve, definition), curve, gamma)
+
+
+def error_barrier(net, a, b, x, y, points=30, definition="line") -> Barrier:
+    """Test-error barrier of every replicate between the states ``a`` and ``b``, as ``barrier`` defines it."""
+    return barrier(lambda state: error(net, state, x, y), a, b, points, definition)
+
+
+def all_pairs(net, states, x, y, points=11, definition="line"):
+    """Barrier heights between all pairs of ``states``, ``(n, n, R)``, symmetric with a zero diagonal."""
+    heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
+    pairs = [(i, j) for i in range(len(states)) for j in range(i)]
+    for i, j in tqdm(pairs, desc="all pairs", delay=2, leave=False):
+        height = error_barrier(net, states[i], states[j], x, y, points, definition).height.cpu()
+        heights[i, j] = heights[j, i] = height
+    return heights
+
+
+def path(net, states, x, y, points=11):
+    """Error along the piecewise-linear path through ``states``, with ``points`` a piece, the corners counted once.
+
+    Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``.
+    """
+    position, errors = [], []
+    for i, (a, b) in enumerate(zip(states, states[1:], strict=False)):
+        curve, gamma = error_barrier(net, b, a, x, y, points)[1:]
+        skip = 1 if i else 0
+        position.append(i + gamma[skip:])
+        errors.append(curve[skip:])
+    return torch.cat(position), torch.cat(errors)
+
+
+class Plane(NamedTuple):
+    """``error`` ``(steps, steps, R)`` indexed by ``vertical`` and ``horizontal`` ``(steps, R)``, distances from the
+    first state along orthonormal axes; ``corners`` ``(3, 2, R)`` are the coordinates of the three states."""
+
+    error: torch.Tensor
+    horizontal: torch.Tensor
+    vertical: torch.Tensor
+    corners: torch.Tensor
+
+
+def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
+    """Test error on the 2-D plane through three states, which reaches ``margin`` of the triangle's extent beyond it.
+
+    The axes are orthonormal in the space of parameters (Gram-Schmidt on ``first - origin``, then ``second - origin``).
+    BatchNorm statistics are recalibrated at every point, since outside the triangle extrapolated variances would turn
+    negative. Raises ``ValueError`` if the three states lie on a line.
+    """
+    u = {name: first[name] - origin[name] for name in net.parameters}
+    v = {name: second[name] - origin[name] for name in net.parameters}
+    length, along = _dot(u, u).sqrt(), _dot(u, v)
+    if (length == 0).any():
+        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
+    along = along / length
+    across = (_dot(v, v) - along**2).clamp_min(0).sqrt()
+    if (across <= 1e-6 * length).any():
+        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
+    zero = torch.zeros_like(length)
+    corners = torch.stack([torch.stack(xy) for xy in ((zero, zero), (length, zero), (along, across))])
+    low, high = corners.amin(0), corners.amax(0)
+    grid = torch.linspace(-margin, 1 + margin, steps, device=length.device, dtype=length.dtype)[:, None]
+    horizontal, vertical = (low[i] + grid * (high[i] - low[i]) for i in (0, 1))
+    errors = torch.empty(steps, steps, len(length), dtype=torch.float64)
+    for row in tqdm(range(steps), desc="plane", delay=2, leave=False):
+        for column in range(steps):
+            b = vertical[row] / across
+            a = (horizontal[column] - b * along) / length
+            moved = {name: origin[name] + _scaled(a, u[name]) + _scaled(b, v[name]) for name in u}
+            here = recalibrate(net, {**origin, **moved}, ds)
+            errors[row, column] = error(net, here, ds.test_x, ds.test_y).cpu()
+    return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
+
+
+@torch.no_grad()
+def recalibrate(net, state, ds, batch_size=500):
+    """Return the state with BatchNorm statistics measured anew on the training set (without augmentation).
+
+    Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
+    al. 2018). A network without BatchNorm keeps its state.
+    """
+    norms = [m for m in net.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return state
+    buffers = {name: tensor for name, tensor in state.items() if name not in net.parameters}
+    parameters = {name: state[name] for name in net.parameters}
+    statistics = [name for name, tensor in buffers.items() if tensor.is_floating_point()]
+    total = {name: torch.zeros_like(state[name]) for name in statistics}
+    batches = torch.arange(len(ds.train_y), device=ds.device).split(min(batch_size, len(ds.train_y)))
+    batches = [batch for batch in batches if len(batch) == len(batches[0])]
+    kept = [m.momentum for m in norms]
+    try:
+        for m in norms:
+            m.momentum = 1.0  # the running statistics become those of the last batch
+        for batch in batches:
+            fresh = {name: tensor.clone() for name, tensor in buffers.items()}
+            forward = net.map(lambda p, b, x: net.forward({**p, **b}, x, train=True), in_dims=(0, 0, None))
+            forward(parameters, fresh, ds.batch(batch)[0])
+            for name in statistics:
+                total[name] += fresh[name] / len(batches)
+    finally:
+        for m, momentum in zip(norms, kept, strict=True):
+            m.momentum = momentum
+    return {**state, **total}
+
+
+def distance(net, a, b):
+    """Euclidean distance between the parameters of two states, ``(R,)``."""
+    difference = {name: a[name] - b[name] for name in net.parameters}
+    return _dot(difference, difference).sqrt()
+
+
+def _height(curve, definition):
+    first, last = curve[0], curve[-1]
+    if definition == "mean":
+        return curve.amax(0) - (first + last) / 2
+    weight = torch.linspace(0, 1, len(curve), dtype=curve.dtype, device=curve.device)[:, None]
+    return (curve - torch.lerp(first, last, weight)).amax(0)
+
+
+def _dot(u, v):
+    return sum((u[name] * v[name]).flatten(1).sum(1) for name in u).double()
+
+
+def _scaled(factor, tensor):
+    return factor.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1)) * tensor

@@ -1,0 +1,95 @@
+"""Files that are whole or absent: safetensors written atomically, checked when read, and never a pickle."""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+
+def key(description) -> str:
+    """Hash of everything that determines a result: a JSON-able description, dataclass dictionaries included."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest(tensors) -> str:
+    """SHA-256 over names, types, shapes and bytes of a ``dict[str, Tensor]``."""
+    hasher = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return hasher.hexdigest()
+
+
+def write_bytes(path, content: bytes):
+    """Write a file so that at any moment either the old one or the whole new one is there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def write(path, tree, about):
+    """Save tensors in nested dicts, with ``about`` (JSON-able, with the entry ``"key"``), as ``.safetensors``."""
+    tensors = {  # cloned, because safetensors refuses entries that share memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in _flat(tree)
+    }
+    write_bytes(path, save(tensors, metadata={"about": json.dumps(about), "digest": digest(tensors)}))
+
+
+def read(path, key=None, device="cpu"):
+    """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
+
+    A file that is damaged, or whose key is not ``key``, also gives ``None``, with a warning that names it: the caller
+    then computes the content again.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        about = json.loads(metadata["about"])
+        if metadata["digest"] != digest(tensors):
+            raise ValueError("its content does not match its checksum")
+        if key is not None and about["key"] != key:
+            raise ValueError("it belongs to other settings or to another dataset")
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        warnings.warn(f"{path} cannot be used ({error}); it will be computed again", stacklevel=2)
+        return None
+    return _nested(tensors), about
+
+
+def _flat(tree, prefix=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, value
+
+
+def _nested(tensors):
+    tree = {}
+    for path, tensor in tensors.items():
+        *folders, name = path.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[name] = tensor
+    return tree

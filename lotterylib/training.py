@@ -1,0 +1,247 @@
+"""Training: a function (state, momentum, t) -> (state, momentum, t + 1), for every replicate at once.
+
+The batch at step t and the learning rate at step t depend on nothing but the order seed, the recipe and t. So a run
+resumes from its state, its momentum and t alone, and two runs with the same order seed see the same data in the same
+order, wherever they start.
+"""
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+from torch.func import grad_and_value
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from . import checks, pruning, store
+from .networks import replicates, select
+
+SCHEDULES = ("cosine", "constant", "step")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters of SGD: ``steps`` of ``batch_size`` examples, peak rate ``lr``, ``momentum``, ``weight_decay``.
+
+    ``schedule``: ``"cosine"`` (to 0 at ``steps``), ``"constant"``, or ``"step"`` (times ``drop`` at each step in
+    ``drops``); before it, ``warmup`` steps of linear increase. Weight decay applies to every parameter.
+    """
+
+    steps: int
+    batch_size: int = 128
+    lr: float = 0.1
+    schedule: str = "cosine"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    warmup: int = 0
+    drops: tuple = ()
+    drop: float = 0.1
+
+    def __post_init__(self):
+        checks.whole("steps", self.steps, 1)
+        checks.whole("batch_size", self.batch_size, 1)
+        checks.within("lr", self.lr, 0, open_low=True)
+        checks.choice("schedule", self.schedule, SCHEDULES)
+        checks.within("momentum", self.momentum, 0, 1, open_high=True)
+        checks.within("weight_decay", self.weight_decay, 0)
+        checks.whole("warmup", self.warmup, 0, self.steps)
+
+    def lr_at(self, step) -> float:
+        """Learning rate of the update from ``step`` to ``step + 1``."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.lr * self.drop ** sum(step >= drop for drop in self.drops)
+
+
+class Point(NamedTuple):
+    """A moment of training: ``step`` updates are done, and resuming needs ``state`` and ``momentum``, nothing else."""
+
+    step: int
+    state: dict
+    momentum: dict
+
+
+class Diverged(ArithmeticError):
+    """The loss of some replicates became NaN or infinite.
+
+    ``steps`` maps each such replicate to the step at which it did; ``state`` holds every replicate at the end of the
+    training: those not in ``steps`` are sound.
+    """
+
+    def __init__(self, steps, state, lr, level=""):
+        self.steps, self.state = steps, state
+        where = ", ".join(f"replicate {r} at step {step}" for r, step in steps.items())
+        super().__init__(
+            f"the loss became NaN or infinite {level}in {where}. The other replicates were trained to the end and are "
+            f"kept. Lower lr (it is {lr}) or lengthen warmup"
+        )
+
+
+def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, checkpoint=None):
+    """Train every replicate of ``state`` from step ``start`` to step ``stop`` (default: ``recipe.steps``).
+
+    ``start`` and ``order_seed`` are one number or one for each replicate; a single ``order_seed`` s gives replicate r
+    the data order of seed s + r. Momentum starts at zero. Weights outside ``mask`` are exactly zero throughout.
+    ``checkpoint`` names a file from which the same call carries on after an interruption.
+    Returns the final state, and leaves the given one as it is. Raises ``Diverged``.
+    """
+    first = min(_each("start", start, replicates(state)))
+    with tqdm(total=(recipe.steps if stop is None else stop) - first, desc="training", delay=2, leave=False) as bar:
+        for point in trajectory(net, state, ds, recipe, mask, start, stop, order_seed, checkpoint=checkpoint, bar=bar):
+            state = point.state
+    return state
+
+
+def trajectory(
+    net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, at=(), checkpoint=None, bar=None
+):  # fmt: skip
+    """Train as ``train`` does, and yield a ``Point`` (of copies) at every step in ``at`` and at ``stop``.
+
+    Replicates with a later ``start`` wait for it, so that all share the step counter and the learning rate. Points
+    before the step that ``checkpoint`` has reached are not yielded again. ``bar`` is a progress bar that counts steps.
+    ``Diverged`` is raised after the last point.
+    """
+    count = replicates(state)
+    stop = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
+    starts = [checks.whole("start", s, 0, stop) for s in _each("start", start, count)]
+    seeds = [order_seed + r for r in range(count)] if not hasattr(order_seed, "__len__") else order_seed
+    seeds = _each("order_seed", seeds, count)
+    checks.within("batch_size", recipe.batch_size, 1, len(ds.train_y))
+    mask = pruning.full(net, state) if mask is None else mask
+    state = {name: tensor.clone() for name, tensor in pruning.apply(state, mask).items()}
+    momentum = {name: torch.zeros_like(state[name]) for name in net.parameters}
+    failed = torch.full((count,), -1, device=ds.device)
+    first = now = min(starts)
+    file = _Checkpoint(checkpoint, net, state, mask, ds, recipe, starts, seeds, stop)
+    if saved := file.load():
+        now, state, momentum, failed = saved
+        if bar is not None:
+            bar.update(now - first)
+
+    def point():
+        return Point(now, {n: t.clone() for n, t in state.items()}, {n: t.clone() for n, t in momentum.items()})
+
+    if now in at or now == stop:
+        yield point()
+    tenths = range(first, stop, max(1, (stop - first) // 10)) if checkpoint else ()
+    for end in sorted({stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)} - {now}):
+        active = torch.tensor([r for r in range(count) if starts[r] <= now], device=ds.device)
+        part, speed = select(state, active), select(momentum, active)
+        order = [seeds[r] for r in active.tolist()]
+        failed[active] = _steps(net, part, speed, select(mask, active), ds, recipe, order, now, end, failed[active])
+        for whole, piece in ((state, part), (momentum, speed)):
+            for name in whole:
+                whole[name][active] = piece[name]
+        if bar is not None:
+            bar.update(end - now)
+        now = end
+        if now in at or now == stop:
+            yield point()
+        if now in tenths or now == stop:
+            file.save(now, state, momentum, failed)
+    if (failed >= 0).any():
+        raise Diverged({r: t for r, t in enumerate(failed.tolist()) if t >= 0}, state, recipe.lr)
+
+
+class _Checkpoint:
+    """The file in which one training keeps its step, state and momentum; without a path nothing is kept."""
+
+    def __init__(self, path, net, state, mask, ds, recipe, starts, seeds, stop):
+        self.path, self.device = path, ds.device
+        if path:
+            description = [net.description, ds.fingerprint, asdict(recipe), starts, seeds, stop]
+            self.key = store.key([*description, store.digest(state), store.digest(mask)])
+
+    def load(self):
+        found = self.path and store.read(self.path, self.key, self.device)
+        if found:
+            saved, about = found
+            return about["step"], saved["state"], saved["momentum"], saved["failed"]
+
+    def save(self, step, state, momentum, failed):
+        if self.path:
+            tree = {"state": state, "momentum": momentum, "failed": failed}
+            store.write(self.path, tree, {"key": self.key, "step": step})
+
+
+def _steps(net, state, momentum, mask, ds, recipe, seeds, begin, end, failed):
+    """Update ``state`` and ``momentum`` in place from ``begin`` to ``end``; return each replicate's failing step."""
+
+    def loss(parameters, buffers, x, y):
+        return F.cross_entropy(net.forward({**parameters, **buffers}, x, train=True), y)
+
+    gradients_and_losses = net.map(grad_and_value(loss))
+    parameters = {name: state[name] for name in net.parameters}
+    buffers = {name: tensor for name, tensor in state.items() if name not in parameters}
+    weights, speeds = list(parameters.values()), [momentum[name] for name in parameters]
+    masked = [i for i, name in enumerate(parameters) if name in mask]
+    keep = [mask[name].to(state[name].dtype) for name in parameters if name in mask]
+    for step, (x, y) in zip(range(begin, end), batches(ds, recipe, seeds, begin), strict=False):
+        gradients, losses = gradients_and_losses(parameters, buffers, x, y)
+        gradients = torch._foreach_add([gradients[n] for n in parameters], weights, alpha=recipe.weight_decay)
+        torch._foreach_mul_([gradients[i] for i in masked], keep)
+        torch._foreach_mul_(speeds, recipe.momentum)
+        torch._foreach_add_(speeds, gradients)
+        torch._foreach_add_(weights, speeds, alpha=-recipe.lr_at(step))
+        failed = torch.where((failed < 0) & ~losses.isfinite(), step, failed)
+    return failed
+
+
+def batches(ds, recipe, seeds, begin=0):
+    """Yield the batches of steps ``begin``, ``begin + 1``, ... for replicates with these order seeds.
+
+    Each batch is ``x`` of shape ``(R, B, ...)`` and ``y`` of shape ``(R, B)``. Every epoch is a fresh permutation of
+    the training set; a last incomplete batch is dropped.
+    """
+    count = len(ds.train_y)
+    per_epoch = count // recipe.batch_size
+    step = begin
+    while True:
+        epoch, offset = divmod(step, per_epoch)
+        order = torch.stack([torch.randperm(count, generator=_generator("order", s, epoch)) for s in seeds])
+        for i in range(offset, per_epoch):
+            indices = order[:, i * recipe.batch_size : (i + 1) * recipe.batch_size].to(ds.device)
+            if ds.augment:
+                generators = [_generator("augment", s, step, device=ds.device) for s in seeds]
+                parts = [ds.batch(row, generator) for row, generator in zip(indices, generators, strict=True)]
+                yield tuple(torch.stack(part) for part in zip(*parts, strict=True))
+            else:
+                yield ds.batch(indices)
+            step += 1
+
+
+@torch.no_grad()
+def evaluate(net, state, x, y):
+    """Return the mean cross-entropy in nats and the error rate in [0, 1] of every replicate, each ``(R,)`` float64.
+
+    ``x``, ``y``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
+    """
+    loss = wrong = 0
+    chunk = 2500 if x.is_cuda else max(32, 2048 // replicates(state))  # on a CPU: what stays in the cache
+    for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):
+        logits = net(state, xs)
+        loss = loss - logits.log_softmax(-1)[:, torch.arange(len(ys)), ys].double().sum(1)
+        wrong = wrong + (logits.argmax(-1) != ys).double().sum(1)
+    failed = ~loss.isfinite()  # argmax of NaN would pass for a guess
+    return loss / len(y), torch.where(failed, torch.nan, wrong / len(y))
+
+
+def _each(argument, value, count):
+    """One value for every replicate, from one number or from a sequence of ``count``."""
+    if not hasattr(value, "__len__"):
+        return [value] * count
+    values = value.tolist() if isinstance(value, torch.Tensor) else list(value)
+    if len(values) != count:
+        raise ValueError(f"{argument} has {len(values)} entries; it must be one number or {count}, one per replicate")
+    return values
+
+
+def _generator(purpose, *numbers, device="cpu"):
+    """A random generator that depends on its purpose and numbers alone."""
+    name = ":".join(map(str, (purpose, *numbers)))
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+    return torch.Generator(device).manual_seed(seed)
