@@ -1,0 +1,112 @@
+# Unmasking Winning Tickets. `make help` lists what there is.
+# Needs Python 3.10 or newer and make; everything else goes into a virtual environment.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PRESET ?= book
+ONLY   ?=
+
+PY := "$(VENV)/bin/python"
+
+# The kernel that runs the chapters is the environment's own, whatever else the machine has.
+export JUPYTER_PREFER_ENV_PATH := 1
+export JUPYTER_PATH :=
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export PIP_USER := no
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book check test lint chapters publish-url records clean distclean
+
+help:
+	@echo "make book       build the book: executes every chapter, result in _build/html"
+	@echo "make test       run the linter and all tests"
+	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
+	@echo "make chapters   execute the changed chapters and keep their outputs: ONLY=\"files\" for some"
+	@echo "make publish-url URL=https://...   set the address of the published repository: Colab buttons and first cells"
+	@echo "make records    run the experiments again: PRESET=smoke|book|paper, ONLY=\"names\" for some"
+	@echo "make lint       run the linter"
+	@echo "make setup      make the virtual environment; all of the above do it by themselves"
+	@echo "make clean      remove what building and testing left (not the environment, not runs/)"
+	@echo "make distclean  remove the environment too (still not runs/)"
+	@echo
+	@echo "Another Python: make book PYTHON=python3.12"
+
+# A set-up counts when it is finished: its stamp is written last, and names the pins, the Python and the place.
+# One that was interrupted (its mark is still there) or whose Python is gone starts again from an empty environment.
+define KEY_PY
+import hashlib, os, sys
+pins = b"".join(open(name, "rb").read() for name in ("requirements.txt", "pyproject.toml"))
+print(hashlib.sha256(pins).hexdigest(), sys.version.split()[0], os.getcwd())
+endef
+export KEY_PY
+
+define CHECK_PY
+import sys
+if sys.version_info < (3, 10):
+    sys.exit("This book needs Python 3.10 or newer, and %s is Python %s.\n"
+             "Install a newer one, or name it: make PYTHON=/path/to/python3.12" % (sys.executable, sys.version.split()[0]))
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit("%s cannot make virtual environments: its venv module is incomplete.\n"
+             "On Debian and Ubuntu: sudo apt-get install python%d.%d-venv (or python3-venv)"
+             % ((sys.executable,) + sys.version_info[:2]))
+endef
+export CHECK_PY
+
+setup:
+	@stamp="$(VENV)/.set-up"; mark="$(VENV)/.set-up-unfinished"; \
+	key="$$($(PY) -c "$$KEY_PY" 2>/dev/null || true)"; \
+	if [ -n "$$key" ] && [ ! -e "$$mark" ] && [ -f "$$stamp" ] && [ "$$key" = "$$(cat "$$stamp")" ]; then exit 0; fi; \
+	set -e; \
+	if [ -z "$$key" ] || [ -e "$$mark" ] || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	    echo "Python was not found as $(PYTHON). Install Python 3.10 or newer, or name it: make PYTHON=/path/to/python3"; exit 1; }; \
+	  "$(PYTHON)" -c "$$CHECK_PY"; \
+	  echo "Making the virtual environment $(VENV) ..."; \
+	  "$(PYTHON)" -m venv --clear --without-pip "$(VENV)"; touch "$$mark"; \
+	  $(PY) -m ensurepip --upgrade >/dev/null; \
+	  key="$$($(PY) -c "$$KEY_PY")"; \
+	else \
+	  $(PY) -c "$$CHECK_PY"; touch "$$mark"; \
+	fi; \
+	if [ ! -f "$$stamp" ] || [ "$$(cut -d' ' -f1,2 "$$stamp")" != "$$(echo "$$key" | cut -d' ' -f1,2)" ]; then \
+	  echo "Installing requirements.txt (minutes, the first time) ..."; \
+	  $(PY) -m pip install --disable-pip-version-check -r requirements.txt; \
+	fi; \
+	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .; \
+	echo "$$key" > "$$stamp.new"; mv "$$stamp.new" "$$stamp"; rm -f "$$mark"; \
+	echo "The environment is ready."
+
+book: setup
+	@TQDM_DISABLE=1 $(PY) -c "from jupyter_book.cli.main import main; main()" build . --all -W -n --keep-going
+	@$(PY) -c "import pathlib; page = pathlib.Path('_build/html/index.html').resolve(); print('\nThe book is ready. Open', page, 'or', page.as_uri(), sep='\n  ')"
+
+check: setup
+	@$(PY) -m pytest -q tests/check_built_book.py
+
+test: lint
+	@$(PY) -m pytest
+
+lint: setup
+	@$(PY) -m ruff check .
+
+chapters: setup
+	@$(PY) -m lotterylib.notebook $(ONLY)
+
+publish-url: setup
+	@$(PY) -m lotterylib.notebook --url "$(URL)"
+	@$(PY) -m lotterylib.notebook
+
+records: setup
+	@$(PY) -m lotterylib.experiments --preset "$(PRESET)" $(ONLY)
+
+clean:
+	@rm -rf _build build dist .pytest_cache .ruff_cache *.egg-info
+	@for top in . lotterylib tests chapters benchmarks; do \
+	  if [ -d "$$top" ]; then rm -rf "$$top/.ipynb_checkpoints"; fi; done
+	@if [ -d lotterylib ]; then find lotterylib tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true; fi
+
+distclean: clean
+	@rm -rf "$(VENV)"

@@ -1,0 +1,159 @@
+"""What can be known about the book from its sources alone; ``check_built_book.py`` looks at the built pages."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+VENDOR = ROOT / "_vendor" / "vendor"
+OWN_SCRIPTS = {"widget-formulas.js"}
+
+
+def pages():
+    """Every page of the table of contents, as a path without its ending."""
+    return [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+
+
+def source(page):
+    """The one file that a page is made from."""
+    found = [ROOT / f"{page}{ending}" for ending in (".ipynb", ".md") if (ROOT / f"{page}{ending}").exists()]
+    assert len(found) == 1, f"{page} in _toc.yml must be one .ipynb or .md file, there are {len(found)}"
+    return found[0]
+
+
+def cells(page, kind):
+    """The texts of a page's cells of one kind, ``markdown`` or ``code``; a .md file is one markdown cell."""
+    path = source(page)
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return [text] if kind == "markdown" else []
+    return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == kind]
+
+
+def notebooks():
+    """The pages that are notebooks: chapters that run."""
+    return [page for page in pages() if (ROOT / f"{page}.ipynb").exists()]
+
+
+def test_contents_lists_every_chapter():
+    listed = {source(page) for page in pages()}
+    present = {path for ending in ("ipynb", "md") for path in (ROOT / "chapters").glob(f"*.{ending}")}
+    assert present <= listed, f"not in _toc.yml: {sorted(path.name for path in present - listed)}"
+
+
+def test_config_is_valid():
+    from jupyter_book.config import get_default_sphinx_config, validate_yaml
+
+    validate_yaml(CONFIG, raise_on_errors=True)
+    sphinx = CONFIG["sphinx"]["config"]
+    usual = set(get_default_sphinx_config()["extensions"]) - {"sphinx_thebe", "sphinx.ext.intersphinx"}
+    assert usual <= set(sphinx["extensions"])
+    assert CONFIG["execute"]["execute_notebooks"] == "force"
+    assert CONFIG["repository"]["path_to_book"] == ""
+
+
+def test_no_button_leads_nowhere():
+    if not CONFIG["repository"]["url"]:
+        assert not any(CONFIG["launch_buttons"].values())
+        assert not any(value for key, value in CONFIG["html"].items() if key.startswith("use_") and "button" in key)
+
+
+def test_scripts_are_local():
+    sphinx = CONFIG["sphinx"]["config"]
+    for script in (sphinx["mathjax_path"], *sphinx["nb_ipywidgets_js"]):
+        assert script.startswith("../vendor/") and (ROOT / "_vendor" / script[3:]).is_file(), script
+
+
+def test_vendored_files_are_what_the_list_says():
+    readme = (ROOT / "_vendor" / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})` \|$", readme, flags=re.MULTILINE))
+    present = {path.name for path in VENDOR.iterdir() if not path.name.endswith(".LICENSE.txt")} - OWN_SCRIPTS
+    assert set(listed) == present
+    for name, checksum in listed.items():
+        assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == checksum, name
+    for name in re.findall(r"`([^`]+\.LICENSE\.txt)`", readme):
+        assert (VENDOR / name).is_file(), name
+
+
+def test_references_are_complete():
+    from pybtex.database import parse_file
+
+    entries = parse_file(str(ROOT / "references.bib")).entries
+    for key, entry in entries.items():
+        assert entry.persons.get("author") and {"title", "year"} <= set(entry.fields), key
+        assert entry.persons["author"][0].last_names[0].lower() in key and entry.fields["year"] in key, key
+
+
+@pytest.mark.parametrize("page", pages())
+def test_citations_exist(page):
+    text = "\n".join(cells(page, "markdown"))
+    known = set(re.findall(r"^@\w+\{([^,\s]+),", (ROOT / "references.bib").read_text(encoding="utf-8"), re.MULTILINE))
+    cited = {key.strip() for keys in re.findall(r"\{footcite(?::[a-z]+)?\}`([^`]+)`", text) for key in keys.split(",")}
+    assert cited <= known, f"not in references.bib: {sorted(cited - known)}"
+    assert not re.search(r"\{cite(:[a-z]+)?\}`", text), "cite with {footcite:t} or {footcite:p}: a page lists its own"
+    if cited:
+        assert "{footbibliography}" in text, "a page that cites ends with a {footbibliography}"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_exercises_have_folded_solutions(page):
+    text = "\n".join(cells(page, "markdown"))
+    directive = r"^[:`]{{3,}}\{{{}(?:-start)?\}}[ \t]*([^\n]*)\n((?::[a-z]+:[^\n]*\n)*)"
+    exercises = {
+        label
+        for _, options in re.findall(directive.format("exercise"), text, re.MULTILINE)
+        for label in re.findall(r"^:label:\s*(\S+)", options, re.MULTILINE)
+    }
+    solutions = dict(re.findall(directive.format("solution"), text, re.MULTILINE))
+    assert exercises == {target.strip() for target in solutions}
+    for target, options in solutions.items():
+        assert re.search(r"^:class:.*\bdropdown\b", options, re.MULTILINE), f"solution to {target} is not folded"
+
+
+@pytest.mark.parametrize("page", notebooks())
+def test_notebook_is_fit_for_the_book(page):
+    content = json.loads(source(page).read_text(encoding="utf-8"))
+    assert content["metadata"]["kernelspec"]["name"] == "python3"
+    assert "widgets" not in content["metadata"], "widget state does not belong into a committed notebook"
+    tagged = [cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1, "one cell carries the tag `parameters`"
+    parameters = {}
+    exec("".join(tagged[0]["source"]), parameters)
+    del parameters["__builtins__"]
+    assert parameters == {"preset": "book", "recompute": False, "device": "auto"}
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            assert output["output_type"] != "error", output.get("evalue")
+
+
+def test_versions_agree():
+    import lotterylib
+
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["cff-version"] == "1.2.0"
+    assert re.search(r'^version = "([^"]+)"', project, re.MULTILINE)[1] == citation["version"] == lotterylib.__version__
+
+
+def test_book_is_pinned_and_library_is_not():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for line in filter(None, (line.split("#")[0].strip() for line in lines)):
+        assert re.fullmatch(r"[\w.-]+==[\w.+]+(; python_version (<|>=) \"3\.\d+\")?", line), line
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert "==" not in project and "~=" not in project
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_help_names_every_command():
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+    assert [name for name in targets if name != "help" and f"make {name} " not in told] == []
