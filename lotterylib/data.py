@@ -6,6 +6,8 @@ and no host copy stands between two training steps.
 
 import os
 import random
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,7 +108,12 @@ def from_arrays(name, train_x, train_y, test_x, test_y, device="auto", augment=F
     """Make a ``Dataset`` of four arrays or tensors, shaped as ``Dataset`` says for ``train_x`` (``test_x`` alike)."""
     arrays = {"train_x": train_x, "train_y": train_y, "test_x": test_x, "test_y": test_y}
     where = find_device(device)
-    t = {key: torch.as_tensor(np.asarray(value)).to(where) for key, value in arrays.items()}
+    t = {}
+    for key, value in arrays.items():
+        value = np.asarray(value)
+        if value.dtype.kind not in "biuf":
+            raise ValueError(f"{name}: {key} has type {value.dtype}; it must hold numbers")
+        t[key] = torch.as_tensor(value).to(where)
     for split in ("train", "test"):
         x, y = t[f"{split}_x"], t[f"{split}_y"]
         if y.is_floating_point() or y.dim() != 1 or len(x) != len(y) or len(y) == 0:
@@ -115,14 +122,24 @@ def from_arrays(name, train_x, train_y, test_x, test_y, device="auto", augment=F
                 f"it must be {len(x)} whole numbers, one for each entry of {split}_x, and at least one"
             )
         t[f"{split}_y"] = y.long()
-        t[f"{split}_x"] = x if x.dtype == torch.uint8 else x.float()
-        if x.dtype != torch.uint8 and not torch.isfinite(t[f"{split}_x"]).all():
-            raise ValueError(f"{name}: {split}_x holds NaN or infinite values; all must be finite")
+        if x.dtype != torch.uint8:
+            t[f"{split}_x"] = x.float()
+            if not torch.isfinite(t[f"{split}_x"]).all():
+                raise ValueError(f"{name}: {split}_x holds NaN or infinite values; all must be finite")
+        elif x.dim() not in (3, 4):
+            raise ValueError(
+                f"{name}: {split}_x entries are uint8 of shape {tuple(x.shape[1:])}; uint8 inputs are images, (H, W) "
+                "or (H, W, C): give other inputs as floats"
+            )
+        elif x.shape[3:] == (1,):
+            t[f"{split}_x"] = x.squeeze(3)
     if t["train_x"].shape[1:] != t["test_x"].shape[1:] or t["train_x"].dtype != t["test_x"].dtype:
         raise ValueError(
             f"{name}: test_x entries are {t['test_x'].dtype} {tuple(t['test_x'].shape[1:])}, "
             f"but train_x entries are {t['train_x'].dtype} {tuple(t['train_x'].shape[1:])}; they must be alike"
         )
+    if augment and t["train_x"].dtype != torch.uint8:
+        raise ValueError(f"{name}: augment is True, but only images (uint8) can be cropped and flipped")
     classes = int(t["train_y"].max()) + 1
     low, high = int(torch.cat([t["train_y"], t["test_y"]]).min()), int(t["test_y"].max())
     if low < 0 or high >= classes:
@@ -212,14 +229,16 @@ def _npz(path):
     needed = ("train_x", "train_y", "test_x", "test_y")
     if not path.exists():
         raise FileNotFoundError(f"dataset file {path} does not exist; it must be an .npz holding {', '.join(needed)}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an .npz file, or it is damaged")
     with np.load(path, allow_pickle=False) as file:
         missing = [name for name in needed if name not in file.files]
         if missing:
             raise ValueError(f"{path} lacks {', '.join(missing)}; it must hold {', '.join(needed)}")
         try:
             return {name: file[name] for name in (*needed, "name") if name in file.files}
-        except ValueError as error:
-            raise ValueError(f"{path} holds pickled objects; only plain arrays are read") from error
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} holds pickled objects or is damaged ({error}); only arrays are read") from error
 
 
 def _moments(x):
@@ -234,9 +253,9 @@ def _moments(x):
 
 
 def _crop_and_flip(x, generator):
-    """Pad-4 random crop and horizontal flip of ``(N, H, W, C)`` images, an offset and a flip drawn for each."""
+    """Pad-4 random crop and horizontal flip of ``(N, H, W[, C])`` images, an offset and a flip drawn for each."""
     n, height, width = x.shape[:3]
-    padded = torch.nn.functional.pad(x, (0, 0, _PAD, _PAD, _PAD, _PAD))
+    padded = torch.nn.functional.pad(x.reshape(n, height, width, -1), (0, 0, _PAD, _PAD, _PAD, _PAD))
     draw = torch.randint(0, 2 * _PAD + 1, (2, n, 1), generator=generator, device=x.device)
     flip = torch.rand(n, 1, generator=generator, device=x.device) < 0.5
     rows = draw[0] + torch.arange(height, device=x.device)

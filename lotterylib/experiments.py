@@ -6,7 +6,7 @@ shell, ``python -m lotterylib.experiments --preset book`` makes all records of a
 
 import argparse
 import functools
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -115,40 +115,46 @@ def setup(preset, device="auto", recompute=False) -> Setup:
 EXPERIMENTS = {}
 
 
-def experiment(function):
+def experiment(*needs):
     """Make ``function(setup) -> dict`` into ``(preset, recompute=False, device="auto") -> Record``, kept on disk.
 
-    ``recompute=True`` passes over the published records and runs; what it computes is kept in ``runs/``.
+    ``needs`` names the fields of the preset that determine the result, besides the dataset. ``recompute=True`` passes
+    over the published records and runs; what it computes is kept in ``runs/``.
     """
 
-    @functools.wraps(function)
-    def recorded(preset, recompute=False, device="auto"):
-        return _record(function, setup(preset, device, recompute), recompute)
+    def decorate(function):
+        @functools.wraps(function)
+        def recorded(preset, recompute=False, device="auto"):
+            return _record(function.__name__, setup(preset, device, recompute), recompute)
 
-    EXPERIMENTS[function.__name__] = function
-    return recorded
+        EXPERIMENTS[function.__name__] = function, ("dataset", *needs)
+        return recorded
+
+    return decorate
 
 
-def _record(function, shared, recompute):
-    settings = asdict(shared.preset)
+def _record(name, shared, recompute):
+    function, needs = EXPERIMENTS[name]
+    settings = {field: getattr(shared.preset, field) for field in needs}
     return records.load_or_compute(
-        function.__name__, shared.name, settings, lambda: function(shared), recompute, lambda: shared.ds.fingerprint
+        name, shared.name, settings, lambda: function(shared), recompute, lambda: shared.ds.fingerprint
     )
 
 
-@experiment
+@experiment("main")
 def winning_tickets(s):
     """Test ``error`` (levels + 1, K, R) of every level, with ``density`` (levels + 1,) and ``rewind_step`` (K,)."""
     return {"error": s.run().errors, **_axes(s.run())}
 
 
-@experiment
+@experiment("main", "control_step", "control_levels")
 def controls(s):
     """Test error of what is not a winning ticket, at rewind step ``control_step``: by name (n, R), at ``level`` (n,).
 
     ``random_mask``: as many weights, at random places. ``shuffled_mask``: the IMP mask, permuted within each layer.
     ``reinitialized``: the IMP mask on a fresh initialization, trained from step 0. ``one_shot``: all pruned at once.
-    ``learning_rate_rewinding``: the weights kept, the schedule rewound. ``density`` (n,) is that of all of them.
+    ``learning_rate_rewinding``: the weights kept, the schedule rewound. ``density`` (n,) is that of all of them,
+    ``rewind_step`` () too.
     """
     run, levels = s.run().at(s.preset.control_step), list(s.preset.control_levels)
     k, seeds = s.preset.control_step, run.seeds * len(levels)
@@ -163,16 +169,17 @@ def controls(s):
     error = {name: s.error(s.train(name, *start, seeds)).view(len(levels), -1) for name, start in starts.items()}
     error["one_shot"] = s.run(rewind_step=k, pruning="one_shot").errors[levels, 0]
     error["learning_rate_rewinding"] = s.run(rewind_step=k, rewinding="learning_rate").errors[levels, 0]
-    return {**error, "level": torch.tensor(levels), "density": run.densities[levels]}
+    axes = {"level": torch.tensor(levels), "density": run.densities[levels], "rewind_step": torch.tensor(k)}
+    return {**error, **axes}
 
 
-@experiment
+@experiment("main", "instability_steps", "points")
 def instability(s):
     """Barrier between two dense trainings from the same ``w_k``: ``height`` (n, R), ``curve`` (points, n, R)."""
     return _instability(s, "main", s.preset.instability_steps)
 
 
-@experiment
+@experiment("plain", "points")
 def contrast(s):
     """The network without BatchNorm: error, density, successive barriers (levels, K, R) and instability (K, R)."""
     run = s.run("plain")
@@ -181,7 +188,7 @@ def contrast(s):
     return {"error": run.errors, "barrier": _grouped(torch.stack(heights), run), "instability": unstable, **_axes(run)}
 
 
-@experiment
+@experiment("main", "points", "pair_points")
 def successive_barriers(s):
     """Barrier between levels L and L + 1: ``height`` (levels, K, R), ``curve`` (levels, points, K, R), gamma = 1 at L.
 
@@ -197,7 +204,7 @@ def successive_barriers(s):
     }
 
 
-@experiment
+@experiment("main", "pair_points")
 def all_pairs(s):
     """Barrier between any two levels: ``height`` (levels + 1, levels + 1, K, R)."""
     run, ds = s.run(), s.ds
@@ -206,7 +213,7 @@ def all_pairs(s):
     return {"height": _grouped(heights, run), **_axes(run)}
 
 
-@experiment
+@experiment("main", "points")
 def projections(s):
     """Each level's projection: its test ``error``, and the ``height`` from it to the next solution (levels, K, R)."""
     run, error, height = s.run(), [], []
@@ -217,7 +224,7 @@ def projections(s):
     return {"error": _grouped(torch.stack(error), run), "height": _grouped(torch.stack(height), run), **_axes(run)}
 
 
-@experiment
+@experiment("main", "control_step", "control_levels", "points")
 def failing_masks(s):
     """Level L + 1 trained from ``w_k`` inside other axial subspaces, and its barrier back to ``w^(L)``.
 
@@ -247,7 +254,7 @@ def failing_masks(s):
     return result
 
 
-@experiment
+@experiment("main", "plane_steps", "plane_level")
 def plane(s):
     """Test error on the plane through ``w^(L)``, its projection and ``w^(L+1)``, first replicate of each rewind step.
 
@@ -315,7 +322,7 @@ def main(arguments=None):
     except ValueError as error:
         parser.error(str(error))
     for name in names:
-        record = _record(EXPERIMENTS[name], shared, recompute=True)
+        record = _record(name, shared, recompute=True)
         print(f"{name}: {record.about['seconds']} s on {record.about['device']}, {record.about['date']}", flush=True)
     records.publish(options.preset, ["imp_main"] if not options.names else [])
 

@@ -4,7 +4,7 @@ Level 0 is the dense network. Level L + 1 prunes the level L solution, returns t
 point ``w_k`` (the dense network after k steps) and trains again with the same data in the same order.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -211,9 +211,9 @@ def _pack(level):
 
 def _unpack(saved, about, net):
     state, mask, error = saved["state"], {}, saved["error"]
-    for name, bits in saved["bits"].items():
+    for name in net.prunable:  # in this order, which random draws go by
         shape = (len(error), *net.module.get_parameter(name).shape)
-        flat = np.unpackbits(bits.cpu().numpy(), count=int(np.prod(shape)))
+        flat = np.unpackbits(saved["bits"][name].cpu().numpy(), count=int(np.prod(shape)))
         mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(error.device)
         weights = torch.zeros(shape, dtype=state[name].dtype, device=error.device)
         state[name] = weights.masked_scatter(mask[name], state[name])
@@ -226,7 +226,7 @@ class _Folder:
 
     def __init__(self, path, net, ds, config):
         self.path, self.device = None if path is None else Path(path), ds.device
-        self.key = store.key([asdict(config), net.description, ds.fingerprint])
+        self.key = store.key([config, net.description, ds.fingerprint])
 
     def load(self, name):
         return self.path and store.read(self.path / f"{name}.safetensors", self.key, self.device)

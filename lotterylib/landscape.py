@@ -31,14 +31,7 @@ def interpolate(a, b, gamma):
 
     Raises ``ValueError`` naming the first entry in which the two states differ in name or shape.
     """
-    for name in (*a, *b):
-        if name not in a or name not in b:
-            raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
-        if a[name].shape != b[name].shape:
-            raise ValueError(
-                f"states differ: {name!r} is {tuple(a[name].shape)} in the first and {tuple(b[name].shape)} in the "
-                "second; shapes and numbers of replicates (first axis) must be equal"
-            )
+    _check_alike(a, b)
     return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
 
 
@@ -60,7 +53,8 @@ def barrier(function, a, b, points=30, definition="line") -> Barrier:
     checks.whole("points", points, 2)
     checks.choice("definition", definition, DEFINITIONS)
     gamma = torch.linspace(0, 1, points, dtype=torch.float64)
-    curve = torch.stack([function(interpolate(a, b, float(g))) for g in gamma])
+    bar = tqdm(gamma.tolist(), desc="barrier", delay=2, leave=False)
+    curve = torch.stack([function(interpolate(a, b, g)) for g in bar])
     return Barrier(_height(curve, definition), curve, gamma)
 
 
@@ -110,6 +104,8 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
     BatchNorm statistics are recalibrated at every point, since outside the triangle extrapolated variances would turn
     negative. Raises ``ValueError`` if the three states lie on a line.
     """
+    _check_alike(origin, first)
+    _check_alike(origin, second)
     u = {name: first[name] - origin[name] for name in net.parameters}
     v = {name: second[name] - origin[name] for name in net.parameters}
     length, along = _dot(u, u).sqrt(), _dot(u, v)
@@ -117,7 +113,7 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
         raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
     along = along / length
     across = (_dot(v, v) - along**2).clamp_min(0).sqrt()
-    if (across <= 1e-6 * length).any():
+    if (across <= 1e-4 * length).any():
         raise ValueError("the three states lie on one line; a plane needs three states not on a line")
     zero = torch.zeros_like(length)
     corners = torch.stack([torch.stack(xy) for xy in ((zero, zero), (length, zero), (along, across))])
@@ -169,8 +165,20 @@ def recalibrate(net, state, ds, batch_size=500):
 
 def distance(net, a, b):
     """Euclidean distance between the parameters of two states, ``(R,)``."""
+    _check_alike(a, b)
     difference = {name: a[name] - b[name] for name in net.parameters}
     return _dot(difference, difference).sqrt()
+
+
+def _check_alike(a, b):
+    for name in (*a, *b):
+        if name not in a or name not in b:
+            raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
+        if a[name].shape != b[name].shape:
+            raise ValueError(
+                f"states differ: {name!r} is {tuple(a[name].shape)} in the first and {tuple(b[name].shape)} in the "
+                "second; shapes and numbers of replicates (first axis) must be equal"
+            )
 
 
 def _height(curve, definition):
@@ -182,7 +190,7 @@ def _height(curve, definition):
 
 
 def _dot(u, v):
-    return sum((u[name] * v[name]).flatten(1).sum(1) for name in u).double()
+    return sum((u[name].double() * v[name].double()).flatten(1).sum(1) for name in u)
 
 
 def _scaled(factor, tensor):

@@ -25,8 +25,8 @@ class Network:
             self.module = make().to(device)
         shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
         self.parameters = tuple(shapes)
-        self.description = description or {"module": repr(self.module), "shapes": shapes}
         self.prunable = _prunable(self.module) if prunable is None else tuple(prunable)
+        self.description = description or {"module": repr(self.module), "shapes": shapes, "prunable": self.prunable}
         for name in self.prunable:
             checks.choice("prunable entry", name, self.parameters)
         if not self.prunable:
@@ -96,23 +96,24 @@ def concatenate(states):
 
 
 class Conv1d(nn.Module):
-    """1-D convolution of ``(N, length, channels)`` inputs as slices and one matrix product, no bias.
+    """1-D convolution of ``(N, length, channels)`` inputs as slices and one matrix product.
 
     Under the replicate axis this is 2-4 times faster than ``nn.Conv1d``, which becomes a grouped convolution.
     """
 
-    def __init__(self, inputs, outputs, kernel, stride):
+    def __init__(self, inputs, outputs, kernel, stride, bias):
         super().__init__()
         self.stride, self.padding = stride, kernel // 2
-        self.weight = nn.Parameter(torch.empty(outputs, kernel, inputs))
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # what nn.Conv1d does
+        bound = (kernel * inputs) ** -0.5  # as nn.Conv1d draws weight and bias
+        self.weight = nn.Parameter(torch.empty(outputs, kernel, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x):
         kernel = self.weight.shape[1]
         x = F.pad(x, (0, 0, self.padding, self.padding))
         last = x.shape[1] - kernel
         patches = torch.cat([x[:, j : j + last + 1 : self.stride] for j in range(kernel)], dim=2)
-        return patches @ self.weight.flatten(1).T
+        return F.linear(patches, self.weight.flatten(1), self.bias)
 
 
 class _ChannelsLastNorm(nn.BatchNorm1d):
@@ -123,14 +124,17 @@ class _ChannelsLastNorm(nn.BatchNorm1d):
 
 
 class CNN1d(nn.Module):
-    """Three strided 1-D convolutions and a linear layer: the testbed of the book."""
+    """Three strided 1-D convolutions and a linear layer: the testbed of the book.
+
+    With ``norm`` each convolution is followed by BatchNorm, without it each has a bias.
+    """
 
     def __init__(self, shape, classes, width=24, norm=True):
         super().__init__()
         if len(shape) != 1:
             raise ValueError(f"network 'cnn1d' takes inputs of shape (features,), not {shape}; 'mlp' takes any shape")
         plan = [(1, 5), (width, 3), (width, 3)]
-        self.convolutions = nn.ModuleList(Conv1d(inputs, width, kernel, stride=2) for inputs, kernel in plan)
+        self.convolutions = nn.ModuleList(Conv1d(i, width, kernel, stride=2, bias=not norm) for i, kernel in plan)
         self.norms = nn.ModuleList(_ChannelsLastNorm(width) if norm else nn.Identity() for _ in plan)
         length = shape[0]
         for _ in plan:
@@ -169,5 +173,8 @@ NAMES = tuple(_CONSTRUCTORS)
 
 def _prunable(module):
     kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1d)
-    owners = [(name, m) for name, m in module.named_modules() if isinstance(m, kinds)]
-    return tuple(f"{name}.weight" if name else "weight" for name, _ in owners)
+    names = {}  # by weight, since layers may share one
+    for name, layer in module.named_modules():
+        if isinstance(layer, kinds):
+            names.setdefault(layer.weight, f"{name}.weight" if name else "weight")
+    return tuple(names.values())

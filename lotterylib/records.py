@@ -40,7 +40,7 @@ def work_folder() -> Path:
 def load_or_compute(name, preset, settings, compute, recompute=False, data=None) -> Record:
     """Return the record of an experiment, from ``records/``, else from ``runs/``, else by calling ``compute()``.
 
-    ``settings``: everything that determines the result, JSON-able; a file made with others is refused, with a warning.
+    ``settings``: everything that determines the result; a file made with others is refused, with a warning.
     ``compute`` returns a ``dict[str, Tensor]``. ``recompute=True`` passes over ``records/``. ``data``: a function that
     gives the dataset's fingerprint, called only if the experiment is run.
     """
@@ -51,7 +51,8 @@ def load_or_compute(name, preset, settings, compute, recompute=False, data=None)
             return Record(*found)
     begin = time.perf_counter()
     arrays = {name: torch.as_tensor(value).cpu() for name, value in compute().items()}
-    about = {"key": key, "experiment": name, "preset": preset, "settings": settings, "data": data and data()}
+    about = {"key": key, "experiment": name, "preset": preset, "settings": store.plain(settings)}
+    about["data"] = data and data()
     about |= {"seconds": round(time.perf_counter() - begin, 1), **provenance()}
     store.write(working, arrays, about)
     return Record(arrays, about)
@@ -92,8 +93,8 @@ def checkpoint_folder(preset, name, recompute=False) -> Path:
 def publish(preset, names):
     """Move a preset's finished records and the folders in ``names`` from ``runs/`` to ``records/``; list them."""
     source, target = work_folder() / preset, PUBLISHED / preset
-    fresh = sorted(source.glob("*.safetensors")) + [p for name in names for p in sorted((source / name).iterdir())]
-    for path in fresh:
+    folders = [source, *(source / name for name in names)]
+    for path in [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]:
         store.write_bytes(target / path.relative_to(source), path.read_bytes())
     manifest = {path.relative_to(PUBLISHED).as_posix(): _sha256(path) for path in PUBLISHED.rglob("*.safetensors")}
     store.write_bytes(PUBLISHED / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n")
@@ -108,10 +109,10 @@ def _listed(folder):
 def _manifest():
     path = PUBLISHED / "manifest.json"
     try:
-        return json.loads(path.read_text())
+        return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, TypeError):
         warnings.warn(f"{path} is damaged; no published record can be trusted", stacklevel=4)
         return {}
 

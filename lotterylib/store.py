@@ -1,5 +1,6 @@
 """Files that are whole or absent: safetensors written atomically, checked when read, and never a pickle."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -8,18 +9,33 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 
 def key(description) -> str:
-    """Hash of everything that determines a result: a JSON-able description, dataclass dictionaries included."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+    """Hash of everything that determines a result: JSON-able values and dataclasses, nested as one likes.
+
+    A dataclass counts with those fields that differ from their defaults, so a field added later changes no key.
+    """
+    return hashlib.sha256(json.dumps(plain(description), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def digest(tensors) -> str:
-    """SHA-256 over names, types, shapes and bytes of a ``dict[str, Tensor]``."""
-    hasher = hashlib.sha256()
+def plain(value):
+    """Make dataclasses into dicts of their non-default fields, and numpy's numbers into Python's."""
+    if dataclasses.is_dataclass(value):
+        entries = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
+        return {name: plain(entry) for name, (entry, default) in entries.items() if entry != default}
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def digest(tensors, text="") -> str:
+    """SHA-256 over a text and the names, types, shapes and bytes of a ``dict[str, Tensor]``."""
+    hasher = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
@@ -49,7 +65,8 @@ def write(path, tree, about):
     tensors = {  # cloned, because safetensors refuses entries that share memory
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in _flat(tree)
     }
-    write_bytes(path, save(tensors, metadata={"about": json.dumps(about), "digest": digest(tensors)}))
+    text = json.dumps(about)
+    write_bytes(path, save(tensors, metadata={"about": text, "digest": digest(tensors, text)}))
 
 
 def read(path, key=None, device="cpu"):
@@ -62,18 +79,18 @@ def read(path, key=None, device="cpu"):
     if not path.exists():
         return None
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        content = path.read_bytes()  # at once: another process may replace the file meanwhile
+        tensors = load(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
         about = json.loads(metadata["about"])
-        if metadata["digest"] != digest(tensors):
+        if metadata["digest"] != digest(tensors, metadata["about"]):
             raise ValueError("its content does not match its checksum")
         if key is not None and about["key"] != key:
             raise ValueError("it belongs to other settings or to another dataset")
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         warnings.warn(f"{path} cannot be used ({error}); it will be computed again", stacklevel=2)
         return None
-    return _nested(tensors), about
+    return _nested({name: tensor.to(device) for name, tensor in tensors.items()}), about
 
 
 def _flat(tree, prefix=""):

@@ -7,7 +7,7 @@ order, wherever they start.
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -153,7 +153,7 @@ class _Checkpoint:
     def __init__(self, path, net, state, mask, ds, recipe, starts, seeds, stop):
         self.path, self.device = path, ds.device
         if path:
-            description = [net.description, ds.fingerprint, asdict(recipe), starts, seeds, stop]
+            description = [net.description, ds.fingerprint, recipe, starts, seeds, stop]
             self.key = store.key([*description, store.digest(state), store.digest(mask)])
 
     def load(self):

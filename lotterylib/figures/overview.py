@@ -1,0 +1,33 @@
+"""The one figure of the book, for the landing page and the README."""
+
+from .. import findings
+from . import style
+
+
+def ticket(tickets, barriers, failing, winning):
+    """Test error, and barrier between successive levels, for a failing and a winning rewind step."""
+    figure, (left, right) = style.canvas(1, 2, width=9, height=3.5)
+    dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
+    left.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+    steps, density = tickets["rewind_step"].tolist(), tickets["density"]
+    said = []
+    for k, colour, marker in ((failing, style.RED, "s"), (winning, style.BLUE, "o")):
+        column = steps.index(k)
+        name = "rewound to initialization" if k == 0 else f"rewound to step {k}"
+        style.spread(left, density, tickets["error"][:, column], name, colour, marker)
+        style.spread(right, density[1:], barriers["height"][:, column], name, colour, marker)
+        level = int(findings.sparsest_matching(tickets)[column])
+        highest = float(barriers["height"][:level, column].mean(-1).max()) if level else None
+        said.append(
+            f"{name} it never matches, and successive levels are apart from the first"
+            if not level
+            else f"{name} it matches down to {findings.percent(density[level], 0)} of the weights, and as far as that "
+            f"the mean barrier between successive levels is at most {findings.points(highest)}"
+        )
+    style.remaining_axis(left, density)
+    style.error_axis(left)
+    style.legend(left)
+    style.remaining_axis(right, density)
+    style.percent_axis(right.yaxis)
+    right.set_ylabel("barrier to the previous level (points)")
+    return style.Drawing(figure, f"Iterative magnitude pruning: {'; '.join(said)}.")

@@ -1,0 +1,87 @@
+"""One style for all figures: colours that the colour-blind can tell apart, mean and spread, alt text from the data."""
+
+import io
+
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#6B6B6B"
+MARKERS = "osD^vP*X"
+_RC = {
+    "font.size": 11, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "lines.linewidth": 1.8, "lines.markersize": 5,
+}  # fmt: skip
+
+
+class Drawing:
+    """A figure with its alternative text; a notebook shows it as a PNG that carries the text."""
+
+    def __init__(self, figure, alt):
+        self.figure, self.alt = figure, alt
+
+    def png(self) -> bytes:
+        """The picture, at twice the resolution that it is shown at."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        width = int(self.figure.get_figwidth() * 100)
+        return {"image/png": self.png()}, {"image/png": {"alt": self.alt, "width": width}}
+
+
+def canvas(rows=1, columns=1, width=7.2, height=3.6, **options):
+    """Return a figure outside pyplot's state, and its axes as ``Figure.subplots`` gives them."""
+    from matplotlib import rc_context
+
+    with rc_context(_RC):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, **options)
+
+
+def shades(count):
+    """``count`` colours from dark to light, for an ordered quantity such as the rewind step."""
+    return [colormaps["viridis"](0.85 * i / max(1, count - 1)) for i in range(count)]
+
+
+def spread(axes, x, values, label, colour, marker="o", **options):
+    """Draw the mean over the last axis, replicates, of ``values`` (n, R), with a band of one standard deviation.
+
+    The band ends where the replicates do: a rate has none below zero.
+    """
+    mean, std = values.mean(-1), values.std(-1)
+    axes.plot(x, mean, color=colour, marker=marker, label=label, **options)
+    low, high = torch.maximum(mean - std, values.amin(-1)), torch.minimum(mean + std, values.amax(-1))
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def legend(axes, **options):
+    """A legend without a frame."""
+    axes.legend(frameon=False, **options)
+
+
+def remaining_axis(axes, density):
+    """Label a logarithmic x-axis with weights remaining, from all at the left to few at the right."""
+    axes.set_xscale("log")
+    axes.set_xlim(1.08, float(density[-1]) / 1.08)
+    axes.xaxis.set_major_locator(NullLocator())
+    axes.xaxis.set_minor_locator(NullLocator())
+    ticks = [float(d) for d in density[:: -(-len(density) // 8)]]
+    axes.set_xticks(ticks, [f"{100 * d:.0f}" if d > 0.095 else f"{100 * d:.1f}" for d in ticks])
+    axes.set_xlabel("weights remaining (%)")
+
+
+def error_axis(axes):
+    """A logarithmic y-axis of error rates, in percent: matching is decided among small ones."""
+    axes.set_yscale("log")
+    axes.set_yticks([t for t in (0.02, 0.04, 0.06, 0.1, 0.2, 0.4, 0.8) if axes.get_ylim()[0] < t < axes.get_ylim()[1]])
+    axes.yaxis.set_minor_locator(NullLocator())
+    percent_axis(axes.yaxis)
+    axes.set_ylabel("test error (%)")
+
+
+def percent_axis(axis):
+    """Write an axis of rates in [0, 1] in percent."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))

@@ -1,0 +1,129 @@
+"""Chapters: the cell that makes Colab ready, and the command that executes chapters and keeps their outputs.
+
+``python -m lotterylib.notebook`` (``make chapters``) writes the numbers of the findings into the prose, executes every
+chapter on the recorded ``book`` preset and keeps the outputs in the notebook. The prose quotes a number as
+``<span data-value="name">4.0 %</span>``; a test compares each with the findings.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from . import experiments, findings, records, store
+
+URL = ""  # where the book is published; `make publish-url URL=...` sets it here and nowhere else by hand
+BOOTSTRAP = f'''\
+# On Colab this fetches the book and leaves Colab's own packages as they are; elsewhere it does nothing.
+import importlib.util, pathlib, subprocess, sys
+
+if importlib.util.find_spec("lotterylib") is None:
+    url, folder = "{URL}", pathlib.Path("unmasking-winning-tickets").resolve()
+    if not url:
+        raise ModuleNotFoundError("lotterylib: clone the book's repository and run `make book` there")
+    if not folder.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "mnist1d"], check=True)
+    sys.path.insert(0, str(folder))'''
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", ROOT / "intro.md")
+OVERVIEW = ROOT / "images" / "overview.png"
+_PICTURE = re.compile(r"!\[.*?\]\(images/overview\.png\)")
+_NUMBER = re.compile(r'(<span data-value="([^"]+)">)(.*?)(</span>)', re.DOTALL)
+
+
+def fill(text, numbers) -> str:
+    """Put the current value of each quoted number into a text. Raises ``ValueError`` for an unknown name."""
+
+    def value(match):
+        if match[2] not in numbers:
+            raise ValueError(f"the prose quotes {match[2]!r}, which is unknown; known are {', '.join(sorted(numbers))}")
+        return f"{match[1]}{numbers[match[2]]}{match[4]}"
+
+    return _NUMBER.sub(value, text)
+
+
+def sources(notebook) -> str:
+    """Hash of what the outputs of a chapter depend on: its cells, the library's drawing code, the published records."""
+    cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
+    library = Path(__file__).parent
+    code = [library / "findings.py", *sorted((library / "figures").glob("*.py"))]
+    manifest = records.PUBLISHED / "manifest.json"
+    return store.key([cells, [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, manifest]]])
+
+
+def refresh(path):
+    """Execute a chapter and keep its outputs in place; without a change in its sources nothing is done."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    numbers = findings.numbers()
+    notebook.cells[0].source = BOOTSTRAP
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = fill(cell.source, numbers)
+    if notebook.metadata.get("lotterylib", {}).get("sources") == sources(notebook):
+        return
+    os.environ["TQDM_DISABLE"] = "1"
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}}).execute()
+    notebook.metadata.pop("widgets", None)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02d}"
+        cell.metadata.pop("execution", None)
+    notebook.metadata["lotterylib"] = {"sources": sources(notebook)}
+    store.write_bytes(path, (nbformat.writes(notebook) + "\n").encode())
+    print(f"executed {path.name}", flush=True)
+
+
+def overview():
+    """The drawing on the landing page and in the README."""
+    from .figures import overview
+
+    tickets, barriers = experiments.winning_tickets("book"), experiments.successive_barriers("book")
+    return overview.ticket(tickets, barriers, failing=0, winning=experiments.PRESETS["book"].control_step)
+
+
+def page(text, numbers, alt) -> str:
+    """Put the current numbers, and the overview's alternative text, into a page of Markdown."""
+    return _PICTURE.sub(lambda _: f"![{alt}](images/overview.png)", fill(text, numbers))
+
+
+def publish_at(url, root=ROOT):
+    """Write the address of the published repository into the first cell of chapters and the book's settings.
+
+    Raises ``ValueError`` unless ``url`` is an https address without spaces or quotes.
+    """
+    if not re.fullmatch(r"https://[^\s\"']+", url):
+        raise ValueError(f"url is {url!r}; it must be the https address of the repository")
+    settings = root / "_config.yml"
+    for path, line, value in (
+        (root / "lotterylib" / "notebook.py", "URL = ", url),
+        (settings, "  url: ", url),
+        (settings, "  colab_url: ", "https://colab.research.google.com"),
+    ):
+        text = re.sub(f'(?m)^{line}".*"', lambda _, new=f'{line}"{value}"': new, path.read_text(), count=1)
+        store.write_bytes(path, text.encode())
+
+
+def main(arguments=None):
+    """Execute chapters whose sources or records changed, keep their outputs, and refresh README and landing page."""
+    parser = argparse.ArgumentParser(prog="python -m lotterylib.notebook", description=main.__doc__)
+    chapters = sorted((ROOT / "chapters").glob("*.ipynb"))
+    parser.add_argument("paths", nargs="*", type=Path, default=chapters, help="default: all chapters")
+    parser.add_argument("--url", help="only set the address at which the repository is published")
+    options = parser.parse_args(arguments)
+    if options.url is not None:
+        return publish_at(options.url)
+    for path in options.paths:
+        refresh(path)
+    drawing, numbers = overview(), findings.numbers()
+    store.write_bytes(OVERVIEW, drawing.png())
+    for path in PAGES:
+        store.write_bytes(path, page(path.read_text(), numbers, drawing.alt).encode())
+
+
+if __name__ == "__main__":
+    main()
