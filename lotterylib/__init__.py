@@ -2,7 +2,7 @@
 
 Read the modules in this order; each uses only those before it:
 ``data``, ``networks`` -> ``training``, ``pruning`` -> ``imp`` -> ``landscape`` -> ``records`` -> ``experiments`` ->
-``figures`` -> ``notebook``. ``checks`` and ``store`` are the two small tools below them all.
+``figures`` -> ``notebook``. ``checks``, ``store`` and ``progress`` are small tools below them all.
 """
 
 __version__ = "0.1.0"

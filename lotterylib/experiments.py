@@ -6,6 +6,7 @@ shell, ``python -m lotterylib.experiments --preset book`` makes all records of a
 
 import argparse
 import functools
+import shutil
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -106,10 +107,12 @@ class Setup:
         return landscape.error_barrier(self.net(arm), a, b, self.ds.test_x, self.ds.test_y, self.preset.points)
 
 
-@functools.cache
 def setup(preset, device="auto", recompute=False) -> Setup:
     """Return the shared dataset, networks and runs of a preset. Raises ``ValueError`` for an unknown one."""
-    return Setup(checks.choice("preset", preset, PRESETS), device, recompute)
+    return _setup(checks.choice("preset", preset, PRESETS), data.find_device(device), recompute)
+
+
+_setup = functools.cache(Setup)
 
 
 EXPERIMENTS = {}
@@ -325,6 +328,8 @@ def main(arguments=None):
         record = _record(name, shared, recompute=True)
         print(f"{name}: {record.about['seconds']} s on {record.about['device']}, {record.about['date']}", flush=True)
     records.publish(options.preset, ["imp_main"] if not options.names else [])
+    if not options.names:
+        shutil.rmtree(records.work_folder() / options.preset)
 
 
 if __name__ == "__main__":

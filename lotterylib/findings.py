@@ -70,7 +70,14 @@ class Contingency(NamedTuple):
     @property
     def agreement(self) -> float:
         """Share of pairs that are connected and matching, or neither."""
-        return (self.both + self.neither) / sum(self)
+        return (self.both + self.neither) / max(1, sum(self))
+
+    @property
+    def chance(self) -> float:
+        """The agreement that the same shares of matching and of connected pairs would give if they were independent."""
+        match, joined = self.both + self.only_matching, self.both + self.only_connected
+        total = max(1, sum(self))
+        return (match * joined + (total - match) * (total - joined)) / total**2
 
     @property
     def matching_connected(self) -> float:
@@ -163,40 +170,19 @@ def winning_tickets(tickets, control, instability) -> Table:
 def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table:
     """The verdicts of chapter 2."""
     epsilon, height = tolerance(tickets), barriers["height"]
-    split = {"": None, f", more than {percent(SPARSE, 0)} of the weights left": False, ", fewer": True}
-    rows = []
-    for where, sparse in split.items():
-        count = contingency(tickets, height, sparse=sparse)
-        rows.append(
-            Verdict(
-                f"Successive solutions are connected if and only if they match{where}",
-                f"share of pairs that are both or neither; holds from {percent(AGREE, 0)}, partly from "
-                f"{percent(AGREE_PARTLY, 0)}",
-                f"{percent(count.agreement)} of {sum(count)} pairs",
-                _grade(count.agreement),
-            )
-        )
-    count = contingency(tickets, height)
-    for claim, share, of in (
-        ("*If* they match they are connected", count.matching_connected, count.both + count.only_matching),
-        ("*Only if* they match are they connected", count.connected_matching, count.both + count.only_connected),
-    ):
-        rows.append(Verdict(claim, "share, same grades", f"{percent(share)} of {of} pairs", _grade(share)))
-    count = contingency(plain, plain["barrier"])
-    rows.append(
-        Verdict(
-            "The same without BatchNorm",
-            "share of pairs that are both or neither, same grades",
-            f"{percent(count.agreement)} of {sum(count)} pairs",
-            _grade(count.agreement),
-        )
-    )
+    split = {"": None, f", more than {percent(SPARSE, 0)} of the weights left": False, ", fewer left": True}
+    rows = [
+        _iff(f"Successive solutions are connected if and only if they match{where}", tickets, height, sparse)
+        for where, sparse in split.items()
+    ]
+    rows.append(_iff("The same from the projection to the next solution", tickets, projected["height"], None))
+    rows.append(_iff("The same without BatchNorm, all pairs", plain, plain["barrier"], None))
     far = _distant(tickets, barriers, pairs)
     rows.append(
         Verdict(
             "Successive levels connect where distant ones do not",
-            "over rewind steps and replicates: dense network and first level to which it has a barrier above ε, all "
-            "steps on the way being connected; holds if that is so for most runs that are connected at first",
+            "runs, of those connected at level 1, in which the dense network has a barrier above 2 ε to some level "
+            "though every step on the way there is connected; holds from one half of them, partly from one quarter",
             f"{int((far > 0).sum())} of {int((far >= 0).sum())} runs",
             _grade(float((far > 0).sum()) / max(1, int((far >= 0).sum())), 0.5, 0.25),
         )
@@ -219,32 +205,69 @@ def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table
     return Table(rows)
 
 
+def _iff(claim, tickets, barrier, sparse):
+    """The verdict on one contingency table: as good as the worse of its two halves."""
+    count = contingency(tickets, barrier, sparse=sparse)
+    match, joined = count.both + count.only_matching, count.both + count.only_connected
+    return Verdict(
+        claim,
+        f"*if*: matching pairs that are connected; *only if*: connected pairs that match; holds if both are at least "
+        f"{percent(AGREE, 0)}, partly from {percent(AGREE_PARTLY, 0)}",
+        f"*if* {count.both} of {match}; *only if* {count.both} of {joined}; both or neither "
+        f"{percent(count.agreement, 0)} of {sum(count)} ({percent(count.chance, 0)} by chance)",
+        _grade(min(count.matching_connected, count.connected_matching)),
+    )
+
+
 def _distant(tickets, barriers, pairs):
     """Per run, the first level apart from the dense one though all steps to it connect; 0: none; -1: apart at once."""
     epsilon = tolerance(tickets)
     joined = (barriers["height"] <= epsilon).long().cumprod(0).bool()
-    apart = (pairs["height"][0, 1:] > epsilon) & joined
+    apart = (pairs["height"][0, 1:] > 2 * epsilon) & joined
     first = torch.where(apart.any(0), apart.long().argmax(0) + 1, 0)
     return torch.where(joined[0], first, -1)
 
 
 def numbers(preset="book") -> dict:
     """Every number that the prose quotes, by name, as text."""
+    return _numbers_of_tickets(preset) | _numbers_of_barriers(preset)
+
+
+def _numbers_of_tickets(preset):
     tickets, control = experiments.winning_tickets(preset), experiments.controls(preset)
     instability, plain = experiments.instability(preset), experiments.contrast(preset)
     named = {"epsilon": points(tolerance(tickets), 2), "dense error": percent(tickets["error"][0, 0])}
+    named["replicates"] = str(tickets["error"].shape[-1])
     for prefix, record in (("", tickets), ("plain ", plain)):
-        reached = zip(_steps(record), _reach(record), strict=True)
-        named |= {f"{prefix}matching k={k}": reach for k, reach in reached}
-    unstable = zip(_steps(instability), instability["height"], strict=True)
-    named |= {f"instability k={k}": points(height) for k, height in unstable}
+        named |= {f"{prefix}matching k={k}": to for k, to in zip(_steps(record), _reach(record), strict=True)}
+    for k, height in zip(_steps(instability), instability["height"], strict=True):
+        named[f"instability k={k}"] = points(height)
+    for i, k in enumerate(_steps(plain)):
+        named[f"plain barrier k={k}"] = points(plain["barrier"][:, i].mean(0))
     imp = tickets["error"][control["level"]][:, _steps(tickets).index(int(control["rewind_step"]))]
     named |= {f"excess {name}": points((control[name] - imp)[-1]) for name in CONTROLS}
-    named |= {
-        f"plain barrier k={k}": points(plain["barrier"][:, i].mean(0)) for i, k in enumerate(_steps(plain))
-    }
     named["fewest weights"] = percent(control["density"][-1], 0)
-    named["replicates"] = str(tickets["error"].shape[-1])
+    return named
+
+
+def _numbers_of_barriers(preset):
+    tickets, barriers = experiments.winning_tickets(preset), experiments.successive_barriers(preset)
+    pairs, failing = experiments.all_pairs(preset), experiments.failing_masks(preset)
+    epsilon, named = tolerance(tickets), {}
+    for i, k in enumerate(_steps(barriers)):
+        named[f"barrier k={k}"] = points(barriers["height"][:, i].mean(0))
+        named[f"recalibrated k={k}"] = points(barriers["recalibrated"][:, i].mean(0))
+        joined = (barriers["height"][:, i].mean(-1) <= epsilon).long().cumprod(0).sum()
+        named[f"connected k={k}"] = percent(barriers["density"][joined], 0)
+        near = pairs["height"][:, :, i].mean(-1) <= epsilon
+        named[f"block k={k}"] = str(max(n for n in range(len(near)) if near[: n + 1, : n + 1].all()))
+    named["mask weights"] = percent(failing["density"][1], 0)
+    named |= {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
+    every, sparse = (contingency(tickets, barriers["height"], sparse=part) for part in (None, True))
+    named |= {"agreement all": percent(every.agreement, 0), "agreement sparse": percent(sparse.agreement, 0)}
+    named |= {"chance sparse": percent(sparse.chance, 0), "sparse pairs": str(sum(sparse))}
+    named["sparse matching"] = str(sparse.both + sparse.only_matching)
+    named["sparse only connected"] = str(sparse.only_connected)
     return named
 
 
@@ -257,8 +280,7 @@ def _steps(record):
     return record["rewind_step"].tolist()
 
 
-def _grade(share, holds=None, partly=None):
-    holds, partly = holds or AGREE, partly or AGREE_PARTLY
+def _grade(share, holds=AGREE, partly=AGREE_PARTLY):
     return HOLDS if share >= holds else PARTLY if share >= partly else FAILS
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
-from . import checks, pruning, store, training
+from . import checks, progress, pruning, store, training
 from .networks import concatenate, select
 
 REWINDING = ("weights", "learning_rate")
@@ -125,7 +124,7 @@ def run(net, ds, config, checkpoint=None) -> Run:
     files = _Folder(checkpoint, net, ds, config)
     last = config.recipe.steps
     total = last + config.levels * (last - min(config.rewind_step))
-    with tqdm(total=total, desc="IMP", unit="step", delay=2, leave=False) as bar:
+    with progress.bar(total=total, desc="IMP", unit="step") as bar:
         rewind, level, failed = _dense(net, ds, config, files, bar)
         result = Run(config, rewind, (level,))
         while not failed and len(result) <= config.levels:
@@ -136,7 +135,12 @@ def run(net, ds, config, checkpoint=None) -> Run:
                 raise
             result = replace(result, levels=(*result.levels, level))
     if failed:
-        stopped = training.Diverged(failed, level.state, config.recipe.lr, f"at level {len(result) - 1}, ")
+        where = ", ".join(
+            f"replicate {r} (rewind step {result.rewind_steps[r]}, seed {result.seeds[r]}) at step {step}"
+            for r, step in failed.items()
+        )
+        where = f"level {len(result) - 1}: {where}"
+        stopped = training.Diverged(failed, level.state, config.recipe.lr, where)
         stopped.run = result
         raise stopped
     return result
@@ -157,7 +161,7 @@ def _dense(net, ds, config, files, bar):
 
     state = net.init(config.replicates, config.seed)
     seeds = [config.seed + r for r in range(config.replicates)]
-    state, failed = _train(net, ds, config, state, None, 0, seeds, files.training("level_00"), bar, keep)
+    state, failed = _train(net, ds, config, state, None, 0, seeds, files.training("level_00"), bar, tuple(points), keep)
     if not all(points.values()):  # a rewind point was lost from disk after the training had passed it
         files.remove_training("level_00")
         return _dense(net, ds, config, files, bar)
@@ -183,11 +187,10 @@ def _next(net, ds, result, files, bar):
     return _finish(net, ds, state, mask, failed, files, name)
 
 
-def _train(net, ds, config, state, mask, start, seeds, checkpoint, bar, keep=lambda point: None):
+def _train(net, ds, config, state, mask, start, seeds, checkpoint, bar, at=(), keep=lambda point: None):
     """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""
-    recipe, at = config.recipe, config.rewind_step
     try:
-        for point in training.trajectory(net, state, ds, recipe, mask, start, None, seeds, at, checkpoint, bar):
+        for point in training.trajectory(net, state, ds, config.recipe, mask, start, None, seeds, at, checkpoint, bar):
             keep(point)
     except training.Diverged as stopped:
         return stopped.state, stopped.steps

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
-from . import checks, training
+from . import checks, progress, training
 from .networks import replicates
 
 DEFINITIONS = ("line", "mean")
@@ -53,7 +52,7 @@ def barrier(function, a, b, points=30, definition="line") -> Barrier:
     checks.whole("points", points, 2)
     checks.choice("definition", definition, DEFINITIONS)
     gamma = torch.linspace(0, 1, points, dtype=torch.float64)
-    bar = tqdm(gamma.tolist(), desc="barrier", delay=2, leave=False)
+    bar = progress.bar(gamma.tolist(), desc="barrier")
     curve = torch.stack([function(interpolate(a, b, g)) for g in bar])
     return Barrier(_height(curve, definition), curve, gamma)
 
@@ -67,7 +66,7 @@ def all_pairs(net, states, x, y, points=11, definition="line"):
     """Barrier heights between all pairs of ``states``, ``(n, n, R)``, symmetric with a zero diagonal."""
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
     pairs = [(i, j) for i in range(len(states)) for j in range(i)]
-    for i, j in tqdm(pairs, desc="all pairs", delay=2, leave=False):
+    for i, j in progress.bar(pairs, desc="all pairs"):
         height = error_barrier(net, states[i], states[j], x, y, points, definition).height.cpu()
         heights[i, j] = heights[j, i] = height
     return heights
@@ -78,6 +77,7 @@ def path(net, states, x, y, points=11):
 
     Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``.
     """
+    checks.whole("number of states", len(states), 2)
     position, errors = [], []
     for i, (a, b) in enumerate(zip(states, states[1:], strict=False)):
         curve, gamma = error_barrier(net, b, a, x, y, points)[1:]
@@ -104,6 +104,7 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
     BatchNorm statistics are recalibrated at every point, since outside the triangle extrapolated variances would turn
     negative. Raises ``ValueError`` if the three states lie on a line.
     """
+    checks.whole("steps", steps, 2)
     _check_alike(origin, first)
     _check_alike(origin, second)
     u = {name: first[name] - origin[name] for name in net.parameters}
@@ -121,7 +122,7 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
     grid = torch.linspace(-margin, 1 + margin, steps, device=length.device, dtype=length.dtype)[:, None]
     horizontal, vertical = (low[i] + grid * (high[i] - low[i]) for i in (0, 1))
     errors = torch.empty(steps, steps, len(length), dtype=torch.float64)
-    for row in tqdm(range(steps), desc="plane", delay=2, leave=False):
+    for row in progress.bar(range(steps), desc="plane"):
         for column in range(steps):
             b = vertical[row] / across
             a = (horizontal[column] - b * along) / length

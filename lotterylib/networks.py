@@ -23,10 +23,11 @@ class Network:
         self.make, self.device, self.stacked = make, device, stacked
         with torch.random.fork_rng(devices=[]):
             self.module = make().to(device)
-        shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
+        shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters() if p.requires_grad}
         self.parameters = tuple(shapes)
         self.prunable = _prunable(self.module) if prunable is None else tuple(prunable)
-        self.description = description or {"module": repr(self.module), "shapes": shapes, "prunable": self.prunable}
+        description = description or {"module": repr(self.module)}
+        self.description = {**description, "shapes": shapes, "prunable": self.prunable}
         for name in self.prunable:
             checks.choice("prunable entry", name, self.parameters)
         if not self.prunable:
@@ -73,6 +74,9 @@ def build(name, dataset, **options) -> Network:
 
 def wrap(make, device="auto", stacked=True, prunable=None) -> Network:
     """Wrap any module: ``make`` takes no argument and returns a freshly initialised ``nn.Module``.
+
+    Parameters that do not require gradients stay as they are. Checkpoints tell modules apart by their printed form and
+    shapes: two that differ only in ``forward`` need folders of their own.
 
     ``prunable`` names the weights that may be pruned; the default is every weight of a convolution or linear layer,
     never a bias, never a normalisation's. ``stacked=False`` computes replicates one after the other.
@@ -175,6 +179,6 @@ def _prunable(module):
     kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1d)
     names = {}  # by weight, since layers may share one
     for name, layer in module.named_modules():
-        if isinstance(layer, kinds):
+        if isinstance(layer, kinds) and layer.weight.requires_grad:
             names.setdefault(layer.weight, f"{name}.weight" if name else "weight")
     return tuple(names.values())

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import time
 import warnings
 from datetime import datetime, timezone
@@ -73,10 +72,10 @@ def provenance() -> dict:
 
 def is_published(path) -> bool:
     """True if ``path`` is a file of ``records/`` that the manifest lists, whole; a damaged one gives a warning."""
-    if not path.exists():
-        return False
     listed = _manifest().get(path.relative_to(PUBLISHED).as_posix())
-    if listed == _sha256(path):
+    if not path.exists() and listed is None:
+        return False
+    if path.exists() and listed == _sha256(path):
         return True
     warnings.warn(f"{path} cannot be used (it is not what records/manifest.json lists)", stacklevel=3)
     return False
@@ -94,11 +93,13 @@ def publish(preset, names):
     """Move a preset's finished records and the folders in ``names`` from ``runs/`` to ``records/``; list them."""
     source, target = work_folder() / preset, PUBLISHED / preset
     folders = [source, *(source / name for name in names)]
-    for path in [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]:
+    fresh = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    for path in fresh:
         store.write_bytes(target / path.relative_to(source), path.read_bytes())
     manifest = {path.relative_to(PUBLISHED).as_posix(): _sha256(path) for path in PUBLISHED.rglob("*.safetensors")}
     store.write_bytes(PUBLISHED / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n")
-    shutil.rmtree(source)
+    for path in fresh:
+        path.unlink()
 
 
 def _listed(folder):

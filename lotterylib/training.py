@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 from torch.func import grad_and_value
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
-from . import checks, pruning, store
+from . import checks, progress, pruning, store
 from .networks import replicates, select
 
 SCHEDULES = ("cosine", "constant", "step")
@@ -72,11 +71,11 @@ class Diverged(ArithmeticError):
     training: those not in ``steps`` are sound.
     """
 
-    def __init__(self, steps, state, lr, level=""):
+    def __init__(self, steps, state, lr, where=""):
         self.steps, self.state = steps, state
-        where = ", ".join(f"replicate {r} at step {step}" for r, step in steps.items())
+        where = where or ", ".join(f"replicate {r} at step {step}" for r, step in steps.items())
         super().__init__(
-            f"the loss became NaN or infinite {level}in {where}. The other replicates were trained to the end and are "
+            f"the loss became NaN or infinite in {where}. The other replicates were trained to the end and are "
             f"kept. Lower lr (it is {lr}) or lengthen warmup"
         )
 
@@ -90,7 +89,7 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     Returns the final state, and leaves the given one as it is. Raises ``Diverged``.
     """
     first = min(_each("start", start, replicates(state)))
-    with tqdm(total=(recipe.steps if stop is None else stop) - first, desc="training", delay=2, leave=False) as bar:
+    with progress.bar(total=(recipe.steps if stop is None else stop) - first, desc="training") as bar:
         for point in trajectory(net, state, ds, recipe, mask, start, stop, order_seed, checkpoint=checkpoint, bar=bar):
             state = point.state
     return state
@@ -143,6 +142,8 @@ def trajectory(
             yield point()
         if now in tenths or now == stop:
             file.save(now, state, momentum, failed)
+    lost = ~torch.stack([state[name].flatten(1).isfinite().all(1) for name in net.parameters]).all(0)
+    failed = torch.where((failed < 0) & lost, stop - 1, failed)  # the last update's result never met a loss
     if (failed >= 0).any():
         raise Diverged({r: t for r, t in enumerate(failed.tolist()) if t >= 0}, state, recipe.lr)
 

@@ -7,6 +7,7 @@ from . import style
 
 _LINEAR = 0.01  # rates below it are drawn on a linear scale, larger ones on a logarithmic scale
 _TICKS = (0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def _names(record):
@@ -17,13 +18,9 @@ def _column(record, step):
     return record["rewind_step"].tolist().index(step)
 
 
-def _points(value, digits=1):
+def _points(*values):
     """Points of error, for an alternative text."""
-    return f"{100 * float(value):.{digits}f}"
-
-
-def _list(values, digits=1):
-    return ", ".join(_points(value, digits) for value in values)
+    return ", ".join(f"{100 * float(value):.1f}" for value in values)
 
 
 def _rate_scale(axes, which, low=-0.001, high=0.9):
@@ -34,6 +31,15 @@ def _rate_scale(axes, which, low=-0.001, high=0.9):
     axis.set_ticks([], minor=True)
     style.percent_axis(axis)
     getattr(axes, f"set_{which}lim")(low, high)
+
+
+def _barrier_axes(axes, density, title, epsilon):
+    """Barriers against weights remaining, with the tolerance; call it after drawing."""
+    axes.axhline(epsilon, color=style.GREY, linestyle="--", linewidth=1, label="ε")
+    style.remaining_axis(axes, density)
+    _rate_scale(axes, "y")
+    axes.set_ylabel("barrier (points of error)")
+    axes.set_title(title)
 
 
 def curves(barriers, steps, levels=(0, 4, 8, 10, 12)):
@@ -54,46 +60,32 @@ def curves(barriers, steps, levels=(0, 4, 8, 10, 12)):
     figure.legend(*panels[0][0].get_legend_handles_labels(), title="levels", loc="outside right center", frameon=False)
     said = "; ".join(
         f"at k = {step} it rises above the line between the ends by "
-        f"{_list(barriers['height'][levels, _column(barriers, step)].mean(-1))} points"
+        f"{_points(*barriers['height'][levels, _column(barriers, step)].mean(-1))} points"
         for step in steps
     )
-    levels = ", ".join(str(level) for level in levels)
-    return style.Drawing(figure, f"Test error between levels L and L + 1, L = {levels}: {said}.")
-
-
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+    return style.Drawing(figure, f"Test error between levels L and L + 1, L in {levels}: {said}.")
 
 
 def successive(barriers, tickets):
     """Barrier to the previous level against weights remaining, as it is and with recalibrated BatchNorm statistics."""
-    epsilon, density = findings.tolerance(tickets), barriers["density"][1:]
+    epsilon, density, names = findings.tolerance(tickets), barriers["density"][1:], _names(barriers)
     panels = {"height": "statistics interpolated", "recalibrated": "statistics recalibrated"}
     figure, both = style.canvas(1, 2, height=3.6, sharey=True)
     for axes, (entry, title) in zip(both, panels.items(), strict=True):
-        axes.axhline(epsilon, color=style.GREY, linestyle="--", linewidth=1, label="ε")
-        names = _names(barriers)
         for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
             axes.plot(density, barriers[entry][:, i], ".", color=colour, alpha=0.4, markersize=4)
             style.spread(axes, density, barriers[entry][:, i], name, colour, style.MARKERS[i])
-        style.remaining_axis(axes, density)
-        axes.set_title(title)
-    _rate_scale(both[0], "y")
-    both[0].set_ylabel("barrier (points of error)")
+        _barrier_axes(axes, density, title, epsilon)
+    both[1].set_ylabel("")
     both[1].legend(fontsize=9.5)
     connected = (barriers["height"].mean(-1) <= epsilon).long().cumprod(0).sum(0)
-    said = "; ".join(
-        f"{name} never below the tolerance" if count == 0
-        else f"{name} within it down to {findings.percent(barriers['density'][count], 0)} of the weights"
-        for name, count in zip(_names(barriers), connected.tolist(), strict=True)
-    )  # fmt: skip
-    top = "; ".join(
-        f"{name} {_points(barriers['height'][:, i].mean())} and {_points(barriers['recalibrated'][:, i].mean())}"
-        for i, name in enumerate(_names(barriers))
-    )
+    reached = [findings.percent(kept, 0) for kept in barriers["density"][connected].tolist()]
+    said = ", ".join(f"{name} within ε down to {kept}" for name, kept in zip(names, reached, strict=True))
+    means = "; recalibrated ".join(_points(*barriers[entry].mean((0, 2))) for entry in panels)
     return style.Drawing(
         figure,
-        f"Barrier between successive levels, mean over replicates, from level 1 on: {said}. Mean over levels in points "
-        f"of error, interpolated and recalibrated: {top}.",
+        f"Barrier between successive levels, mean over replicates: {said} of the weights. Means over levels, in points "
+        f"of error and in the same order: {means}.",
     )
 
 
@@ -112,7 +104,7 @@ def along(position, errors, dense=None):
     axes.set_ylabel("test error (%)")
     axes.legend()
     said = "; ".join(
-        f"{name}: {_list(error[corner].mean(-1))} at the levels, at most {_points(error.mean(-1).max())} on the path"
+        f"{name}: {_points(*error[corner].mean(-1))} at the levels, at most {_points(error.mean(-1).max())} on the path"
         for name, error in errors.items()
     )
     return style.Drawing(figure, f"Test error in percent along straight lines from level to level. {said}.")
@@ -131,16 +123,17 @@ def path(barriers, steps):
 
 def pairs(pairs, tickets):
     """Barrier between any two levels, mean over replicates, a heatmap for each rewind step."""
-    epsilon, names = findings.tolerance(tickets), _names(pairs)
-    height = pairs["height"].mean(-1)
-    columns = 2 if len(names) > 1 else 1
-    rows = -(-len(names) // columns)
-    figure, grid = style.canvas(rows, columns, height=0.4 + 3.3 * rows, squeeze=False, sharex=True, sharey=True)
+    from matplotlib.colors import SymLogNorm
+
+    epsilon, names, height = findings.tolerance(tickets), _names(pairs), pairs["height"].mean(-1)
+    rows = -(-len(names) // 2)
+    figure, grid = style.canvas(rows, 2, height=0.4 + 3.3 * rows, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(names) :]:
         axes.axis("off")
     ticks = range(0, len(height), 2 if len(height) > 8 else 1)
     for i, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
-        picture = axes.imshow(height[..., i], cmap="cividis", norm=_symlog(), origin="lower")
+        scale = SymLogNorm(_LINEAR, vmin=0, vmax=0.5)
+        picture = axes.imshow(height[..., i], cmap="cividis", norm=scale, origin="lower")
         near = (height[..., i] <= epsilon).nonzero()
         axes.plot(near[:, 1], near[:, 0], ".", color="white", markersize=4)
         axes.grid(False)
@@ -166,14 +159,8 @@ def pairs(pairs, tickets):
     )
 
 
-def _symlog():
-    from matplotlib.colors import SymLogNorm
-
-    return SymLogNorm(_LINEAR, vmin=0, vmax=0.5)
-
-
 def projections(tickets, projected, step):
-    """Errors before pruning, after it and after retraining at one rewind step; barrier from after to after, at all."""
+    """Errors before and after pruning and after retraining, at one rewind step; barriers of the retraining, at all."""
     figure, (left, right) = style.canvas(1, 2, height=3.6)
     density, k = projected["density"][1:], _column(projected, step)
     error = tickets["error"][:, k]
@@ -184,22 +171,18 @@ def projections(tickets, projected, step):
     left.set_ylabel("test error (%)")
     left.set_title(f"k = {step}")
     left.legend(fontsize=9.5)
-    right.axhline(findings.tolerance(tickets), color=style.GREY, linestyle="--", linewidth=1, label="ε")
-    for i, (name, colour) in enumerate(zip(_names(projected), style.shades(projected["height"].shape[1]), strict=True)):
+    style.remaining_axis(left, density)
+    names = _names(projected)
+    for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
         style.spread(right, density, projected["height"][:, i], name, colour, style.MARKERS[i])
-    _rate_scale(right, "y")
-    right.set_ylabel("barrier (points of error)")
-    right.set_title("projection to next solution")
+    _barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
     right.legend(fontsize=9.5)
-    for axes in (left, right):
-        style.remaining_axis(axes, density)
-    rise = _list((projected["error"][:, k] - error[:-1]).mean(-1))
-    highest = projected["height"].mean(-1).amax(0)
-    said = "; ".join(f"{name} {_points(top)}" for name, top in zip(_names(projected), highest, strict=True))
+    rise = _points(*(projected["error"][:, k] - error[:-1]).mean(-1))
+    highest = _points(*projected["height"].mean(-1).amax(0))
     return style.Drawing(
         figure,
         f"At k = {step} pruning alone raises the test error by {rise} points, level by level. Highest mean barrier "
-        f"from projection to next solution, in points of error: {said}.",
+        f"from projection to next solution, in points of error, for {', '.join(names)}: {highest}.",
     )
 
 
@@ -207,26 +190,21 @@ def failing_masks(failing, tickets):
     """Barrier back to the level before, and error, of networks trained from the same point inside three subspaces."""
     figure, (left, right) = style.canvas(1, 2, height=3.6)
     arms = {
-        "own": ("own mask", style.BLUE),
-        "failing": ("mask of a failing run", style.ORANGE),
+        "own": ("own mask", style.BLUE), "failing": ("mask of a failing run", style.ORANGE),
         "random": ("random mask", style.RED),
-    }
-    left.axhline(findings.tolerance(tickets), color=style.GREY, linestyle="--", linewidth=1, label="ε")
+    }  # fmt: skip
     right.axhline(float(tickets["error"][0].mean()), color=style.GREY, linestyle="--", linewidth=1, label="dense")
     for marker, (arm, (name, colour)) in zip(style.MARKERS, arms.items(), strict=False):
         style.spread(left, failing["density"], failing[arm], name, colour, marker)
         style.spread(right, failing["density"], failing[f"{arm}_error"], name, colour, marker)
-    _rate_scale(left, "y")
-    left.set_ylabel("barrier (points of error)")
-    left.set_title("barrier back to the level before")
+    _barrier_axes(left, failing["density"], "barrier back to the level before", findings.tolerance(tickets))
+    style.remaining_axis(right, failing["density"])
     right.set_ylabel("test error (%)")
     right.set_title("test error")
     style.percent_axis(right.yaxis)
     right.legend(fontsize=9.5)
-    for axes in (left, right):
-        style.remaining_axis(axes, failing["density"])
-    said = "; ".join(f"{name} {_list(failing[arm].mean(-1))}" for arm, (name, _) in arms.items())
-    levels = ", ".join(str(level) for level in failing["level"].tolist())
+    said = "; ".join(f"{name} {_points(*failing[arm].mean(-1))}" for arm, (name, _) in arms.items())
+    levels = failing["level"].tolist()
     return style.Drawing(figure, f"Barrier back to the level before, at levels {levels}, in points of error: {said}.")
 
 
@@ -235,8 +213,7 @@ def iff(tickets, barrier):
     figure, axes = style.canvas(height=4.6)
     epsilon, dense = findings.tolerance(tickets), float(tickets["error"][0].mean())
     excess = torch.maximum(tickets["error"][:-1], tickets["error"][1:]) - dense
-    sparse = tickets["density"][1:] < findings.SPARSE
-    names = _names(tickets)
+    sparse, names = tickets["density"][1:] < findings.SPARSE, _names(tickets)
     for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
         for chosen, face in ((~sparse, "none"), (sparse, colour)):
             x, y = excess[chosen, i].flatten(), barrier[chosen, i].flatten()
@@ -244,20 +221,19 @@ def iff(tickets, barrier):
             axes.plot(x, y, style.MARKERS[i], color=colour, markerfacecolor=face, alpha=0.7, label=label)
     for line in (axes.axhline, axes.axvline):
         line(epsilon, color=style.GREY, linestyle="--", linewidth=1)
-    high = 1.0
-    _rate_scale(axes, "x", min(-0.006, float(excess.min()) - 0.001), high)
-    _rate_scale(axes, "y", -0.0035, high)  # room for words below zero
+    _rate_scale(axes, "x", min(-0.006, float(excess.min()) - 0.001), high=1)
+    _rate_scale(axes, "y", -0.0035, high=1)  # room for words below zero
     corners = {
-        (0.01, 0.97): "matching, not connected", (0.99, 0.97): "neither",
-        (0.01, 0.02): "matching, connected", (0.99, 0.02): "connected, not matching",
+        ("left", "top"): "matching, not connected", ("right", "top"): "neither",
+        ("left", "bottom"): "matching, connected", ("right", "bottom"): "connected, not matching",
     }  # fmt: skip
-    for (x, y), text in corners.items():
-        sides = {"ha": "left" if x < 0.5 else "right", "va": "bottom" if y < 0.5 else "top"}
-        axes.text(x, y, text, transform=axes.transAxes, style="italic", fontsize=10, **sides)
+    for (ha, va), text in corners.items():
+        at = {"left": 0.01, "right": 0.99}[ha], {"top": 0.97, "bottom": 0.02}[va]
+        axes.text(*at, text, transform=axes.transAxes, style="italic", fontsize=10, ha=ha, va=va)
     axes.set_xlabel("error of the worse end above the dense network (points)")
     axes.set_ylabel("barrier (points of error)")
-    kept = findings.percent(findings.SPARSE, 0)
-    figure.legend(title=f"filled: below {kept}\nof the weights", loc="outside right upper", frameon=False)
+    title = f"filled: below {findings.percent(findings.SPARSE, 0)}\nof the weights"
+    figure.legend(title=title, loc="outside right upper", frameon=False)
     count = findings.contingency(tickets, barrier)
     return style.Drawing(
         figure,
@@ -271,7 +247,7 @@ def contingency(tickets, barrier):
     """Connected against matching, counted, for networks with many and with few weights."""
     parts = _parts(tickets, False, True)
     figure, panels = style.canvas(1, len(parts), height=2.9, sharey=True, squeeze=False)
-    said = []
+    said, cells = [], ("matching and connected", "only matching", "only connected", "neither")
     for axes, (sparse, title) in zip(panels[0], parts.items(), strict=True):
         count = findings.contingency(tickets, barrier, sparse=sparse)
         table = torch.tensor([[count.both, count.only_matching], [count.only_connected, count.neither]])
@@ -284,11 +260,8 @@ def contingency(tickets, barrier):
         axes.set_xticks((0, 1), ("connected", "not connected"))
         axes.set_yticks((0, 1), ("matching", "not matching"))
         axes.set_title(f"{title}\nagreement {findings.percent(count.agreement, 0)}")
-        said.append(f"{title}: {', '.join(f'{n} {c}' for n, c in zip(_CELLS, count, strict=True))}")
+        said.append(f"{title}: {', '.join(f'{n} {c}' for n, c in zip(cells, count, strict=True))}")
     return style.Drawing(figure, f"Counts of pairs of successive levels. {'; '.join(said)}.")
-
-
-_CELLS = ("matching and connected", "only matching", "only connected", "neither")
 
 
 def _parts(tickets, *wanted):
@@ -317,14 +290,14 @@ def agreement(tickets, barrier, multiples=(0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.7, 8))
         axes.set_xticks([], minor=True)
         axes.set_xlabel("tolerance ε (dense standard deviations)")
         axes.set_title(title)
-        agreements = lines["agreement"][0]
-        said.append(f"{title}: from {100 * min(agreements):.0f} to {100 * max(agreements):.0f} percent")
+        at_one = "; ".join(f"{name} {100 * shares[multiples.index(1)]:.0f}" for name, (shares, *_) in lines.items())
+        said.append(f"{title}: {at_one}")
     panels[0].set_ylim(-0.03, 1.03)
     style.percent_axis(panels[0].yaxis)
     panels[0].set_ylabel("share of pairs (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    spans = f"{multiples[0]:g} to {multiples[-1]:g} dense standard deviations"
-    return style.Drawing(figure, f"Agreement of connected with matching for tolerances of {spans}. {'; '.join(said)}.")
+    alt = "Agreement of connected with matching against the tolerance. In percent at one dense standard deviation"
+    return style.Drawing(figure, f"{alt}, {'. Of '.join(said)}.")
 
 
 def _share(part, rest):
@@ -334,8 +307,8 @@ def _share(part, rest):
 def _chance(count):
     """Agreement to expect if connected and matching were independent, each as frequent as it is."""
     total = sum(count)
-    matching, connected = count.both + count.only_matching, count.both + count.only_connected
-    return (matching * connected + (total - matching) * (total - connected)) / total**2
+    match, join = count.both + count.only_matching, count.both + count.only_connected
+    return (match * join + (total - match) * (total - join)) / total**2
 
 
 def plane(planes, steps):
@@ -359,21 +332,19 @@ def plane(planes, steps):
         axes.grid(False)
         axes.set_title(f"k = {step}")
         axes.set_xlabel("distance towards the projection")
-        said.append(f"k = {step}: {_line_through(planes, k)}")
+        said.append(f"k = {step}: {_points(_midway(planes, k), error.min())}")
     panels[0][0].set_ylabel("distance across")
     bar = figure.colorbar(picture, ax=panels, ticks=bounds, label="test error (%)", shrink=0.85)
     style.percent_axis(bar.ax.yaxis)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    return style.Drawing(
-        figure,
-        f"Test error on the plane through {names[0]}, its projection and {names[2]}, contours. {'; '.join(said)}.",
+    alt = (
+        f"Contours of test error on the plane through {', '.join(names)}. Percent midway between the solutions, lowest"
     )
+    return style.Drawing(figure, f"{alt}: {'; '.join(said)}.")
 
 
-def _line_through(planes, k):
-    """Error at the grid point nearest to the middle of the line between the two solutions, and lowest on the plane."""
-    middle = (planes["corners"][0, :, k] + planes["corners"][2, :, k]) / 2
+def _midway(planes, k):
+    """Error at the grid point nearest to the middle of the line between the two solutions."""
+    middle = planes["corners"][[0, 2], :, k].mean(0)
     column = int((planes["horizontal"][:, k] - middle[0]).abs().argmin())
-    row = int((planes["vertical"][:, k] - middle[1]).abs().argmin())
-    lowest = planes["error"][..., k].min()
-    return f"{_points(planes['error'][row, column, k])} % midway between the solutions, lowest {_points(lowest)} %"
+    return planes["error"][int((planes["vertical"][:, k] - middle[1]).abs().argmin()), column, k]

@@ -1,0 +1,422 @@
+"""Every experiment of the book in the smoke preset, on a smaller test set; identities between them."""
+
+import dataclasses
+import functools
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import twins
+
+from lotterylib import data, experiments, landscape, records, training
+from lotterylib.networks import select
+
+SMALL = 600  # test examples
+ONE = 1.5 / SMALL  # one example more or less: states interpolated from either end differ in their last bits
+
+# What each docstring says of the smoke preset: three rewind steps, two replicates, levels 0 to 3.
+LEVELS, K, R, N, POINTS = 3, 3, 2, 2, 3
+AXES = {"density": (LEVELS + 1,), "rewind_step": (K,)}
+CONTROLS = ("random_mask", "shuffled_mask", "reinitialized", "one_shot", "learning_rate_rewinding")
+SHAPES = {
+    "winning_tickets": {"error": (LEVELS + 1, K, R), **AXES},
+    "controls": {**dict.fromkeys(CONTROLS, (N, R)), "level": (N,), "density": (N,), "rewind_step": ()},
+    "instability": {"height": (2, R), "curve": (POINTS, 2, R), "rewind_step": (2,)},
+    "contrast": {
+        "error": (3, 2, R), "barrier": (2, 2, R), "instability": (2, R), "density": (3,), "rewind_step": (2,),
+    },
+    "successive_barriers": {
+        "height": (LEVELS, K, R), "curve": (LEVELS, POINTS, K, R), "recalibrated": (LEVELS, K, R), **AXES,
+    },
+    "all_pairs": {"height": (LEVELS + 1, LEVELS + 1, K, R), **AXES},
+    "projections": {"error": (LEVELS, K, R), "height": (LEVELS, K, R), **AXES},
+    "failing_masks": {
+        **{name + end: (N, R) for name in ("own", "failing", "random") for end in ("", "_error")},
+        "level": (N,), "density": (N,),
+    },
+    "plane": {
+        "error": (3, 3, K), "horizontal": (3, K), "vertical": (3, K), "corners": (3, 2, K), "level": (), **AXES,
+    },
+}  # fmt: skip
+NOT_IN_0_1 = {"level", "rewind_step", "horizontal", "vertical", "corners"}
+
+
+@pytest.fixture(scope="module")
+def smoke(mnist1d, tmp_path_factory):
+    """Folders and dataset of their own for the smoke preset; gives every record by name, and notes the trainings."""
+    ds = dataclasses.replace(mnist1d, test_x=mnist1d.test_x[:SMALL], test_y=mnist1d.test_y[:SMALL])
+    folder = tmp_path_factory.mktemp("smoke")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOTTERYLIB_RUNS", str(folder / "runs"))
+        patch.setattr(records, "PUBLISHED", folder / "records")
+        patch.setattr(data, "load", lambda name, device="auto": {"mnist1d": ds}[name])
+        experiments._setup.cache_clear()
+        smoke = Smoke()
+        patch.setattr(experiments.Setup, "train", smoke.noting(experiments.Setup.train))
+        yield smoke
+    experiments._setup.cache_clear()
+
+
+class Watched:
+    """A preset that notes which of its fields are read."""
+
+    def __init__(self, preset):
+        self._preset, self._read = preset, set()
+
+    def __getattr__(self, field):
+        self._read.add(field)
+        return getattr(self._preset, field)
+
+
+class Smoke:
+    def __init__(self):
+        self.trainings, self.read = {}, {}
+
+    def noting(self, train):
+        def noted(setup, name, state, mask=None, start=0, order_seed=1, arm="main"):
+            self.trainings[name] = {"state": state, "mask": mask, "start": start, "seeds": order_seed}
+            return train(setup, name, state, mask, start, order_seed, arm)
+
+        return noted
+
+    @functools.cache  # noqa: B019
+    def __getitem__(self, name):
+        experiments._setup.cache_clear()  # as in a process of its own: what it shares with others, it reads from disk
+        preset = self.setup.preset = Watched(self.setup.preset)
+        record = getattr(experiments, name)("smoke", device="cpu")
+        self.read[name] = preset._read
+        experiments._setup.cache_clear()
+        return record
+
+    @property
+    def setup(self):
+        return experiments.setup("smoke", "cpu", False)  # arguments as an experiment gives them, for the same one
+
+    @property
+    def run(self):
+        return self.setup.run()
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_every_experiment_runs_and_gives_what_it_says(smoke, name):
+    assert name in SHAPES, f"add the shapes of {name!r} in the smoke preset to SHAPES, from its docstring"
+    record = smoke[name]
+    assert {key: tuple(value.shape) for key, value in record.items()} == SHAPES[name]
+    for key, value in record.items():
+        assert value.isfinite().all(), key
+        if key not in NOT_IN_0_1:
+            assert value.dtype == torch.float64 and ((value >= 0) & (value <= 1)).all(), key
+    assert record.about["experiment"] == name and record.about["preset"] == "smoke"
+    assert record.about["data"] == smoke.setup.ds.fingerprint
+    needs = experiments.EXPERIMENTS[name][1]
+    assert smoke.read[name] & {"main", "plain"}, "the test's own premise: reading is noticed"
+    assert smoke.read[name] <= set(needs), "a field that is read and not named leaves a stale record when it changes"
+    assert set(record.about["settings"]) == set(needs)
+    assert (records.work_folder() / "smoke" / f"{name}.safetensors").is_file()
+
+
+def plain_error(smoke, state, replicate):
+    ds = smoke.setup.ds
+    return twins.error(twins.module(smoke.setup.net(), state, replicate), ds.test_x, ds.test_y)
+
+
+def height(curve):
+    """Definition of the barrier, over the first axis."""
+    curve = np.asarray(curve)
+    return (curve - np.linspace(curve[0], curve[-1], len(curve))).max(0)
+
+
+def test_winning_tickets_are_the_errors_of_the_levels(smoke):
+    record, run = smoke["winning_tickets"], smoke.run
+    assert record["rewind_step"].tolist() == [0, 10, 20]
+    kept = [4776, 3820, 3056, 2444]  # a fifth fewer each time, rounded up
+    assert record["density"].tolist() == pytest.approx([n / 4776 for n in kept])
+    for level, group, replicate in ((0, 0, 0), (1, 2, 1), (3, 1, 0)):
+        expected = plain_error(smoke, run[level].state, 2 * group + replicate)
+        assert float(record["error"][level, group, replicate]) == pytest.approx(expected, abs=ONE)
+    assert record["error"].min() < 0.8, "the test's own premise: something is learnt"
+
+
+def counts(mask):
+    return {name: keep.flatten(1).sum(1).tolist() for name, keep in mask.items()}
+
+
+def test_controls_are_trained_as_they_are_called(smoke):
+    """What is trained, from where, inside which mask, on which data order: everything but the named thing as in IMP."""
+    record, run = smoke["controls"], smoke.run.at(10)
+    assert record["level"].tolist() == [1, 3] and record["rewind_step"] == 10
+    assert torch.equal(record["density"], smoke["winning_tickets"]["density"][[1, 3]])
+    own = {n: torch.cat([run[1].mask[n], run[3].mask[n]]) for n in run[0].mask}
+    trained = {name: smoke.trainings[name] for name in CONTROLS[:3]}
+    for name, training_ in trained.items():
+        assert training_["seeds"] == [0, 1, 0, 1]
+        assert training_["start"] == (0 if name == "reinitialized" else 10)
+        for entry, rewound in run.rewind.items():
+            same = torch.equal(training_["state"][entry], torch.cat([rewound, rewound]))
+            assert same == (name != "reinitialized") or not entry.endswith(".weight")
+    assert counts(trained["shuffled_mask"]["mask"]) == counts(own) == counts(trained["reinitialized"]["mask"])
+    total = [sum(layer[r] for layer in counts(own).values()) for r in range(4)]
+    random = counts(trained["random_mask"]["mask"])
+    assert [sum(layer[r] for layer in random.values()) for r in range(4)] == total and random != counts(own)
+    for name in own:
+        assert torch.equal(trained["reinitialized"]["mask"][name], own[name])
+        assert not torch.equal(trained["shuffled_mask"]["mask"][name], own[name])
+        masks = trained["random_mask"]["mask"][name]
+        assert not torch.equal(masks[0], masks[1]) and not (masks[2] & ~masks[0]).any()  # drawn apart, pruned on
+    fresh = trained["reinitialized"]["state"]["linear.weight"]
+    assert not any(torch.equal(fresh[0], one) for one in (fresh[1], *run.rewind["linear.weight"]))
+
+
+def test_one_shot_and_learning_rate_rewinding_are_runs_of_their_own(smoke):
+    record = smoke["controls"]
+    options = {"one_shot": {"pruning": "one_shot"}, "learning_rate_rewinding": {"rewinding": "learning_rate"}}
+    for name, option in options.items():
+        run = smoke.setup.run(rewind_step=10, **option)
+        assert dataclasses.replace(smoke.setup.preset.main.config, rewind_step=10, **option) == run.config
+        for column, level in enumerate((1, 3)):
+            expected = [plain_error(smoke, run[level].state, r) for r in range(2)]
+            assert record[name][column].tolist() == pytest.approx(expected, abs=ONE)
+
+
+@pytest.mark.parametrize(("name", "arm", "steps"), [("instability", "main", (0, 20)), ("contrast", "plain", (0, 20))])
+def test_instability_compares_two_orders_from_the_same_point(smoke, name, arm, steps):
+    record = smoke[name]
+    one, two = (smoke.trainings[f"instability_{arm}_{shift}"] for shift in (0, experiments.OTHER))
+    assert one["start"] == two["start"] == [steps[0]] * 2 + [steps[1]] * 2
+    assert one["mask"] is None and two["mask"] is None
+    assert all(torch.equal(one["state"][entry], two["state"][entry]) for entry in one["state"])
+    assert one["seeds"] == [0, 1, 0, 1] and not set(one["seeds"]) & set(two["seeds"]) and len(set(two["seeds"])) == 2
+    rewound = smoke.setup.run(arm).rewind  # the same w_k that IMP rewinds to, at steps that it has too
+    group = list(record["rewind_step"].tolist())
+    assert group == [0, 20]
+    for column, k in enumerate(group):
+        i = smoke.setup.run(arm).rewind_steps.index(k)
+        for entry in rewound:
+            assert torch.allclose(one["state"][entry][2 * column], rewound[entry][i], rtol=1e-4, atol=1e-5)
+    if name == "instability":
+        assert np.allclose(record["height"], height(record["curve"]), atol=1e-12)
+
+
+def test_contrast_is_the_network_without_batchnorm(smoke):
+    record, setup = smoke["contrast"], smoke.setup
+    assert not any("norm" in name for name in setup.net("plain").parameters)
+    run, ds = setup.run("plain"), setup.ds
+    for level, column in ((0, 0), (2, 3)):
+        expected = twins.error(twins.module(setup.net("plain"), run[level].state, column), ds.test_x, ds.test_y)
+        assert float(record["error"].flatten(1)[level, column]) == pytest.approx(expected, abs=ONE)
+    single = landscape.error_barrier(setup.net("plain"), run[1].state, run[2].state, ds.test_x, ds.test_y, POINTS)
+    assert np.allclose(record["barrier"][1].flatten(), single.height, atol=ONE)
+
+
+def test_successive_barriers_lie_between_successive_levels(smoke):
+    record, error = smoke["successive_barriers"], smoke["winning_tickets"]["error"]
+    for level in range(LEVELS):
+        curve = record["curve"][level]  # (points, K, R), gamma = 1 at L
+        assert np.allclose(curve[-1], error[level], atol=ONE) and np.allclose(curve[0], error[level + 1], atol=ONE)
+        assert np.allclose(record["height"][level], height(curve), atol=1e-12)
+    assert record["height"].max() > 0, "the test's own premise: some levels are not connected"
+
+
+def test_recalibrated_barriers_measure_the_statistics_anew(smoke):
+    record, run, ds, net = smoke["successive_barriers"], smoke.run, smoke.setup.ds, smoke.setup.net()
+    before, after = run[1].state, run[2].state
+    for column in (0, 3):
+        curve = []
+        for gamma in (0, 0.5, 1):
+            between = {n: gamma * before[n] + (1 - gamma) * after[n] for n in net.parameters}
+            model = twins.module(net, {**before, **between}, column)
+            model.load_state_dict({**model.state_dict(), **twins.recalibrated(model, ds, 500)})
+            curve.append(twins.error(model, ds.test_x, ds.test_y))
+        assert float(record["recalibrated"][1].flatten()[column]) == pytest.approx(height(curve), abs=2 * ONE)
+
+
+def test_all_pairs_hold_the_successive_barriers(smoke):
+    pairs = smoke["all_pairs"]["height"]
+    assert torch.equal(pairs, pairs.transpose(0, 1)) and not pairs.diagonal().any()
+    successive = smoke["successive_barriers"]["height"]  # on the same grid in this preset
+    for level in range(LEVELS):
+        assert np.allclose(pairs[level, level + 1], successive[level], atol=2 * ONE)
+    single = smoke.setup.barrier(smoke.run[0].state, smoke.run[3].state).height
+    assert np.allclose(pairs[0, 3].flatten(), single, atol=2 * ONE)
+
+
+def test_projections_are_pruned_solutions(smoke, monkeypatch):
+    record, run, lines = smoke["projections"], smoke.run, []
+
+    def noting(setup, a, b, arm="main"):
+        lines.append((a, b))
+        return landscape.Barrier(torch.full((K * R,), len(lines) / 10), None, None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.Setup, "barrier", noting)
+        drawn = experiments.projections.__wrapped__(smoke.setup)
+    assert drawn["height"].flatten(1).tolist() == [pytest.approx([0.1 * i] * 6) for i in (1, 2, 3)]
+    for level, (before, after) in enumerate(pairwise(run.levels)):
+        projection = {n: t * after.mask[n] if n in after.mask else t for n, t in before.state.items()}
+        for column in (0, 5):
+            expected = plain_error(smoke, projection, column)
+            assert float(record["error"][level].flatten()[column]) == pytest.approx(expected, abs=ONE)
+        for line, end in zip(lines[level], (projection, after.state), strict=True):
+            assert all(torch.equal(line[name], end[name]) for name in end)
+
+
+def test_own_masks_give_the_successive_barriers(smoke):
+    record, run = smoke["failing_masks"], smoke.run
+    assert record["level"].tolist() == [1, 3]
+    assert torch.equal(record["density"], smoke["controls"]["density"])
+    for column, level in enumerate((1, 3)):
+        assert np.allclose(record["own"][column], smoke["successive_barriers"]["height"][level - 1, 1], atol=2 * ONE)
+        assert np.allclose(record["own_error"][column], smoke["winning_tickets"]["error"][level, 1], atol=ONE)
+    assert np.allclose(record["random_error"], smoke["controls"]["random_mask"], atol=ONE)  # one training for both
+    failing = smoke.trainings["failing_mask"]
+    assert failing["start"] == 10 and failing["seeds"] == [0, 1, 0, 1]
+    for name, mask in failing["mask"].items():  # that of rewind step 0, from w_10
+        assert torch.equal(mask, torch.cat([run.at(0)[level].mask[name] for level in (1, 3)]))
+        assert torch.equal(failing["state"][name], torch.cat([run.at(10).rewind[name]] * 2))
+
+
+def test_failing_barriers_lead_back_to_the_level_before(smoke):
+    record, run, setup = smoke["failing_masks"], smoke.run.at(10), smoke.setup
+    again = smoke.trainings["failing_mask"]
+    mask, state = select(again["mask"], [2, 3]), select(again["state"], [2, 3])
+    recipe = setup.preset.main.config.recipe
+    solution = training.train(setup.net(), state, setup.ds, recipe, mask, 10, order_seed=[0, 1])
+    assert np.allclose(setup.error(solution), record["failing_error"][1], atol=ONE)
+    assert np.allclose(setup.barrier(run[2].state, solution).height, record["failing"][1], atol=2 * ONE)
+
+
+def test_the_plane_goes_through_solution_projection_and_next_solution(smoke):
+    record, run, net = smoke["plane"], smoke.run, smoke.setup.net()
+    assert record["level"] == 1
+    for group in range(K):
+        column = 2 * group
+        states = [run[1].state, {n: t * run[2].mask.get(n, 1) for n, t in run[1].state.items()}, run[2].state]
+        flat = [np.concatenate([s[n][column].flatten() for n in net.parameters]).astype(np.float64) for s in states]
+        corners = record["corners"][:, :, group].numpy()
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            assert np.linalg.norm(corners[i] - corners[j]) == pytest.approx(np.linalg.norm(flat[i] - flat[j]), rel=1e-5)
+        for axis, name in enumerate(("horizontal", "vertical")):
+            grid = record[name][:, group].numpy()
+            assert grid[0] < corners[:, axis].min() and grid[-1] > corners[:, axis].max() and (np.diff(grid) > 0).all()
+
+
+def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatch):
+    """A new process finds runs and trainings, trains nothing, and ends in the same numbers."""
+    first = {name: dict(smoke[name]) for name in ("controls", "failing_masks")}
+    for name in first:
+        (records.work_folder() / "smoke" / f"{name}.safetensors").unlink()
+    experiments._setup.cache_clear()
+
+    def refuse(*_, **__):
+        raise AssertionError("something is trained again")
+
+    for name in first:
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "_steps", refuse)
+            again = getattr(experiments, name)("smoke", device="cpu")
+        assert all(torch.equal(again[key], first[name][key]) for key in first[name])
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "load", refuse)
+        patch.setattr(experiments.imp, "run", refuse)
+        experiments._setup.cache_clear()
+        assert torch.equal(experiments.plane("smoke")["error"], smoke["plane"]["error"])  # not even data is needed
+
+
+# Presets and the command line
+
+
+def test_an_unknown_preset_names_the_allowed():
+    with pytest.raises(ValueError, match="preset is 'boook'.*'smoke', 'book'.*did you mean 'book'"):
+        experiments.winning_tickets("boook")
+
+
+@pytest.mark.parametrize("name", experiments.PRESETS)
+def test_presets_fit_together(name):
+    preset = experiments.PRESETS[name]
+    main, plain = preset.main.config, preset.plain.config
+    assert preset.control_step in main.rewind_step and preset.control_step > min(main.rewind_step)
+    assert all(1 <= level <= main.levels for level in preset.control_levels)
+    assert 0 <= preset.plane_level < main.levels
+    assert max(preset.instability_steps) < main.recipe.steps and min(main.rewind_step) == min(plain.rewind_step) == 0
+    assert main.replicates < experiments.OTHER and plain.replicates < experiments.OTHER
+    if name == "book":
+        assert min(main.replicates, plain.replicates) >= 4 and len(main.rewind_step) >= 4
+        assert main.recipe.lr == 0.3 and main.recipe.steps == 1500 and main.fraction == 0.2
+
+
+@pytest.fixture
+def tiny(monkeypatch, folders, ds):
+    """Two experiments that cost nothing, in folders of their own."""
+    calls, recomputing = [], []
+
+    def one(s):
+        calls.append("one")
+        recomputing.append(s.recompute)
+        return {"value": torch.tensor([float(len(calls))])}
+
+    def two(s):
+        calls.append("two")
+        return {"value": s.ds.train_y}
+
+    needs = ("dataset", "points")
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"one": (one, needs), "two": (two, needs)})
+    monkeypatch.setattr(data, "load", lambda name, device="auto": ds)
+    experiments._setup.cache_clear()
+    yield calls, *folders, recomputing
+    experiments._setup.cache_clear()
+
+
+def test_the_command_makes_all_records_of_a_preset_again(tiny, capsys):
+    calls, published, runs, recomputing = tiny
+    for count in (1, 2):
+        experiments._setup.cache_clear()
+        experiments.main(["--preset", "smoke", "--device", "cpu"])
+        assert calls == ["one", "two"] * count
+        assert {p.name for p in (published / "smoke").iterdir()} == {"one.safetensors", "two.safetensors"}
+        assert not (runs / "smoke").exists()
+    assert "two: 0.0 s on " in capsys.readouterr().out
+    assert recomputing == [True, True]  # from nothing: the published runs are passed over
+
+
+def test_the_command_makes_one_record_again(tiny):
+    calls, published, _, recomputing = tiny
+    experiments.main(["--preset", "smoke"])
+    before = (published / "smoke" / "two.safetensors").read_bytes()
+    experiments.main(["--preset", "smoke", "one"])
+    assert calls == ["one", "two", "one"] and recomputing == [True, False]  # now on the published runs
+    assert (published / "smoke" / "two.safetensors").read_bytes() == before
+    record = records.load_or_compute("one", "smoke", {"dataset": "mnist1d", "points": 3}, None)
+    assert record["value"].tolist() == [3]
+
+
+def test_an_interrupted_command_goes_on(tiny, monkeypatch):
+    """What was finished before the interruption is not run again, and all of it is published at the end."""
+    calls, published, *_ = tiny
+
+    def stop(s):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setitem(experiments.EXPERIMENTS, "two", (stop, experiments.EXPERIMENTS["two"][1]))
+        experiments.main(["--preset", "smoke"])
+    assert calls == ["one"] and not published.exists()
+    experiments._setup.cache_clear()
+    experiments.main(["--preset", "smoke"])
+    assert calls == ["one", "two"] and len(list((published / "smoke").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "smok"], "preset is 'smok'.*did you mean 'smoke'"),
+        (["--preset", "smoke", "tow"], "experiment is 'tow'.*allowed are 'one', 'two'; did you mean 'two'"),
+        ([], "--preset"),
+    ],
+)
+def test_the_command_refuses(tiny, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        experiments.main(arguments)
+    assert stopped.value.code == 2 and not tiny[0]
+    assert re.search(message, capsys.readouterr().err)
