@@ -69,7 +69,7 @@ class Dataset:
         ``(..., C, H, W)`` and ``y`` of shape ``(...)``. With a ``generator`` an augmenting dataset draws a pad-4 random
         crop and a flip for every example; without one nothing is augmented.
         """
-        x, y = self.train_x[indices], self.train_y[indices]
+        x, y = self.train_x.index_select(0, indices.flatten()).unflatten(0, indices.shape), self.train_y[indices]
         if self.augment and generator is not None:
             x = _crop_and_flip(x.flatten(0, indices.dim() - 1), generator).reshape(x.shape)
         return normalise(x, self.mean, self.std), y
@@ -157,7 +157,7 @@ def normalise(x, mean, std):
         return (x - mean) / std
     if mean.numel() == 1:
         x = x.unsqueeze(-1)
-    return ((x.float() / 255 - mean) / std).movedim(-1, -3)
+    return x.to(std.dtype).mul_(1 / (255 * std)).sub_(mean / std).movedim(-1, -3)
 
 
 def mnist1d(seed=42):

@@ -61,7 +61,10 @@ class Network:
     @torch.no_grad()
     def __call__(self, state, x):
         """Logits ``(R, N, C)`` of every replicate on the same inputs ``x`` ``(N, ...)``, in evaluation mode."""
-        return self.map(lambda one, x: self.forward(one, x, train=False), in_dims=(0, None))(state, x)
+        if self.stacked and x.is_cuda:
+            return self.map(lambda one: self.forward(one, x, train=False))(state)
+        # a forward pass alone is bound by memory: on a CPU one replicate at a time stays in the cache
+        return torch.stack([self.forward(select(state, r), x, train=False) for r in range(replicates(state))])
 
 
 def build(name, dataset, **options) -> Network:
@@ -97,6 +100,16 @@ def select(state, indices):
 def concatenate(states):
     """Join several states or masks along the replicate axis."""
     return {name: torch.cat([state[name] for state in states]) for name in states[0]}
+
+
+class Linear(nn.Linear):
+    """``nn.Linear``, written so that under the replicate axis the weight's gradient lies in memory as the weight does.
+
+    ``nn.Linear`` works too, but its gradient must then be transposed at every step.
+    """
+
+    def forward(self, x):
+        return (self.weight @ x.mT).mT + self.bias
 
 
 class Conv1d(nn.Module):
@@ -143,7 +156,7 @@ class CNN1d(nn.Module):
         length = shape[0]
         for _ in plan:
             length = (length + 1) // 2
-        self.linear = nn.Linear(length * width, classes)
+        self.linear = Linear(length * width, classes)
 
     def forward(self, x):
         x = x.unsqueeze(-1)
@@ -154,8 +167,8 @@ class CNN1d(nn.Module):
 
 def _mlp(shape, classes, hidden=(100, 100)):
     sizes = (torch.Size(shape).numel(), *hidden)
-    layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], classes))
+    layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (Linear(i, o), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *layers, Linear(sizes[-1], classes))
 
 
 def _lenet_300_100(shape, classes):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch.func import grad_and_value
 from torch.nn import functional as F
 
 from . import checks, progress, pruning, store
@@ -172,23 +171,26 @@ class _Checkpoint:
 def _steps(net, state, momentum, mask, ds, recipe, seeds, begin, end, failed):
     """Update ``state`` and ``momentum`` in place from ``begin`` to ``end``; return each replicate's failing step."""
 
-    def loss(parameters, buffers, x, y):
-        return F.cross_entropy(net.forward({**parameters, **buffers}, x, train=True), y)
+    def logits(parameters, buffers, x):
+        return net.forward({**parameters, **buffers}, x, train=True)
 
-    gradients_and_losses = net.map(grad_and_value(loss))
-    parameters = {name: state[name] for name in net.parameters}
+    forward = net.map(logits)
+    parameters = {name: state[name].detach().requires_grad_() for name in net.parameters}  # the same memory
     buffers = {name: tensor for name, tensor in state.items() if name not in parameters}
-    weights, speeds = list(parameters.values()), [momentum[name] for name in parameters]
-    masked = [i for i, name in enumerate(parameters) if name in mask]
-    keep = [mask[name].to(state[name].dtype) for name in parameters if name in mask]
+    leaves, weights = list(parameters.values()), [state[name] for name in parameters]
+    speeds = [momentum[name] for name in parameters] if recipe.momentum else []
+    keep = [mask[name].to(state[name].dtype) if name in mask else torch.ones_like(state[name]) for name in parameters]
     for step, (x, y) in zip(range(begin, end), batches(ds, recipe, seeds, begin), strict=False):
-        gradients, losses = gradients_and_losses(parameters, buffers, x, y)
-        gradients = torch._foreach_add([gradients[n] for n in parameters], weights, alpha=recipe.weight_decay)
-        torch._foreach_mul_([gradients[i] for i in masked], keep)
-        torch._foreach_mul_(speeds, recipe.momentum)
-        torch._foreach_add_(speeds, gradients)
-        torch._foreach_add_(weights, speeds, alpha=-recipe.lr_at(step))
-        failed = torch.where((failed < 0) & ~losses.isfinite(), step, failed)
+        with torch.enable_grad():
+            outputs = forward(parameters, buffers, x).flatten(0, 1)
+            losses = F.cross_entropy(outputs, y.flatten(), reduction="none").view(y.shape).mean(1)
+            gradients = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)  # no replicate sees another
+        gradients = torch._foreach_mul(keep, gradients)  # in keep's layout, the weights': the next line relies on it
+        torch._fused_sgd_(
+            weights, gradients, speeds, lr=recipe.lr_at(step), momentum=recipe.momentum, dampening=0.0, nesterov=False,
+            weight_decay=recipe.weight_decay, maximize=False, is_first_step=False,
+        )  # fmt: skip
+        failed = torch.where((failed < 0) & ~losses.detach().isfinite(), step, failed)
     return failed
 
 
@@ -222,7 +224,7 @@ def evaluate(net, state, x, y):
     ``x``, ``y``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
     """
     loss = wrong = 0
-    chunk = 2500 if x.is_cuda else max(32, 2048 // replicates(state))  # on a CPU: what stays in the cache
+    chunk = 2500 if x.is_cuda else 512  # on a CPU: what stays in the cache
     for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):
         logits = net(state, xs)
         loss = loss - logits.log_softmax(-1)[:, torch.arange(len(ys)), ys].double().sum(1)

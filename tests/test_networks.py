@@ -183,7 +183,7 @@ def test_replicates_are_stacked_or_looped(stacked, calls):
             return super().forward(x)
 
     net = networks.wrap(lambda: Counting(4, 2), "cpu", stacked=stacked)
-    net(net.init(3), torch.zeros(5, 4))
+    net.map(lambda one: net.forward(one, torch.zeros(5, 4), train=True))(net.init(3))
     assert Counting.count == calls
 
 
