@@ -230,7 +230,9 @@ def _distant(tickets, barriers, pairs):
 
 def numbers(preset="book") -> dict:
     """Every number that the prose quotes, by name, as text."""
-    return _numbers_of_tickets(preset) | _numbers_of_barriers(preset)
+    seconds = sum(getattr(experiments, name)(preset).about["seconds"] for name in experiments.EXPERIMENTS)
+    made = {"record hours": f"{seconds / 3600:.1f} hours"}
+    return made | _numbers_of_tickets(preset) | _numbers_of_barriers(preset)
 
 
 def _numbers_of_tickets(preset):
