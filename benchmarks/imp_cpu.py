@@ -1,0 +1,178 @@
+"""IMP training speed on the CPU: lotterylib against open_lth, LeNet-300-100 on MNIST, batch 128, masked.
+
+    python benchmarks/imp_cpu.py --open-lth PATH_OF_A_CHECKOUT
+
+Both sides train the same replicates with the same hyperparameters, mask and number of threads, in turn within one run.
+Counted are replicate-steps per second between two training steps, start-up excluded. First it is checked that the two
+do the same work: from the same weights and batches they must arrive at the same weights. benchmarks/README.md says how
+open_lth is run and what was adapted; nothing in its checkout is changed.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import common
+import numpy as np
+import torch
+
+from lotterylib import data, networks, pruning, training
+
+WARM_UP = 20  # steps of each training that are not timed
+
+
+class OpenLTH:
+    """A checkout of open_lth, imported as it is."""
+
+    def __init__(self, path, folder, momentum, weight_decay):
+        if not (Path(path) / "open_lth.py").exists():
+            raise SystemExit(f"--open-lth is {path}, which holds no open_lth.py; it must be a checkout of open_lth")
+        data._import_torchvision_datasets()  # else torchvision fails to import beside a torch without CUDA
+        if not hasattr(np, "product"):
+            np.product = np.prod  # removed in numpy 2
+        sys.path.insert(0, str(path))
+        distributed = torch.nn.parallel.DistributedDataParallel
+        torch.nn.parallel.DistributedDataParallel = type("Unused", (torch.nn.Module,), {})
+        try:  # a class that open_lth derives from it has no method resolution order in a recent torch
+            import datasets.registry
+            import models.registry
+            import platforms.local
+            import platforms.platform
+            from pruning.mask import Mask
+            from pruning.pruned_model import PrunedModel
+            from training.train import train
+        finally:
+            torch.nn.parallel.DistributedDataParallel = distributed
+        self.datasets, self.models, self.platform = datasets.registry, models.registry, platforms.platform
+        self.Mask, self.PrunedModel, self.run = Mask, PrunedModel, train
+        self.folder, self.trainings = Path(folder), 0
+        root = Path(os.environ.get("LOTTERYLIB_DATA") or Path.home() / ".cache" / "lotterylib")
+        (self.folder / "mnist").symlink_to(root.resolve(), target_is_directory=True)
+        places = {"root": str(folder), "dataset_root": str(folder)}
+        self.Platform = type("Platform", (platforms.local.Platform,), places)
+        self.hparams = self.models.get_default_hparams("mnist_lenet_300_100")
+        self.hparams.training_hparams.momentum, self.hparams.training_hparams.weight_decay = momentum, weight_decay
+        git = subprocess.run(["git", "-C", path, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        self.commit = git.stdout.strip() or "unknown"
+
+    def loader(self, workers):
+        """Its own loader of the MNIST training set."""
+        self.platform._PLATFORM = self.Platform(num_workers=workers)
+        return self.datasets.get(self.hparams.dataset_hparams, train=True)
+
+    def train(self, state, mask, replicate, loader, steps):
+        """Train one replicate: its network after ``steps`` and the seconds that the steps after the warm-up took."""
+        network = self.models.get(self.hparams.model_hparams).to(next(iter(state.values())).dtype)
+        names = list(network.state_dict())  # in the order of lotterylib's: weight, bias of each layer in turn
+        network.load_state_dict({name: t[replicate] for name, t in zip(names, state.values(), strict=True)})
+        layers = dict(zip(state, names, strict=True))
+        pruned = self.PrunedModel(network, self.Mask({layers[name]: keep[replicate] for name, keep in mask.items()}))
+        recipe = replace(self.hparams.training_hparams, training_steps=f"{steps}it", data_order_seed=replicate)
+        times = {}
+
+        def callback(output_location, step, model, optimizer, logger):
+            times[step.iteration] = time.perf_counter()
+
+        self.trainings += 1
+        self.run(recipe, pruned, loader, str(self.folder / str(self.trainings)), callbacks=[callback])
+        pruned._apply_mask()  # which it does at the beginning of the next step
+        return network, times[steps] - times[min(steps, WARM_UP)]
+
+
+class Batches:
+    """A stand-in for open_lth's loader that gives lotterylib's batches of one replicate."""
+
+    def __init__(self, ds, recipe, seed):
+        self.ds, self.recipe, self.seed = ds, recipe, seed
+        self.iterations_per_epoch = 10**6
+
+    def shuffle(self, seed):
+        pass
+
+    def __iter__(self):
+        for x, y in training.batches(self.ds, self.recipe, [self.seed]):
+            yield x[0], y[0]
+
+
+def same_work(ds, net, state, mask, recipe, theirs, loader, steps=50):
+    """Check that both sides see the same inputs and, given the same batches, arrive at the same weights."""
+    loader.shuffle(0)
+    order = torch.randperm(len(ds.train_y), generator=torch.Generator().manual_seed(0))[: recipe.batch_size]
+    examples, labels = next(iter(loader))
+    x, y = ds.batch(order)
+    torch.testing.assert_close(x, examples, atol=2e-3, rtol=0)  # it rounds mean and standard deviation to four digits
+    assert torch.equal(y, labels)
+    # Weights are compared in float64: in float32 rounding soon flips a ReLU, and the two drift apart.
+    state = {name: tensor.double() for name, tensor in state.items()}
+    few = ds.batch(torch.arange(30 * recipe.batch_size))
+    ds = replace(ds, train_x=few[0].double(), train_y=few[1], mean=torch.tensor(0.0), std=torch.tensor(1.0))
+    ours = training.train(net, state, ds, recipe, mask, stop=steps, order_seed=0)
+    for r in range(networks.replicates(state)):
+        network, _ = theirs.train(state, mask, r, Batches(ds, recipe, r), steps)
+        for (name, tensor), other in zip(ours.items(), network.state_dict().values(), strict=True):
+            torch.testing.assert_close(tensor[r], other, atol=1e-10, rtol=1e-8)
+            assert (other[~mask[name][r]] == 0).all() if name in mask else True
+    print(f"same work: equal weights after {steps} masked steps from the same weights on the same batches", flush=True)
+
+
+def main():
+    parser = common.arguments(__doc__.splitlines()[0], replicates=4, rounds=11, steps=400)
+    parser.add_argument("--open-lth", required=True, metavar="PATH", help="a checkout of facebookresearch/open_lth")
+    parser.add_argument("--open-lth-steps", type=int, default=100, help="timed steps of each of its trainings")
+    parser.add_argument("--workers", type=int, nargs="+", default=sorted({0, os.cpu_count()}), help="of its loader")
+    parser.add_argument("--momentum", type=float, default=0.0, help="the default is open_lth's for this network")
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="the default is open_lth's for this network")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    count = options.replicates
+
+    ds = data.load("mnist", device="cpu")
+    net = networks.build("lenet_300_100", ds)
+    state = net.init(count, seed=0)
+    mask = pruning.magnitude(state, pruning.full(net, state), fraction=0.5)
+    state = pruning.apply(state, mask)
+
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = OpenLTH(options.open_lth, folder, options.momentum, options.weight_decay)
+        default = theirs.hparams.training_hparams
+        recipe = training.Recipe(
+            steps=10**6, batch_size=theirs.hparams.dataset_hparams.batch_size, lr=default.lr, schedule="constant",
+            momentum=default.momentum, weight_decay=default.weight_decay,
+        )  # fmt: skip
+        loaders = {workers: theirs.loader(workers) for workers in options.workers}
+        same_work(ds, net, state, mask, recipe, theirs, loaders[options.workers[0]])
+
+        def ours():
+            at, times = (WARM_UP, WARM_UP + options.steps), []
+            for _ in training.trajectory(net, state, ds, recipe, mask, stop=at[-1], at=at):
+                times.append(time.perf_counter())
+            return count * options.steps / (times[1] - times[0])
+
+        def open_lth(workers):
+            theirs.platform._PLATFORM = theirs.Platform(num_workers=workers)
+            steps = WARM_UP + options.open_lth_steps
+            seconds = sum(theirs.train(state, mask, r, loaders[workers], steps)[1] for r in range(count))
+            return count * options.open_lth_steps / seconds
+
+        sides = {f"open_lth, {w} workers": lambda w=w: open_lth(w) for w in options.workers}
+        values = common.interleave({"lotterylib": ours, **sides}, options.rounds)
+
+    result = {"replicates": count, "momentum": default.momentum, "weight_decay": default.weight_decay,
+              "open_lth": theirs.commit, "machine": common.machine(), "replicate_steps_per_second": values}  # fmt: skip
+    print(f"\nreplicate-steps per second, median (min–max) of {options.rounds} rounds, {count} replicates")
+    for name, found in values.items():
+        line = f"  {name:22s} {common.text(common.spread(found))}"
+        if name != "lotterylib":
+            result[f"ratio to {name}"] = common.ratio(values["lotterylib"], found)
+            line += f"   lotterylib is {common.text(result[f'ratio to {name}'], ' times')} as fast"
+        print(line)
+    print(result["machine"])
+    common.save(options.save, result)
+
+
+if __name__ == "__main__":
+    main()
