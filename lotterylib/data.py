@@ -20,6 +20,8 @@ from . import checks, store
 NAMES = ("mnist1d", "digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 _PAD = 4  # pixels of the random crop
+_OFFSETS = 2 * _PAD + 1
+_VIEWS = 2 * _OFFSETS**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +68,23 @@ class Dataset:
         """Return training inputs and labels at ``indices``, ready to feed.
 
         ``indices``: int64 of any shape ``(...)``; the result is ``x`` of shape ``(..., features)`` or
-        ``(..., C, H, W)`` and ``y`` of shape ``(...)``. With a ``generator`` an augmenting dataset draws a pad-4 random
-        crop and a flip for every example; without one nothing is augmented.
+        ``(..., C, H, W)`` and ``y`` of shape ``(...)``. With a ``generator`` of the CPU an augmenting dataset shows
+        every example in a view drawn from it; without one nothing is augmented.
         """
-        x, y = self.train_x.index_select(0, indices.flatten()).unflatten(0, indices.shape), self.train_y[indices]
-        if self.augment and generator is not None:
-            x = _crop_and_flip(x.flatten(0, indices.dim() - 1), generator).reshape(x.shape)
-        return normalise(x, self.mean, self.std), y
+        drawn = self.augment and generator is not None
+        views = self.draw_views(indices.numel(), generator).view(indices.shape).to(self.device) if drawn else None
+        return self.gather(indices, views)
+
+    def draw_views(self, count, generator):
+        """Draw ``count`` views, uint8: a number codes the offsets of a pad-4 random crop and whether to flip."""
+        return torch.randint(_VIEWS, (count,), dtype=torch.uint8, generator=generator)
+
+    def gather(self, indices, views=None):
+        """Return training inputs and labels at ``indices``, each seen in its view, as ``batch`` does."""
+        x, y = self.train_x.index_select(0, indices.flatten()), self.train_y[indices]
+        if views is not None:
+            x = _crop_and_flip(x, views.flatten())
+        return normalise(x.unflatten(0, indices.shape), self.mean, self.std), y
 
 
 def find_device(name="auto") -> torch.device:
@@ -254,13 +266,14 @@ def _moments(x):
     return mean.float(), square.sqrt().clamp_min(1e-8).float()
 
 
-def _crop_and_flip(x, generator):
-    """Pad-4 random crop and horizontal flip of ``(N, H, W[, C])`` images, an offset and a flip drawn for each."""
+def _crop_and_flip(x, views):
+    """Pad-4 crop and horizontal flip of ``(N, H, W[, C])`` images, each as its view says: (row, column, flip)."""
     n, height, width = x.shape[:3]
     padded = torch.nn.functional.pad(x.reshape(n, height, width, -1), (0, 0, _PAD, _PAD, _PAD, _PAD))
-    draw = torch.randint(0, 2 * _PAD + 1, (2, n, 1), generator=generator, device=x.device)
-    flip = torch.rand(n, 1, generator=generator, device=x.device) < 0.5
-    rows = draw[0] + torch.arange(height, device=x.device)
-    columns = torch.arange(width, device=x.device).expand(n, width)
-    columns = draw[1] + torch.where(flip, width - 1 - columns, columns)
-    return padded[torch.arange(n, device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    view = views.long()[:, None]
+    flip, row, column = view % 2, view // 2 % _OFFSETS, view // 2 // _OFFSETS
+    rows = row + torch.arange(height, device=x.device)
+    columns = torch.arange(width, device=x.device)
+    columns = column + torch.where(flip == 1, width - 1 - columns, columns)
+    seen = padded[torch.arange(n, device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return seen.reshape(x.shape)

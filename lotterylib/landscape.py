@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from . import checks, progress, training
-from .networks import replicates
+from .networks import exact, replicates
 
 DEFINITIONS = ("line", "mean")
 
@@ -154,8 +154,9 @@ def recalibrate(net, state, ds, batch_size=500):
             m.momentum = 1.0  # the running statistics become those of the last batch
         for batch in batches:
             fresh = {name: tensor.clone() for name, tensor in buffers.items()}
-            forward = net.map(lambda p, b, x: net.forward({**p, **b}, x, train=True), in_dims=(0, 0, None))
-            forward(parameters, fresh, ds.batch(batch)[0])
+            x = ds.batch(batch)[0]
+            with exact():
+                net.map(lambda p, b, x=x: net.forward({**p, **b}, x, train=True))(parameters, fresh)
             for name in statistics:
                 total[name] += fresh[name] / len(batches)
     finally:

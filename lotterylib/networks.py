@@ -14,15 +14,18 @@ from .data import find_device
 
 
 class Network:
-    """A module together with the way its replicates are computed: stacked in one program, or one after the other.
+    """A module together with the way its replicates are computed: stacked in one program, or each in its own.
 
-    Both give the same results; stacking is faster for small matrices, looping for 2-D convolutions on a CPU.
+    Both give the same results. Stacking is faster for small matrices; convolutions it turns into grouped ones, which
+    are several times slower.
     """
 
-    def __init__(self, make, device, description=None, stacked=True, prunable=None):
-        self.make, self.device, self.stacked = make, device, stacked
+    def __init__(self, make, device, description=None, prunable=None, stacked=None):
+        self.make, self.device = make, device
         with torch.random.fork_rng(devices=[]):
             self.module = make().to(device)
+        convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in self.module.modules())
+        self.stacked = not convolves if stacked is None else stacked
         shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters() if p.requires_grad}
         self.parameters = tuple(shapes)
         self.prunable = _prunable(self.module) if prunable is None else tuple(prunable)
@@ -54,17 +57,26 @@ class Network:
         self.module.train(train)
         return functional_call(self.module, state, (x,))
 
-    def map(self, function, in_dims=0):
-        """Map a function of one replicate over the replicate axis; ``in_dims`` as for ``torch.vmap``."""
-        return torch.vmap(function, in_dims=in_dims, chunk_size=None if self.stacked else 1)
+    def map(self, function):
+        """Map a function of one replicate's states (or masks), which returns a tensor, over the replicate axis."""
+        if self.stacked:
+            return torch.vmap(function)
+        return lambda *states: torch.stack(
+            [function(*(select(state, r) for state in states)) for r in range(replicates(states[0]))]
+        )
 
     @torch.no_grad()
     def __call__(self, state, x):
         """Logits ``(R, N, C)`` of every replicate on the same inputs ``x`` ``(N, ...)``, in evaluation mode."""
-        if self.stacked and x.is_cuda:
-            return self.map(lambda one: self.forward(one, x, train=False))(state)
-        # a forward pass alone is bound by memory: on a CPU one replicate at a time stays in the cache
-        return torch.stack([self.forward(select(state, r), x, train=False) for r in range(replicates(state))])
+
+        def logits(one):
+            return self.forward(one, x, train=False)
+
+        with exact():
+            if x.is_cuda:
+                return self.map(logits)(state)
+            # a forward pass alone is bound by memory: on a CPU one replicate at a time stays in the cache
+            return torch.stack([logits(select(state, r)) for r in range(replicates(state))])
 
 
 def build(name, dataset, **options) -> Network:
@@ -75,16 +87,22 @@ def build(name, dataset, **options) -> Network:
     return Network(lambda: _CONSTRUCTORS[name](shape, classes, **options), dataset.device, description)
 
 
-def wrap(make, device="auto", stacked=True, prunable=None) -> Network:
+def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
     """Wrap any module: ``make`` takes no argument and returns a freshly initialised ``nn.Module``.
 
     Parameters that do not require gradients stay as they are. Checkpoints tell modules apart by their printed form and
     shapes: two that differ only in ``forward`` need folders of their own.
 
     ``prunable`` names the weights that may be pruned; the default is every weight of a convolution or linear layer,
-    never a bias, never a normalisation's. ``stacked=False`` computes replicates one after the other.
+    never a bias, never a normalisation's. ``stacked`` says whether replicates are computed in one program or each in
+    its own; by default networks with torch's convolutions are not stacked.
     """
-    return Network(make, find_device(device), stacked=stacked, prunable=prunable)
+    return Network(make, find_device(device), prunable=prunable, stacked=stacked)
+
+
+def exact():
+    """Context for CUDA: float32 convolutions are not rounded to TF32, and a repeated run gives the same bits."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def replicates(state) -> int:
@@ -179,11 +197,75 @@ def _lenet_300_100(shape, classes):
     return network
 
 
+class _Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        inner = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Residual network for small images (He et al. 2016): 3x3 stem, stages of basic blocks, mean over pixels, linear.
+
+    ``widths`` and ``blocks``: channels and number of blocks of each stage; each but the first halves height and width.
+    Weights are drawn as torchvision draws those of its ResNets.
+    """
+
+    def __init__(self, shape, classes, widths, blocks):
+        super().__init__()
+        if len(shape) != 3:
+            raise ValueError(f"a ResNet takes images of shape (channels, height, width), not {shape}")
+        channels = (widths[0], *widths)
+        self.stem = nn.Sequential(nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]))
+        self.stages = nn.Sequential(
+            *(
+                _Block(channels[stage] if i == 0 else width, width, stride=2 if stage and i == 0 else 1)
+                for stage, (width, count) in enumerate(zip(widths, blocks, strict=True))
+                for i in range(count)
+            )
+        )
+        self.linear = nn.Linear(widths[-1], classes)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x):
+        return self.linear(self.stages(F.relu(self.stem(x))).mean((2, 3)))
+
+
+def _resnet(depth):
+    """The family of depth 6 n + 2, with n blocks a stage; Kaiming normal, BatchNorm's scale uniform, as in open_lth."""
+
+    def make(shape, classes, width=16):
+        network = ResNet(shape, classes, (width, 2 * width, 4 * width), [(depth - 2) // 6] * 3)
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+            elif isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight)
+        return network
+
+    return make
+
+
 _CONSTRUCTORS = {
     "cnn1d": CNN1d,
     "cnn1d_plain": lambda shape, classes, width=24: CNN1d(shape, classes, width, norm=False),
     "mlp": _mlp,
     "lenet_300_100": _lenet_300_100,
+    **{f"resnet{depth}": _resnet(depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
+    "resnet18": lambda shape, classes: ResNet(shape, classes, (64, 128, 256, 512), (2, 2, 2, 2)),
 }
 NAMES = tuple(_CONSTRUCTORS)
 

@@ -5,18 +5,17 @@ resumes from its state, its momentum and t alone, and two runs with the same ord
 order, wherever they start.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional as F
 
-from . import checks, progress, pruning, store
-from .networks import replicates, select
+from . import checks, progress, pruning, sgd, store
+from .networks import replicates
 
 SCHEDULES = ("cosine", "constant", "step")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,9 @@ class Recipe:
     """Hyperparameters of SGD: ``steps`` of ``batch_size`` examples, peak rate ``lr``, ``momentum``, ``weight_decay``.
 
     ``schedule``: ``"cosine"`` (to 0 at ``steps``), ``"constant"``, or ``"step"`` (times ``drop`` at each step in
-    ``drops``); before it, ``warmup`` steps of linear increase. Weight decay applies to every parameter.
+    ``drops``); before it, ``warmup`` steps of linear increase. Weight decay applies to every parameter. ``nesterov``
+    as in ``torch.optim.SGD``. ``precision="bfloat16"`` computes a step's products in bfloat16 (autocast); weights,
+    momentum, statistics and every evaluation stay in float32.
     """
 
     steps: int
@@ -36,6 +37,8 @@ class Recipe:
     warmup: int = 0
     drops: tuple = ()
     drop: float = 0.1
+    nesterov: bool = False
+    precision: str = "float32"
 
     def __post_init__(self):
         checks.whole("steps", self.steps, 1)
@@ -45,6 +48,7 @@ class Recipe:
         checks.within("momentum", self.momentum, 0, 1, open_high=True)
         checks.within("weight_decay", self.weight_decay, 0)
         checks.whole("warmup", self.warmup, 0, self.steps)
+        checks.choice("precision", self.precision, PRECISIONS)
 
     def lr_at(self, step) -> float:
         """Learning rate of the update from ``step`` to ``step + 1``."""
@@ -125,17 +129,18 @@ def trajectory(
 
     if now in at or now == stop:
         yield point()
+    groups = []
     tenths = range(first, stop, max(1, (stop - first) // 10)) if checkpoint else ()
     for end in sorted({stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)} - {now}):
-        active = torch.tensor([r for r in range(count) if starts[r] <= now], device=ds.device)
-        part, speed = select(state, active), select(momentum, active)
-        order = [seeds[r] for r in active.tolist()]
-        failed[active] = _steps(net, part, speed, select(mask, active), ds, recipe, order, now, end, failed[active])
-        for whole, piece in ((state, part), (momentum, speed)):
-            for name in whole:
-                whole[name][active] = piece[name]
-        if bar is not None:
-            bar.update(end - now)
+        active = [r for r in range(count) if starts[r] <= now]
+        wanted = [active] if net.stacked else active
+        groups = [group for group in groups if group.rows in wanted]
+        for rows in wanted:
+            if rows not in [group.rows for group in groups]:
+                groups.append(sgd.Group(net, state, momentum, mask, failed, ds, recipe, seeds, rows, now))
+        sgd.advance(groups, now, end, bar)
+        for group in groups:
+            group.store(state, momentum, failed)
         now = end
         if now in at or now == stop:
             yield point()
@@ -168,53 +173,22 @@ class _Checkpoint:
             store.write(self.path, tree, {"key": self.key, "step": step})
 
 
-def _steps(net, state, momentum, mask, ds, recipe, seeds, begin, end, failed):
-    """Update ``state`` and ``momentum`` in place from ``begin`` to ``end``; return each replicate's failing step."""
-
-    def logits(parameters, buffers, x):
-        return net.forward({**parameters, **buffers}, x, train=True)
-
-    forward = net.map(logits)
-    parameters = {name: state[name].detach().requires_grad_() for name in net.parameters}  # the same memory
-    buffers = {name: tensor for name, tensor in state.items() if name not in parameters}
-    leaves, weights = list(parameters.values()), [state[name] for name in parameters]
-    speeds = [momentum[name] for name in parameters] if recipe.momentum else []
-    keep = [mask[name].to(state[name].dtype) if name in mask else torch.ones_like(state[name]) for name in parameters]
-    for step, (x, y) in zip(range(begin, end), batches(ds, recipe, seeds, begin), strict=False):
-        with torch.enable_grad():
-            outputs = forward(parameters, buffers, x).flatten(0, 1)
-            losses = F.cross_entropy(outputs, y.flatten(), reduction="none").view(y.shape).mean(1)
-            gradients = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)  # no replicate sees another
-        gradients = torch._foreach_mul(keep, gradients)  # in keep's layout, the weights': the next line relies on it
-        torch._fused_sgd_(
-            weights, gradients, speeds, lr=recipe.lr_at(step), momentum=recipe.momentum, dampening=0.0, nesterov=False,
-            weight_decay=recipe.weight_decay, maximize=False, is_first_step=False,
-        )  # fmt: skip
-        failed = torch.where((failed < 0) & ~losses.detach().isfinite(), step, failed)
-    return failed
-
-
 def batches(ds, recipe, seeds, begin=0):
     """Yield the batches of steps ``begin``, ``begin + 1``, ... for replicates with these order seeds.
 
     Each batch is ``x`` of shape ``(R, B, ...)`` and ``y`` of shape ``(R, B)``. Every epoch is a fresh permutation of
     the training set; a last incomplete batch is dropped.
     """
-    count = len(ds.train_y)
-    per_epoch = count // recipe.batch_size
-    step = begin
+    epoch, offset = divmod(begin, sgd.steps_per_epoch(ds, recipe))
     while True:
-        epoch, offset = divmod(step, per_epoch)
-        order = torch.stack([torch.randperm(count, generator=_generator("order", s, epoch)) for s in seeds])
-        for i in range(offset, per_epoch):
-            indices = order[:, i * recipe.batch_size : (i + 1) * recipe.batch_size].to(ds.device)
-            if ds.augment:
-                generators = [_generator("augment", s, step, device=ds.device) for s in seeds]
-                parts = [ds.batch(row, generator) for row, generator in zip(indices, generators, strict=True)]
-                yield tuple(torch.stack(part) for part in zip(*parts, strict=True))
-            else:
-                yield ds.batch(indices)
-            step += 1
+        orders = [sgd.epoch_order(ds, recipe, seed, epoch) for seed in seeds]
+        for step in range(offset, len(orders[0][0])):
+            parts = [
+                ds.gather(*(None if table is None else table[step].to(ds.device) for table in order))
+                for order in orders
+            ]
+            yield tuple(torch.stack(part) for part in zip(*parts, strict=True))
+        epoch, offset = epoch + 1, 0
 
 
 @torch.no_grad()
@@ -241,10 +215,3 @@ def _each(argument, value, count):
     if len(values) != count:
         raise ValueError(f"{argument} has {len(values)} entries; it must be one number or {count}, one per replicate")
     return values
-
-
-def _generator(purpose, *numbers, device="cpu"):
-    """A random generator that depends on its purpose and numbers alone."""
-    name = ":".join(map(str, (purpose, *numbers)))
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-    return torch.Generator(device).manual_seed(seed)

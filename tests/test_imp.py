@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import imp, networks, pruning, training
+from lotterylib import data, imp, networks, pruning, sgd, training
 from lotterylib.networks import select
 
 
@@ -82,14 +82,19 @@ def test_a_level_is_training_from_the_rewind_point_inside_its_mask(small_run, ds
 
 
 def test_every_level_sees_the_data_of_level_0(ds, net, config, monkeypatch):
-    seen, original = [], training.batches
+    seen, update, gather = [], sgd.Group.update, data.Dataset.gather
 
-    def noting(ds, recipe, seeds, begin=0):
-        for step, (x, y) in enumerate(original(ds, recipe, seeds, begin), begin):
-            seen.append({(seed, step): one.clone() for seed, one in zip(seeds, x, strict=True)})
-            yield x, y
+    def noting_step(group):
+        seen.append([(seed, int(group.step)) for seed in group.seeds])
+        update(group)
 
-    monkeypatch.setattr(training, "batches", noting)
+    def noting_batch(dataset, *order):
+        x, y = gather(dataset, *order)
+        seen[-1] = {key: one.clone() for key, one in zip(seen[-1], x, strict=True)}
+        return x, y
+
+    monkeypatch.setattr(sgd.Group, "update", noting_step)
+    monkeypatch.setattr(data.Dataset, "gather", noting_batch)
     imp.run(net, ds, dataclasses.replace(config, levels=2))
     dense, later = seen[:30], seen[30:]
     dense = {key: x for step in dense for key, x in step.items()}
@@ -164,17 +169,16 @@ class Stopped(BaseException):
 
 
 def stop_after(monkeypatch, count):
-    """Let training stop after that many batches in all; returns the list that they are noted in."""
-    original, trained = training.batches, []
+    """Let training stop after that many steps in all; returns the list of those that were made."""
+    original, trained = sgd.Group.update, []
 
-    def stopping(ds, recipe, seeds, begin=0):
-        for step, batch in enumerate(original(ds, recipe, seeds, begin), begin):
-            if len(trained) >= count:
-                raise Stopped
-            trained.append(step)
-            yield batch
+    def stopping(group):
+        if len(trained) >= count:
+            raise Stopped
+        trained.append(int(group.step))
+        original(group)
 
-    monkeypatch.setattr(training, "batches", stopping)
+    monkeypatch.setattr(sgd.Group, "update", stopping)
     return trained
 
 

@@ -9,7 +9,7 @@ import torch
 import twins
 from torch.testing import assert_close
 
-from lotterylib import networks, pruning, store, training
+from lotterylib import networks, pruning, sgd, store, training
 from lotterylib.networks import select
 
 TIGHT = {"rtol": 1e-8, "atol": 1e-8}
@@ -341,17 +341,16 @@ class Stopped(BaseException):
 
 
 def interrupt(monkeypatch, after):
-    """Let training stop after that many batches; returns the list of the steps that were trained."""
-    original, trained = training.batches, []
+    """Let training stop after that many steps; returns the list of those that were made."""
+    original, trained = sgd.Group.update, []
 
-    def stopping(ds, recipe, seeds, begin=0):
-        for step, batch in enumerate(original(ds, recipe, seeds, begin), begin):
-            if len(trained) == after:
-                raise Stopped
-            trained.append(step)
-            yield batch
+    def stopping(group):
+        if len(trained) == after:
+            raise Stopped
+        trained.append(int(group.step))
+        original(group)
 
-    monkeypatch.setattr(training, "batches", stopping)
+    monkeypatch.setattr(sgd.Group, "update", stopping)
     return trained
 
 

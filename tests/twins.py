@@ -52,8 +52,9 @@ def sgd(model, ds, recipe, seed, mask=None, start=0, stop=None):
     """Train a plain module in place, on the data order of ``seed``; return the losses."""
     mask, losses = mask or {}, []
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+    )  # fmt: skip
     parameters = dict(model.named_parameters())
 
     def project():
