@@ -4,6 +4,7 @@ A training batch is an index gather, normalised (and for CIFAR augmented) where 
 and no host copy stands between two training steps.
 """
 
+import hashlib
 import os
 import random
 import zipfile
@@ -97,25 +98,26 @@ def find_device(name="auto") -> torch.device:
     return found
 
 
-def load(name, device="auto") -> Dataset:
+def load(name, device="auto", augment=None) -> Dataset:
     """Load a dataset by name (``NAMES``) or from the path of an ``.npz`` file.
 
     ``mnist1d`` (4,000 + 5,000 examples, 40 features; Greydanus 2020) is generated and ``digits`` comes with
     scikit-learn: neither needs a download. The torchvision sets are looked for in the folder ``LOTTERYLIB_DATA``
     (default ``~/.cache/lotterylib``) and downloaded there. An ``.npz`` holds ``train_x``, ``train_y``, ``test_x``,
-    ``test_y`` and optionally a string ``name``; uint8 inputs are taken as images, channels last.
+    ``test_y`` and optionally a string ``name``; uint8 inputs are taken as images, channels last. ``augment``: whether
+    training crops and flips images at random; by default only CIFAR's.
 
-    Raises ``ValueError`` for an unknown name or unusable arrays, ``FileNotFoundError`` when a set is neither on disk
-    nor downloadable.
+    Raises ``ValueError`` for an unknown name, unusable arrays or a file of CIFAR with a wrong checksum,
+    ``FileNotFoundError`` when a set is neither on disk nor downloadable.
     """
     if str(name).endswith(".npz"):
-        arrays, label, augment = _npz(Path(name)), Path(name).stem, False
+        arrays, label = _npz(Path(name)), Path(name).stem
         label = str(arrays.pop("name", label))
     else:
         label = checks.choice("dataset", name, NAMES)
-        augment = label.startswith("cifar")
+        augment = label.startswith("cifar") if augment is None else augment
         arrays = {"mnist1d": mnist1d, "digits": _digits}.get(label, lambda: _torchvision(label))()
-    return from_arrays(label, **arrays, device=device, augment=augment)
+    return from_arrays(label, **arrays, device=device, augment=bool(augment))
 
 
 def from_arrays(name, train_x, train_y, test_x, test_y, device="auto", augment=False) -> Dataset:
@@ -209,7 +211,8 @@ def _torchvision(name):
     def split(train):
         try:
             return make(root, train=train, download=False)
-        except RuntimeError:  # torchvision's word for "not there"
+        except RuntimeError:  # torchvision's word for "not there" and for "another checksum"
+            _check_sums(make, root)
             return make(root, train=train, download=True)
 
     try:
@@ -224,6 +227,17 @@ def _torchvision(name):
         ) from error
     return {"train_x": np.asarray(train.data), "train_y": np.asarray(train.targets),
             "test_x": np.asarray(test.data), "test_y": np.asarray(test.targets)}  # fmt: skip
+
+
+def _check_sums(make, root):
+    """Refuse files that are there and are not the published ones, before a download would write over them."""
+    for name, expected in (*getattr(make, "train_list", ()), *getattr(make, "test_list", ())):
+        path = root / make.base_folder / name
+        if path.exists() and (found := hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()) != expected:
+            raise ValueError(
+                f"{path} has the MD5 checksum {found}; that of the published file is {expected}. Move it away, and it "
+                "is downloaded again; a changed copy can be loaded from an .npz file"
+            )
 
 
 def _import_torchvision_datasets():

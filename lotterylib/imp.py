@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import checks, progress, pruning, store, training
+from . import checks, progress, pruning, sgd, store, training
 from .networks import concatenate, select
 
 REWINDING = ("weights", "learning_rate")
@@ -189,6 +189,13 @@ def _next(net, ds, result, files, bar):
 
 def _train(net, ds, config, state, mask, start, seeds, checkpoint, bar, at=(), keep=lambda point: None):
     """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""
+    level = sum(tensor[0].nbytes for tensor in state.values()) * 5 // 4  # a state and its mask
+    fit = sgd.fitting(net, ds, config.recipe, kept=(config.levels + 2) * level)
+    if (count := config.replicates * len(config.rewind_step)) > fit:
+        raise ValueError(
+            f"replicates is {config.replicates} at {len(config.rewind_step)} rewind steps, {count} in all; the memory "
+            f"of {ds.device} suffices for about {fit} with {config.levels} levels. Run fewer at a time"
+        )
     try:
         for point in training.trajectory(net, state, ds, config.recipe, mask, start, None, seeds, at, checkpoint, bar):
             keep(point)

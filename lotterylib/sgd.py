@@ -6,6 +6,7 @@ and replayed, each group on a stream of its own: between two steps of an epoch t
 
 import copy
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -13,6 +14,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from .networks import exact
+
+_COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
 
 
 class Group:
@@ -159,6 +162,35 @@ def _call(groups, orders, steps):
             list(pool.map(walk, groups, orders))
     finally:
         torch.set_num_threads(threads)  # the number is also that of threads that start later
+
+
+def fitting(net, ds, recipe, kept=0) -> int:
+    """Number of replicates that can be trained at once in the memory of the dataset's device, estimated.
+
+    Counted are copies of the weights and what a step's backward pass needs of its forward pass, measured on one batch;
+    ``kept`` bytes a replicate are needed besides.
+    """
+    state, saved = net.init(1), {}
+    weights = sum(tensor.nbytes for tensor in state.values())
+    one = {name: tensor[0].requires_grad_(name in net.parameters) for name, tensor in state.items()}
+    indices = torch.arange(min(recipe.batch_size, len(ds.train_y)), device=ds.device)
+
+    def note(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    autocast = torch.autocast(ds.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast:
+        net.forward(one, ds.gather(indices)[0], train=True)
+    step = 1.25 * sum(saved.values())  # and a quarter for what lives only within the backward pass
+    each = _COPIES * weights + kept
+    if ds.device.type == "cuda":
+        ours = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()  # all but what other processes hold
+        return int(ours / (each + step))
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if net.stacked:
+        return int(total / (each + step))
+    return int(max(0, total - torch.get_num_threads() * step) / each)  # one after the other in each thread
 
 
 def steps_per_epoch(ds, recipe):

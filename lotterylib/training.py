@@ -89,7 +89,8 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     ``start`` and ``order_seed`` are one number or one for each replicate; a single ``order_seed`` s gives replicate r
     the data order of seed s + r. Momentum starts at zero. Weights outside ``mask`` are exactly zero throughout.
     ``checkpoint`` names a file from which the same call carries on after an interruption.
-    Returns the final state, and leaves the given one as it is. Raises ``Diverged``.
+    Returns the final state, and leaves the given one as it is. Raises ``Diverged``, and ``ValueError`` if the memory
+    does not suffice, with the number of replicates that fit.
     """
     first = min(_each("start", start, replicates(state)))
     with progress.bar(total=(recipe.steps if stop is None else stop) - first, desc="training") as bar:
@@ -135,10 +136,15 @@ def trajectory(
         active = [r for r in range(count) if starts[r] <= now]
         wanted = [active] if net.stacked else active
         groups = [group for group in groups if group.rows in wanted]
-        for rows in wanted:
-            if rows not in [group.rows for group in groups]:
-                groups.append(sgd.Group(net, state, momentum, mask, failed, ds, recipe, seeds, rows, now))
-        sgd.advance(groups, now, end, bar)
+        try:
+            for rows in wanted:
+                if rows not in [group.rows for group in groups]:
+                    groups.append(sgd.Group(net, state, momentum, mask, failed, ds, recipe, seeds, rows, now))
+            sgd.advance(groups, now, end, bar)
+        except torch.cuda.OutOfMemoryError as error:
+            del groups
+            fit = min(count - 1, sgd.fitting(net, ds, recipe))
+            raise ValueError(f"the memory of {ds.device} does not suffice for {count} replicates; {fit} fit") from error
         for group in groups:
             group.store(state, momentum, failed)
         now = end

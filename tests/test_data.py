@@ -273,6 +273,16 @@ def test_without_disk_and_network_it_says_what_goes_where(tmp_path, monkeypatch,
     assert offline, "it was tried"
 
 
+def test_cifar_with_a_wrong_checksum_is_refused_and_kept(tmp_path, monkeypatch, offline):
+    monkeypatch.setenv("LOTTERYLIB_DATA", str(tmp_path))
+    file = tmp_path / "cifar-10-batches-py" / "data_batch_2"
+    file.parent.mkdir()
+    file.write_bytes(b"not the published pictures")
+    with pytest.raises(ValueError, match=r"data_batch_2 has the MD5 checksum [0-9a-f]{32}; .* is d4bba439e000b95fd0a9"):
+        data.load("cifar10", device="cpu")
+    assert file.read_bytes() == b"not the published pictures" and not offline
+
+
 # Augmentation
 
 
@@ -326,6 +336,15 @@ def test_grey_pictures_are_augmented_too():
     x, _ = grey.batch(indices, torch.Generator().manual_seed(1))
     y, _ = colour.batch(indices, torch.Generator().manual_seed(1))
     assert_close(x, y[:, :1])
+
+
+def test_an_npz_of_pictures_is_augmented_on_request(tmp_path):
+    given = arrays(features=(8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", **given)
+    assert not data.load(tmp_path / "mine.npz", "cpu").augment
+    augmented = data.load(tmp_path / "mine.npz", "cpu", augment=True)
+    expected = data.from_arrays("mine", **given, device="cpu", augment=True)
+    assert augmented.augment and augmented.fingerprint == expected.fingerprint
 
 
 def test_features_cannot_be_augmented():
