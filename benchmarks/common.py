@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lotterylib import data
+
 
 def arguments(description, **defaults):
     """Return a parser with the options that every benchmark has, and one integer option for each of ``defaults``."""
@@ -49,6 +51,13 @@ def ratio(above, below):
 def text(found, unit=""):
     """Write a spread as ``median (min-max)``."""
     return f"{found['median']:.3g}{unit} ({found['min']:.3g}–{found['max']:.3g})"
+
+
+def cifar_sized(device="cpu", count=12800):
+    """Random pictures of CIFAR-10's size: what they show does not matter to the clock."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 10
+    return data.from_arrays("random", x, y, x[:100], y[:100], device=device, augment=True)
 
 
 def machine():

@@ -132,7 +132,7 @@ def instability(s):
 
 @experiment("plain", "points")
 def contrast(s):
-    """The network without BatchNorm: error, density, successive barriers (levels, K, R) and instability (K, R)."""
+    """The contrasting network: error, density, successive barriers (levels, K, R) and instability (K, R)."""
     run = s.run("plain")
     heights = [s.barrier(a.state, b.state, "plain").height for a, b in pairwise(run.levels)]
     unstable = _instability(s, "plain", run.config.rewind_step)["height"]
@@ -275,7 +275,7 @@ def main(arguments=None):
     for name in names:
         record = _record(name, shared, recompute=True)
         print(f"{name}: {record.about['seconds']} s on {record.about['device']}, {record.about['date']}", flush=True)
-    records.publish(options.preset, ["imp_main"] if not options.names else [])
+    records.publish(options.preset, ["imp_main"] if shared.preset.weights and not options.names else [])
     if not options.names:
         shutil.rmtree(records.work_folder() / options.preset)
 

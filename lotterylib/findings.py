@@ -107,6 +107,14 @@ def contingency(tickets, barrier, epsilon=None, sparse=None) -> Contingency:
     return Contingency(*(int(count.sum()) for count in counts))
 
 
+def contrast_name(record) -> str:
+    """What sets the network of a contrast apart, from the settings of its record."""
+    arm = record.about["settings"]["plain"]
+    if arm["network"].endswith("plain"):
+        return "without BatchNorm"
+    return f"at learning rate {arm['config']['recipe']['lr']}"
+
+
 def percent(value, digits=1) -> str:
     """Write a rate in [0, 1], or a tensor of them as mean ± standard deviation, in percent."""
     value = torch.as_tensor(value, dtype=torch.float64)
@@ -176,7 +184,7 @@ def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table
         for where, sparse in split.items()
     ]
     rows.append(_iff("The same from the projection to the next solution", tickets, projected["height"], None))
-    rows.append(_iff("The same without BatchNorm, all pairs", plain, plain["barrier"], None))
+    rows.append(_iff(f"The same {contrast_name(plain)}, all pairs", plain, plain["barrier"], None))
     far = _distant(tickets, barriers, pairs)
     rows.append(
         Verdict(

@@ -17,10 +17,12 @@ class Arm:
 class Preset:
     """The scale of all experiments.
 
-    ``main`` and its contrast ``plain``, a network without BatchNorm; ``control_step``: rewind step of the controls, of
-    ``main``'s; ``control_levels``: levels at which they are trained; ``instability_steps``: values of k at which dense
-    instability is measured; ``points``: along one line; ``pair_points``: along each line of the all-pairs matrix and
-    of the recalibrated barriers; ``plane_steps``: a side of the plane's grid; ``plane_level``: the level of its origin.
+    ``main`` and its contrast ``plain``: a network without BatchNorm, or with a learning rate at which training is more
+    stable; ``control_step``: rewind step of the controls, of ``main``'s; ``control_levels``: levels at which they are
+    trained; ``instability_steps``: values of k at which dense instability is measured; ``points``: along one line;
+    ``pair_points``: along each line of the all-pairs matrix and of the recalibrated barriers; ``plane_steps``: a side
+    of the plane's grid; ``plane_level``: the level of its origin. ``weights``: whether the levels' weights are
+    published with the records, for chapters that go on from them.
     """
 
     dataset: str
@@ -33,12 +35,22 @@ class Preset:
     pair_points: int
     plane_steps: int
     plane_level: int
+    weights: bool = True
+
+
+def _resnet(steps, rewind_step, levels, replicates, **recipe):
+    recipe = training.Recipe(steps=steps, batch_size=128, momentum=0.9, **recipe)
+    return imp.Config(recipe=recipe, rewind_step=rewind_step, levels=levels, replicates=replicates)
 
 
 def _testbed(steps, rewind_step, levels, replicates):
     recipe = training.Recipe(steps=steps, batch_size=128, lr=0.3, schedule="cosine", momentum=0.9, weight_decay=5e-4)
     return imp.Config(recipe=recipe, rewind_step=rewind_step, levels=levels, replicates=replicates)
 
+
+_PAPER = {
+    "schedule": "step", "drops": (31200, 46800), "drop": 0.1, "weight_decay": 1e-4, "precision": "bfloat16",
+}  # fmt: skip
 
 PRESETS = {
     "smoke": Preset(
@@ -55,6 +67,11 @@ PRESETS = {
         control_step=100, control_levels=(2, 4, 6, 8, 10, 12), instability_steps=(0, 10, 25, 50, 100, 200, 300),
         points=30, pair_points=7, plane_steps=25, plane_level=4,
     ),
+    "paper": Preset(
+        dataset="cifar10",
+        main=Arm("resnet20", _resnet(62400, (0, 250, 1000, 2000), levels=15, replicates=4, **_PAPER, lr=0.1)),
+        plain=Arm("resnet20", _resnet(62400, (0, 1000), levels=15, replicates=4, **_PAPER, lr=0.01)),
+        control_step=1000, control_levels=(3, 6, 9, 12, 15), instability_steps=(0, 100, 250, 500, 1000, 2000),
+        points=30, pair_points=7, plane_steps=25, plane_level=6, weights=False,
+    ),
 }  # fmt: skip
-
-

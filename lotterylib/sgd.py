@@ -182,6 +182,8 @@ def fitting(net, ds, recipe, kept=0) -> int:
     autocast = torch.autocast(ds.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast:
         net.forward(one, ds.gather(indices)[0], train=True)
+    for tensor in state.values():  # counted among the copies
+        saved.pop(tensor.untyped_storage().data_ptr(), None)
     step = 1.25 * sum(saved.values())  # and a quarter for what lives only within the backward pass
     each = _COPIES * weights + kept
     if ds.device.type == "cuda":

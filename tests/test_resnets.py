@@ -8,7 +8,7 @@ import twins
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import data, networks, pruning, training
+from lotterylib import data, imp, networks, pruning, sgd, training
 
 data._import_torchvision_datasets()
 from torchvision import models  # noqa: E402 (beside a torch without CUDA it needs the line above)
@@ -137,7 +137,7 @@ def test_a_failure_in_a_thread_is_seen(pictures, monkeypatch):
         raise RuntimeError(f"group {group.rows}")
 
     net = networks.build("resnet8", pictures, width=2)
-    monkeypatch.setattr(training.sgd.Group, "update", fail)
+    monkeypatch.setattr(sgd.Group, "update", fail)
     torch.set_num_threads(2)
     try:
         with pytest.raises(RuntimeError, match="group 0"):
@@ -193,3 +193,29 @@ def test_torchvisions_resnet50_is_wrapped_as_it_is():
     torch.manual_seed(4)
     model, x = models.resnet50(), torch.randn(2, 3, 64, 64)
     assert_close(net(state, x)[0], model.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_that_cannot_fit_is_refused_before_it_starts(pictures, monkeypatch):
+    net = networks.build("resnet8", pictures, width=4)
+    config = imp.Config(training.Recipe(steps=4, batch_size=20), rewind_step=(0, 2), levels=3, replicates=5)
+    monkeypatch.setattr(sgd.Group, "update", lambda group: pytest.fail("it was started"))
+    monkeypatch.setattr(sgd, "fitting", lambda *_, **__: 7)
+    with pytest.raises(ValueError, match="replicates is 5 at 2 rewind steps, 10 in all; .* cpu suffices for about 7"):
+        imp.run(net, pictures, config)
+
+
+def test_memory_grows_with_batch_and_width_and_counts_what_is_kept(pictures, monkeypatch):
+    """What does not fit is counted: activations scale with the batch, copies with the weights."""
+    monkeypatch.setattr(sgd.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 10**6, "SC_PAGE_SIZE": 4096}[name])
+    small = training.Recipe(steps=4, batch_size=10)
+    large = dataclasses.replace(small, batch_size=80)
+    for stacked in (True, False):
+        narrow, wide = (networks.build("resnet8", pictures, width=width) for width in (4, 16))
+        narrow.stacked = wide.stacked = stacked
+        fit = sgd.fitting(narrow, pictures, small)
+        assert fit > sgd.fitting(wide, pictures, small) > 0
+        assert sgd.fitting(narrow, pictures, small, kept=10**7) == pytest.approx(4.096e9 / 1e7, rel=0.1)
+    wide.stacked = True  # then every replicate's activations are alive at once
+    copies = sgd._COPIES * sum(tensor.nbytes for tensor in wide.init(1).values())
+    one, eight = (4.096e9 / sgd.fitting(wide, pictures, recipe) - copies for recipe in (small, large))
+    assert eight / one == pytest.approx(8, rel=0.15)

@@ -23,14 +23,21 @@ def _finish(axes, density):
 
 
 def examples(ds):
-    """One training example of each class, features against position."""
+    """One training example of each class: pictures, or features against position."""
     rows = 2
-    columns = -(-ds.num_classes // rows)
+    columns = -(-min(ds.num_classes, 10) // rows)
     figure, axes = style.canvas(rows, columns, height=2.6, sharex=True, sharey=True)
     for label, panel in enumerate(axes.flat[: ds.num_classes]):
-        panel.plot(ds.train_x[ds.train_y == label][0].flatten().cpu(), color=style.BLUE)
+        example = ds.train_x[ds.train_y == label][0].cpu()
+        if example.dtype == torch.uint8:
+            panel.imshow(example, cmap="gray_r")
+            panel.set_axis_off()
+        else:
+            panel.plot(example.flatten(), color=style.BLUE)
         panel.set_title(f"class {label}")
-    return style.Drawing(figure, f"One example of each of the {ds.num_classes} classes of {ds.name}: noisy curves.")
+    what = "pictures" if ds.train_x.dtype == torch.uint8 else "noisy curves"
+    shown = f"each of the {ds.num_classes}" if ds.num_classes <= 10 else f"the first 10 of {ds.num_classes}"
+    return style.Drawing(figure, f"One example of {shown} classes of {ds.name}: {what}.")
 
 
 def errors(tickets):
@@ -115,7 +122,7 @@ def instability(record):
 
 
 def contrast(plain):
-    """The network without BatchNorm: errors, and barriers between successive levels, for every rewind step."""
+    """The contrast to the main network: errors, and barriers between successive levels, for every rewind step."""
     figure, (left, right) = style.canvas(1, 2, width=9, height=3.6)
     _dense(left, plain)
     for i, (name, colour) in enumerate(zip(_names(plain), style.shades(len(plain["rewind_step"])), strict=True)):
@@ -134,6 +141,6 @@ def contrast(plain):
     highest = ", ".join(f"{100 * t:.0f}" for t in top)
     return style.Drawing(
         figure,
-        f"The network without BatchNorm. It matches down to {said}. Largest mean barriers between successive levels, "
-        f"in points of error, in the same order: {highest}.",
+        f"The network {findings.contrast_name(plain)}. It matches down to {said}. Largest mean barriers between "
+        f"successive levels, in points of error, in the same order: {highest}.",
     )
