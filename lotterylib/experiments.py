@@ -32,7 +32,8 @@ class Setup:
 
     @functools.cache  # noqa: B019 (there are as many setups as presets)
     def net(self, arm="main"):
-        return networks.build(getattr(self.preset, arm).network, self.ds)
+        chosen = getattr(self.preset, arm)
+        return networks.build(chosen.network, self.ds, **chosen.options)
 
     @functools.cache  # noqa: B019
     def run(self, arm="main", **changes) -> imp.Run:

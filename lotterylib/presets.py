@@ -7,10 +7,16 @@ from . import imp, training
 
 @dataclass(frozen=True)
 class Arm:
-    """A network with the IMP configuration that it is run with."""
+    """A network, with its ``width`` if not the usual one, and the IMP configuration that it is run with."""
 
     network: str
     config: imp.Config
+    width: int | None = None
+
+    @property
+    def options(self):
+        """What ``networks.build`` takes besides the name."""
+        return {} if self.width is None else {"width": self.width}
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,13 @@ PRESETS = {
         plain=Arm("cnn1d_plain", _testbed(1200, (0, 100, 200, 400), levels=12, replicates=4)),
         control_step=100, control_levels=(2, 4, 6, 8, 10, 12), instability_steps=(0, 10, 25, 50, 100, 200, 300),
         points=30, pair_points=7, plane_steps=25, plane_level=4,
+    ),
+    "medium": Preset(
+        dataset="fashion_mnist",
+        main=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.4, weight_decay=5e-4), width=4),
+        plain=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.04, weight_decay=5e-4), width=4),
+        control_step=200, control_levels=(3, 6, 10), instability_steps=(0, 50, 100, 200, 400),
+        points=11, pair_points=5, plane_steps=15, plane_level=4,
     ),
     "paper": Preset(
         dataset="cifar10",
