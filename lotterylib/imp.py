@@ -51,6 +51,11 @@ class Config:
         checks.choice("rewinding", self.rewinding, REWINDING)
         checks.choice("pruning", self.pruning, PRUNING)
 
+    def steps_of(self, level) -> int:
+        """Training steps of a level, all replicates together; one dense training serves all rewind steps."""
+        starts = [0] if level == 0 else self.rewind_step
+        return self.replicates * sum(self.recipe.steps - start for start in starts)
+
 
 @dataclass(frozen=True, eq=False)
 class Level:
@@ -122,8 +127,7 @@ def run(net, ds, config, checkpoint=None) -> Run:
     some replicates diverged is among them, for the sake of the others.
     """
     files = _Folder(checkpoint, net, ds, config)
-    last = config.recipe.steps
-    total = last + config.levels * (last - min(config.rewind_step))
+    total = sum(config.steps_of(level) for level in range(config.levels + 1))
     with progress.bar(total=total, desc="IMP", unit="step") as bar:
         rewind, level, failed = _dense(net, ds, config, files, bar)
         result = Run(config, rewind, (level,))
@@ -151,7 +155,7 @@ def _dense(net, ds, config, files, bar):
     points = {step: files.load(f"rewind_{step}") for step in config.rewind_step}
     level = files.load("level_00")
     if level and all(points.values()):
-        bar.update(config.recipe.steps)
+        bar.update(config.steps_of(0))
         return concatenate([point for point, _ in points.values()]), *_unpack(*level, net)
 
     def keep(point):
@@ -176,7 +180,7 @@ def _next(net, ds, result, files, bar):
     """Train the level after the last of ``result``, or load it: level, diverged steps."""
     config, name = result.config, f"level_{len(result):02d}"
     if found := files.load(name):
-        bar.update(config.recipe.steps - min(config.rewind_step))
+        bar.update(config.steps_of(len(result)))
         return _unpack(*found, net)
     before = result[-1]
     ranked = result[0] if config.pruning == "one_shot" else before

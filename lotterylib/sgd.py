@@ -131,7 +131,7 @@ def advance(groups, begin, end, bar=None):
         walk = _replay if ds.device.type == "cuda" else _call
         walk(groups, orders, stop - begin)
         if bar is not None:
-            bar.update(stop - begin)
+            bar.update((stop - begin) * sum(group.failed.numel() for group in groups))
         begin = stop
 
 

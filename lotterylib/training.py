@@ -92,8 +92,9 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     Returns the final state, and leaves the given one as it is. Raises ``Diverged``, and ``ValueError`` if the memory
     does not suffice, with the number of replicates that fit.
     """
-    first = min(_each("start", start, replicates(state)))
-    with progress.bar(total=(recipe.steps if stop is None else stop) - first, desc="training") as bar:
+    last = recipe.steps if stop is None else stop
+    total = sum(last - first for first in _each("start", start, replicates(state)))
+    with progress.bar(total=total, desc="training", unit="step") as bar:
         for point in trajectory(net, state, ds, recipe, mask, start, stop, order_seed, checkpoint=checkpoint, bar=bar):
             state = point.state
     return state
@@ -105,8 +106,8 @@ def trajectory(
     """Train as ``train`` does, and yield a ``Point`` (of copies) at every step in ``at`` and at ``stop``.
 
     Replicates with a later ``start`` wait for it, so that all share the step counter and the learning rate. Points
-    before the step that ``checkpoint`` has reached are not yielded again. ``bar`` is a progress bar that counts steps.
-    ``Diverged`` is raised after the last point.
+    before the step that ``checkpoint`` has reached are not yielded again. ``bar`` is a progress bar that counts every
+    replicate's steps. ``Diverged`` is raised after the last point.
     """
     count = replicates(state)
     stop = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
@@ -123,7 +124,7 @@ def trajectory(
     if saved := file.load():
         now, state, momentum, failed = saved
         if bar is not None:
-            bar.update(now - first)
+            bar.update(sum(max(0, now - s) for s in starts))
 
     def point():
         return Point(now, {n: t.clone() for n, t in state.items()}, {n: t.clone() for n, t in momentum.items()})

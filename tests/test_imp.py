@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import data, imp, networks, pruning, sgd, training
+from lotterylib import data, imp, networks, progress, pruning, sgd, training
 from lotterylib.networks import select
 
 
@@ -81,6 +81,27 @@ def test_a_level_is_training_from_the_rewind_point_inside_its_mask(small_run, ds
     assert_close(select(small_run.rewind, [0, 1]), net.init(2, seed=3), rtol=0, atol=0)  # w_0 is the initialisation
 
 
+@pytest.mark.parametrize("until", [0, 1, 3])
+def test_the_progress_bar_ends_where_it_said(ds, net, config, tmp_path, monkeypatch, until):
+    """It counts every replicate's steps, whether they are trained, resumed or loaded."""
+    counted, made = [], progress.bar
+
+    def noting(iterable=None, **options):
+        if options.get("desc") != "IMP":
+            return made(iterable, **options)
+        counted.append([options["total"], 0])
+        bar = made(iterable, **options)
+        bar.update = lambda count=1: counted[-1].__setitem__(1, counted[-1][1] + count)
+        return bar
+
+    monkeypatch.setattr(progress, "bar", noting)
+    imp.run(net, ds, dataclasses.replace(config, levels=3), checkpoint=tmp_path)
+    for level in range(until, 4):
+        (tmp_path / f"level_{level:02d}.safetensors").unlink()
+    imp.run(net, ds, dataclasses.replace(config, levels=3), checkpoint=tmp_path)
+    assert counted == [[2 * 30 + 3 * 2 * (30 + 25 + 18)] * 2] * 2
+
+
 def test_every_level_sees_the_data_of_level_0(ds, net, config, monkeypatch):
     seen, update, gather = [], sgd.Group.update, data.Dataset.gather
 
@@ -90,6 +111,8 @@ def test_every_level_sees_the_data_of_level_0(ds, net, config, monkeypatch):
 
     def noting_batch(dataset, *order):
         x, y = gather(dataset, *order)
+        if len(order) == 1:  # a batch on which the memory is estimated
+            return x, y
         seen[-1] = {key: one.clone() for key, one in zip(seen[-1], x, strict=True)}
         return x, y
 
