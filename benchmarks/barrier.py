@@ -39,7 +39,7 @@ class Slices:
 
 def torchvision_test_set(ds):
     """MNIST as torchvision gives it, normalised as ``ds`` is."""
-    datasets = data._import_torchvision_datasets()
+    datasets = data.import_torchvision().datasets
     from torchvision import transforms
 
     root = os.environ.get("LOTTERYLIB_DATA") or Path.home() / ".cache" / "lotterylib"

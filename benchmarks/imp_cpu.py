@@ -35,7 +35,7 @@ class OpenLTH:
     def __init__(self, path, folder, network, momentum, weight_decay):
         if not (Path(path) / "open_lth.py").exists():
             raise SystemExit(f"--open-lth is {path}, which holds no open_lth.py; it must be a checkout of open_lth")
-        data._import_torchvision_datasets()  # else torchvision fails to import beside a torch without CUDA
+        data.import_torchvision()  # else torchvision fails to import beside a torch without CUDA
         if not hasattr(np, "product"):
             np.product = np.prod  # removed in numpy 2
         sys.path.insert(0, str(path))
@@ -82,9 +82,8 @@ class OpenLTH:
     def train(self, state, mask, replicate, loader, steps):
         """Train one replicate: its network after ``steps`` and the seconds that the steps after the warm-up took."""
         network = self.models.get(self.hparams.model_hparams).to(next(iter(state.values())).dtype)
-        names = list(network.state_dict())  # in the order of lotterylib's: weight, bias of each layer in turn
-        network.load_state_dict({name: t[replicate] for name, t in zip(names, state.values(), strict=True)})
-        layers = dict(zip(state, names, strict=True))
+        layers = dict(zip(self.order, network.state_dict(), strict=True))  # both layer by layer
+        network.load_state_dict({layers[name]: tensor[replicate] for name, tensor in state.items()})
         pruned = self.PrunedModel(network, self.Mask({layers[name]: keep[replicate] for name, keep in mask.items()}))
         recipe = replace(self.hparams.training_hparams, training_steps=f"{steps}it", data_order_seed=replicate)
         times = {}
@@ -123,15 +122,15 @@ def same_work(ds, net, state, mask, recipe, theirs, loader, steps):
     if not ds.augment:  # else the crops differ, and so do its mean and standard deviation, which are ImageNet's
         torch.testing.assert_close(x, examples, atol=2e-3, rtol=0)  # it rounds the two to four digits
     # Weights are compared in float64: in float32 rounding soon flips a ReLU, and the two drift apart.
-    state = {name: tensor.double() for name, tensor in state.items()}
+    state = {name: t.double() if t.is_floating_point() else t for name, t in state.items()}
     few = ds.batch(torch.arange(30 * recipe.batch_size))
     plain = {"mean": torch.tensor(0.0), "std": torch.tensor(1.0), "augment": False}
     ds = replace(ds, train_x=few[0].double(), train_y=few[1], **plain)
-    ours = training.train(net, state, ds, recipe, mask, stop=steps, order_seed=0)
+    ours, order = training.train(net, state, ds, recipe, mask, stop=steps, order_seed=0), theirs.order
     for r in range(networks.replicates(state)):
         network, _ = theirs.train(state, mask, r, Batches(ds, recipe, r), steps)
-        for (name, tensor), other in zip(ours.items(), network.state_dict().values(), strict=True):
-            torch.testing.assert_close(tensor[r], other, atol=1e-9, rtol=1e-7)
+        for name, other in zip(order, network.state_dict().values(), strict=True):
+            torch.testing.assert_close(ours[name][r], other, atol=1e-9, rtol=1e-7)
             assert (other[~mask[name][r]] == 0).all() if name in mask else True
     print(f"same work: equal weights after {steps} masked steps from the same weights on the same batches", flush=True)
 
@@ -161,7 +160,7 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         theirs = OpenLTH(options.open_lth, folder, options.network, options.momentum, options.weight_decay)
-        default = theirs.hparams.training_hparams
+        theirs.order, default = list(net.module.state_dict()), theirs.hparams.training_hparams
         recipe = training.Recipe(
             steps=10**6, batch_size=theirs.hparams.dataset_hparams.batch_size, lr=default.lr, schedule="constant",
             momentum=default.momentum, weight_decay=default.weight_decay,

@@ -204,7 +204,7 @@ def _digits():
 
 
 def _torchvision(name):
-    datasets = _import_torchvision_datasets()
+    datasets = import_torchvision().datasets
     root = Path(os.environ.get("LOTTERYLIB_DATA") or Path.home() / ".cache" / "lotterylib")
     make = getattr(datasets, _TORCHVISION[name])
 
@@ -240,17 +240,18 @@ def _check_sums(make, root):
             )
 
 
-def _import_torchvision_datasets():
+def import_torchvision():
+    """Import torchvision, also where its operators cannot be loaded, which datasets and models do without."""
     try:
-        from torchvision import datasets
-    except RuntimeError:  # its wheel's operators need CUDA libraries; datasets do not need its operators
+        import torchvision
+    except RuntimeError:  # its wheel's operators need CUDA libraries
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        from torchvision import datasets
+        import torchvision
 
-        datasets.lotterylib_operators = library  # the declarations live as long as this object
-    return datasets
+        torchvision.lotterylib_operators = library  # the declarations live as long as this object
+    return torchvision
 
 
 def _npz(path):

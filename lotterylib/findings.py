@@ -127,15 +127,15 @@ def points(value, digits=1) -> str:
     return percent(value, digits).replace(" %", " points")
 
 
-def winning_tickets(tickets, control, instability) -> Table:
-    """The verdicts of chapter 1."""
+def tickets_and_stability(tickets, instability) -> Table:
+    """The verdicts on IMP itself: that it finds tickets, from where, and what that has to do with stability."""
     dense, epsilon = tickets["error"][0, 0], tolerance(tickets)
     steps, level = _steps(tickets), sparsest_matching(tickets)
     won = (level >= TICKET).tolist()
     stable = (instability["height"].mean(1) < STABLE).tolist()
     stable = [k for k, is_stable in zip(_steps(instability), stable, strict=True) if is_stable]
     expected = [bool(stable) and k >= stable[0] for k in steps]
-    rows = [
+    return Table([
         Verdict(
             "IMP with rewinding finds matching sparse subnetworks",
             f"fewest weights down to which the mean error stays within ε = {points(epsilon, 2)} of the dense "
@@ -159,8 +159,13 @@ def winning_tickets(tickets, control, instability) -> Table:
             _verdict([all(w for w, e in zip(won, expected, strict=True) if e),
                       not any(w for w, e in zip(won, expected, strict=True) if not e)]),
         ),
-    ]  # fmt: skip
-    imp = tickets["error"][control["level"]][:, steps.index(int(control["rewind_step"]))]
+    ])  # fmt: skip
+
+
+def winning_tickets(tickets, control, instability) -> Table:
+    """The verdicts of chapter 1."""
+    rows = tickets_and_stability(tickets, instability)
+    imp = tickets["error"][control["level"]][:, _steps(tickets).index(int(control["rewind_step"]))]
     for name, called in CONTROLS.items():
         excess = control[name] - imp
         rows.append(
@@ -172,29 +177,35 @@ def winning_tickets(tickets, control, instability) -> Table:
                 _verdict((excess.mean(-1) > 0).tolist()),
             )
         )
-    return Table(rows)
+    return rows
+
+
+def connected_and_matching(tickets, barriers) -> Table:
+    """The verdicts on claim C1: for all pairs of successive levels, for those of many weights and of few."""
+    split = {"": None, f", more than {percent(SPARSE, 0)} of the weights left": False, ", fewer left": True}
+    claim = "Successive solutions are connected if and only if they match"
+    return Table(_iff(f"{claim}{where}", tickets, barriers["height"], sparse) for where, sparse in split.items())
+
+
+def distant_levels(tickets, barriers, pairs) -> Verdict:
+    """The verdict on whether successive levels connect where distant ones do not."""
+    far = _distant(tickets, barriers, pairs)
+    return Verdict(
+        "Successive levels connect where distant ones do not",
+        "runs, of those connected at level 1, in which the dense network has a barrier above 2 ε to some level "
+        "though every step on the way there is connected; holds from one half of them, partly from one quarter",
+        f"{int((far > 0).sum())} of {int((far >= 0).sum())} runs",
+        _grade(float((far > 0).sum()) / max(1, int((far >= 0).sum())), 0.5, 0.25),
+    )
 
 
 def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table:
     """The verdicts of chapter 2."""
-    epsilon, height = tolerance(tickets), barriers["height"]
-    split = {"": None, f", more than {percent(SPARSE, 0)} of the weights left": False, ", fewer left": True}
-    rows = [
-        _iff(f"Successive solutions are connected if and only if they match{where}", tickets, height, sparse)
-        for where, sparse in split.items()
-    ]
+    epsilon = tolerance(tickets)
+    rows = connected_and_matching(tickets, barriers)
     rows.append(_iff("The same from the projection to the next solution", tickets, projected["height"], None))
     rows.append(_iff(f"The same {contrast_name(plain)}, all pairs", plain, plain["barrier"], None))
-    far = _distant(tickets, barriers, pairs)
-    rows.append(
-        Verdict(
-            "Successive levels connect where distant ones do not",
-            "runs, of those connected at level 1, in which the dense network has a barrier above 2 ε to some level "
-            "though every step on the way there is connected; holds from one half of them, partly from one quarter",
-            f"{int((far > 0).sum())} of {int((far >= 0).sum())} runs",
-            _grade(float((far > 0).sum()) / max(1, int((far >= 0).sum())), 0.5, 0.25),
-        )
-    )
+    rows.append(distant_levels(tickets, barriers, pairs))
     early = failing["density"] > SPARSE
     away = {name: failing[name][early] for name in ("own", "failing", "random")}
     rows.append(
@@ -210,7 +221,7 @@ def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table
             else FAILS,
         )
     )
-    return Table(rows)
+    return rows
 
 
 def _iff(claim, tickets, barrier, sparse):

@@ -28,7 +28,7 @@ class Network:
         self.stacked = not convolves if stacked is None else stacked
         shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters() if p.requires_grad}
         self.parameters = tuple(shapes)
-        self.prunable = _prunable(self.module) if prunable is None else tuple(prunable)
+        self.prunable = prunable_weights(self.module) if prunable is None else tuple(prunable)
         description = description or {"module": repr(self.module)}
         self.description = {**description, "shapes": shapes, "prunable": self.prunable}
         for name in self.prunable:
@@ -81,17 +81,22 @@ class Network:
 
 def build(name, dataset, **options) -> Network:
     """Build a network of this library for a dataset: ``NAMES`` lists them, ``options`` go to its constructor."""
-    checks.choice("network", name, NAMES)
     shape, classes = tuple(dataset.test_x.shape[1:]), dataset.num_classes
     description = {"network": name, "input": shape, "classes": classes, **options}
-    return Network(lambda: _CONSTRUCTORS[name](shape, classes, **options), dataset.device, description)
+    return Network(lambda: module(name, shape, classes, **options), dataset.device, description)
+
+
+def module(name, shape, classes, **options) -> nn.Module:
+    """Make a module of this library, freshly initialised, for inputs of ``shape`` and so many classes."""
+    return _CONSTRUCTORS[checks.choice("network", name, NAMES)](shape, classes, **options)
 
 
 def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
     """Wrap any module: ``make`` takes no argument and returns a freshly initialised ``nn.Module``.
 
     Parameters that do not require gradients stay as they are. Checkpoints tell modules apart by their printed form and
-    shapes: two that differ only in ``forward`` need folders of their own.
+    shapes: two that differ only in ``forward`` need folders of their own. On CUDA ``forward`` is captured in a graph:
+    it must not read a tensor's value (``.item()``, a boolean mask) nor make one from Python numbers.
 
     ``prunable`` names the weights that may be pruned; the default is every weight of a convolution or linear layer,
     never a bias, never a normalisation's. ``stacked`` says whether replicates are computed in one program or each in
@@ -118,6 +123,16 @@ def select(state, indices):
 def concatenate(states):
     """Join several states or masks along the replicate axis."""
     return {name: torch.cat([state[name] for state in states]) for name in states[0]}
+
+
+def prunable_weights(module):
+    """Names of the weights of a module's convolutions and linear layers, each once."""
+    kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1d)
+    names = {}  # by weight, since layers may share one
+    for name, layer in module.named_modules():
+        if isinstance(layer, kinds) and layer.weight.requires_grad:
+            names.setdefault(layer.weight, f"{name}.weight" if name else "weight")
+    return tuple(names.values())
 
 
 class Linear(nn.Linear):
@@ -268,12 +283,3 @@ _CONSTRUCTORS = {
     "resnet18": lambda shape, classes: ResNet(shape, classes, (64, 128, 256, 512), (2, 2, 2, 2)),
 }
 NAMES = tuple(_CONSTRUCTORS)
-
-
-def _prunable(module):
-    kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1d)
-    names = {}  # by weight, since layers may share one
-    for name, layer in module.named_modules():
-        if isinstance(layer, kinds) and layer.weight.requires_grad:
-            names.setdefault(layer.weight, f"{name}.weight" if name else "weight")
-    return tuple(names.values())

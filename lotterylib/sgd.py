@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .networks import exact
 
+_WORKSPACE = 2**26  # bytes that cuBLAS takes for a stream, forward and backward
 _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
 
 
@@ -98,8 +99,9 @@ class Group:
 
     def _capture(self):
         """Record ``update`` in a CUDA graph, on this group's stream; the group is then as it was."""
-        self.stream = torch.cuda.Stream()
-        self.stream.wait_stream(torch.cuda.current_stream())
+        device = self.step.device
+        self.stream = torch.cuda.Stream(device)
+        self.stream.wait_stream(torch.cuda.current_stream(device))
         fixed = [*self.state.values(), *self.momentum.values(), self.failed, self.step]
         with torch.cuda.stream(self.stream), exact():
             kept = [tensor.clone() for tensor in fixed]
@@ -108,17 +110,20 @@ class Group:
                 for tensor, before in zip(fixed, kept, strict=True):
                     tensor.copy_(before)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=self.stream), exact():
+        with torch.cuda.device(device), torch.cuda.graph(self.graph, stream=self.stream), exact():
             self.update()
 
     def store(self, state, momentum, failed):
         """Write the group's replicates back to the whole."""
         if self.indices.is_cuda:
-            torch.cuda.current_stream().wait_stream(self.stream)
+            reader = torch.cuda.current_stream(self.indices.device)
+            reader.wait_stream(self.stream)
         for whole, part in ((state, self.state), (momentum, self.momentum)):
             for name in part:
                 whole[name][self.rows] = part[name]
         failed[self.rows] = self.failed
+        if self.indices.is_cuda:
+            self.stream.wait_stream(reader)  # the next replay writes what is read here
 
 
 def advance(groups, begin, end, bar=None):
@@ -136,13 +141,17 @@ def advance(groups, begin, end, bar=None):
 
 
 def _replay(groups, orders, steps):
-    for group, order in zip(groups, orders, strict=True):
-        with torch.cuda.stream(group.stream):
-            group.load(order)
-    for _ in range(steps):
-        for group in groups:
+    try:
+        for group, order in zip(groups, orders, strict=True):
             with torch.cuda.stream(group.stream):
-                group.graph.replay()
+                group.load(order)
+        for _ in range(steps):
+            for group in groups:
+                with torch.cuda.stream(group.stream):
+                    group.graph.replay()
+    except BaseException:  # an interrupt: the device must not go on with tensors that are about to be freed
+        torch.cuda.synchronize()
+        raise
 
 
 def _call(groups, orders, steps):
@@ -187,8 +196,9 @@ def fitting(net, ds, recipe, kept=0) -> int:
     step = 1.25 * sum(saved.values())  # and a quarter for what lives only within the backward pass
     each = _COPIES * weights + kept
     if ds.device.type == "cuda":
-        ours = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()  # all but what other processes hold
-        return int(ours / (each + step))
+        free = torch.cuda.mem_get_info(ds.device)[0] + torch.cuda.memory_reserved(ds.device)
+        free -= sum(tensor.nbytes for tensor in (ds.train_x, ds.train_y, ds.test_x, ds.test_y))
+        return int(max(0, free) / (each + step + (0 if net.stacked else _WORKSPACE)))
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if net.stacked:
         return int(total / (each + step))

@@ -5,6 +5,7 @@ resumes from its state, its momentum and t alone, and two runs with the same ord
 order, wherever they start.
 """
 
+import gc
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -109,6 +110,19 @@ def trajectory(
     before the step that ``checkpoint`` has reached are not yielded again. ``bar`` is a progress bar that counts every
     replicate's steps. ``Diverged`` is raised after the last point.
     """
+    try:
+        yield from _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, checkpoint, bar)
+        return
+    except torch.cuda.OutOfMemoryError:
+        pass  # left at once, because its traceback holds on to what was allocated
+    gc.collect()
+    count, fit = replicates(state), sgd.fitting(net, ds, recipe)
+    raise ValueError(
+        f"the memory of {ds.device} does not suffice for {count} replicates; {min(count - 1, fit)} may fit"
+    )
+
+
+def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, checkpoint, bar):
     count = replicates(state)
     stop = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
     starts = [checks.whole("start", s, 0, stop) for s in _each("start", start, count)]
@@ -137,15 +151,10 @@ def trajectory(
         active = [r for r in range(count) if starts[r] <= now]
         wanted = [active] if net.stacked else active
         groups = [group for group in groups if group.rows in wanted]
-        try:
-            for rows in wanted:
-                if rows not in [group.rows for group in groups]:
-                    groups.append(sgd.Group(net, state, momentum, mask, failed, ds, recipe, seeds, rows, now))
-            sgd.advance(groups, now, end, bar)
-        except torch.cuda.OutOfMemoryError as error:
-            del groups
-            fit = min(count - 1, sgd.fitting(net, ds, recipe))
-            raise ValueError(f"the memory of {ds.device} does not suffice for {count} replicates; {fit} fit") from error
+        for rows in wanted:
+            if rows not in [group.rows for group in groups]:
+                groups.append(sgd.Group(net, state, momentum, mask, failed, ds, recipe, seeds, rows, now))
+        sgd.advance(groups, now, end, bar)
         for group in groups:
             group.store(state, momentum, failed)
         now = end

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import twins
@@ -34,7 +35,12 @@ def start(net, count=3):
 def eager(monkeypatch):
     """Let the step be called instead of captured."""
     monkeypatch.setattr(sgd.Group, "_capture", lambda group: setattr(group, "stream", torch.cuda.current_stream()))
-    monkeypatch.setattr(sgd, "_replay", sgd._call)
+
+    def call(*arguments):
+        with networks.exact():
+            sgd._call(*arguments)
+
+    monkeypatch.setattr(sgd, "_replay", call)
 
 
 @pytest.mark.parametrize("precision", training.PRECISIONS)
@@ -109,30 +115,20 @@ def test_between_two_steps_the_host_waits_for_nothing(case):
                 group.graph.replay()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    group.stream.synchronize()
     assert int(group.step) == 5
 
 
-def test_the_memory_of_a_training_is_estimated_within_a_factor_of_two(pictures):
-    ds = on_cuda(pictures)
-    net = networks.build("resnet20", ds)
-    recipe = dataclasses.replace(RECIPE, batch_size=80, steps=4)
+def test_the_memory_of_a_training_is_estimated_within_a_factor_of_two():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (256, 32, 32, 3), np.uint8), np.arange(256) % 10
+    ds = data.from_arrays("random", x, y, x, y, device="cuda", augment=True)
+    net, recipe = networks.build("resnet20", ds), dataclasses.replace(RECIPE, batch_size=128, steps=4)
+    training.train(net, net.init(8), ds, recipe)  # the libraries' own memory, which stays
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    training.train(net, net.init(4), ds, recipe)
-    taken = (torch.cuda.max_memory_allocated() - before) / 4
+    before = torch.cuda.memory_reserved()
+    training.train(net, net.init(8), ds, recipe)
+    taken = (torch.cuda.max_memory_reserved() - before) / 8
     available = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
-    assert taken / 2 < available / sgd.fitting(net, ds, recipe) < 2 * taken
-
-
-def test_too_many_replicates_are_refused_with_the_number_that_fits(pictures):
-    ds = on_cuda(pictures)
-    net = networks.build("resnet20", ds, width=64)
-    recipe = dataclasses.replace(RECIPE, batch_size=80, steps=4)
-    torch.cuda.set_per_process_memory_fraction(0.02)
-    try:
-        with pytest.raises(ValueError, match=r"the memory of cuda(:0)? does not suffice for 60 replicates; \d+ fit"):
-            training.train(net, net.init(60), ds, recipe)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-        torch.cuda.empty_cache()
+    assert taken / 2 < available / sgd.fitting(net, ds, recipe) - sgd._WORKSPACE < 2 * taken

@@ -86,7 +86,7 @@ def test_prunable_is_never_a_bias_or_a_norm(net, picture):
 
 
 def test_lenet_is_kaiming_normal():
-    weight = networks._CONSTRUCTORS["lenet_300_100"]((28, 28), 10)[1].weight
+    weight = networks.module("lenet_300_100", (28, 28), 10)[1].weight
     assert weight.shape == (300, 784)
     assert float(weight.detach().std()) == pytest.approx((2 / 784) ** 0.5, rel=0.02)
     assert float(weight.detach().abs().max()) > 3 * (2 / 784) ** 0.5  # a normal has tails

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from lotterylib import data, imp, networks, pruning, sgd, training
 
-data._import_torchvision_datasets()
+data.import_torchvision()
 from torchvision import models  # noqa: E402 (beside a torch without CUDA it needs the line above)
 from torchvision.models.resnet import BasicBlock  # noqa: E402
 
@@ -43,7 +43,7 @@ def family(depth, width, classes):
 @pytest.mark.parametrize(("depth", "width"), [(8, 4), (20, 16), (32, 3)])
 def test_the_family_is_made_of_torchvisions_blocks(depth, width):
     torch.manual_seed(0)
-    mine = networks._CONSTRUCTORS[f"resnet{depth}"]((3, 12, 12), 7, width=width).double()
+    mine = networks.module(f"resnet{depth}", (3, 12, 12), 7, width=width).double()
     alike(mine, family(depth, width, 7).double(), torch.randn(5, 3, 12, 12, dtype=torch.float64))
 
 
@@ -51,7 +51,7 @@ def test_resnet18_is_torchvisions_with_a_small_stem():
     torch.manual_seed(0)
     theirs = models.resnet18(num_classes=100)
     theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
-    mine = networks._CONSTRUCTORS["resnet18"]((3, 32, 32), 100)
+    mine = networks.module("resnet18", (3, 32, 32), 100)
     for ours, other in zip(mine.parameters(), theirs.parameters(), strict=True):  # drawn alike
         if ours.dim() == 4 and other is not theirs.conv1.weight:
             assert float((ours.std() / other.std()).detach()) == pytest.approx(1, abs=0.03)
@@ -64,12 +64,12 @@ def test_resnet18_is_torchvisions_with_a_small_stem():
 )
 def test_numbers_of_parameters(name, classes, parameters):
     """open_lth's ResNet-20 and -56, lth_diet's low-resolution ResNet-18."""
-    module = networks._CONSTRUCTORS[name]((3, 32, 32), classes)
+    module = networks.module(name, (3, 32, 32), classes)
     assert sum(p.numel() for p in module.parameters()) == parameters
 
 
 def test_the_family_is_drawn_as_open_lth_draws_it():
-    module = networks._CONSTRUCTORS["resnet20"]((3, 32, 32), 10)
+    module = networks.module("resnet20", (3, 32, 32), 10)
     weight, scale = module.stages[-1].conv2.weight.detach(), module.stages[-1].norm2.weight.detach()
     assert float(weight.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)  # fan in
     assert float(weight.abs().max()) > 3 * float(weight.std())
@@ -202,6 +202,20 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(pictures, monkeypatch
     monkeypatch.setattr(sgd, "fitting", lambda *_, **__: 7)
     with pytest.raises(ValueError, match="replicates is 5 at 2 rewind steps, 10 in all; .* cpu suffices for about 7"):
         imp.run(net, pictures, config)
+
+
+def test_out_of_memory_says_how_many_replicates_fit(pictures, monkeypatch):
+    """On CUDA torch raises in the middle of things; the estimate is then never more than what has just failed."""
+
+    def fail(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    net = networks.build("resnet8", pictures, width=4)
+    monkeypatch.setattr(sgd, "Group", fail)
+    for estimate, said in ((2, 2), (100, 3)):
+        monkeypatch.setattr(sgd, "fitting", lambda *_, estimate=estimate: estimate)
+        with pytest.raises(ValueError, match=f"memory of cpu does not suffice for 4 replicates; {said} may fit"):
+            training.train(net, net.init(4), pictures, training.Recipe(steps=2, batch_size=20))
 
 
 def test_memory_grows_with_batch_and_width_and_counts_what_is_kept(pictures, monkeypatch):

@@ -1,0 +1,106 @@
+"""Figures of chapter 7."""
+
+import torch
+
+from .. import findings
+from . import style
+
+
+def _panels(records):
+    figure, axes = style.canvas(1, len(records), width=max(4.8, 4.5 * len(records)), height=3.6, squeeze=False)
+    for panel, name in zip(axes[0], records, strict=True):
+        panel.set_title(name)
+    return figure, zip(axes[0], records.items(), strict=True)
+
+
+def _lines(panel, record, x, values):
+    steps = record["rewind_step"].tolist()
+    for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
+        style.spread(panel, x, values[:, i], f"k = {step}", colour, style.MARKERS[i])
+
+
+def errors(records):
+    """Test error against weights remaining, a panel for each scale: ``records`` of winning tickets by name."""
+    said, (figure, panels) = [], _panels(records)
+    for panel, (name, tickets) in panels:
+        dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
+        panel.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+        _lines(panel, tickets, tickets["density"], tickets["error"])
+        style.remaining_axis(panel, tickets["density"])
+        style.error_axis(panel)
+        style.legend(panel)
+        reached = [
+            f"k = {step} down to {findings.percent(tickets['density'][level], 0)}" if level else f"k = {step} never"
+            for step, level in zip(
+                tickets["rewind_step"].tolist(), findings.sparsest_matching(tickets).tolist(), strict=True
+            )
+        ]
+        said.append(f"{name}, matching: {', '.join(reached)}")
+    return style.Drawing(figure, f"Test error against weights remaining at each scale. {'; '.join(said)}.")
+
+
+def barriers(records, tickets):
+    """Barrier to the previous level against weights remaining, a panel for each scale."""
+    said, (figure, panels) = [], _panels(records)
+    for panel, (name, record) in panels:
+        epsilon = findings.tolerance(tickets[name])
+        panel.axhspan(0, epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="at most ε")
+        _lines(panel, record, record["density"][1:], record["height"])
+        style.remaining_axis(panel, record["density"])
+        panel.set_yscale("symlog", linthresh=0.01)
+        panel.set_ylim(0, 1)
+        panel.set_yticks([0, 0.01, 0.1, 1])
+        style.percent_axis(panel.yaxis)
+        panel.set_ylabel("barrier to the previous level (points)")
+        style.legend(panel)
+        means = record["height"].mean((0, 2)).tolist()
+        said.append(
+            f"{name}: "
+            + ", ".join(f"k = {k} {100 * m:.1f}" for k, m in zip(record["rewind_step"].tolist(), means, strict=True))
+        )
+    return style.Drawing(
+        figure, f"Barriers between successive levels; means over levels in points of error. {'; '.join(said)}."
+    )
+
+
+def instability(records, steps):
+    """Instability against k as a share of training; ``steps`` are the training steps of each scale, by name."""
+    figure, axes = style.canvas()
+    colours, said = (style.BLUE, style.ORANGE, style.GREEN), []
+    for (name, record), colour, marker in zip(records.items(), colours, style.MARKERS, strict=False):
+        share = record["rewind_step"].double() / steps[name]
+        style.spread(axes, share, record["height"], name, colour, marker)
+        below = (record["height"].mean(1) < findings.STABLE).nonzero()
+        said.append(
+            f"{name} is stable from {100 * float(share[below[0, 0]]):.1f} % of its training on"
+            if len(below)
+            else f"{name} is stable nowhere measured"
+        )
+    axes.axhline(findings.STABLE, color=style.GREY, linestyle="--", linewidth=1, label="stable below 2 points")
+    style.percent_axis(axes.xaxis)
+    style.percent_axis(axes.yaxis)
+    axes.set_xlabel("step k at which the two trainings part (% of the training)")
+    axes.set_ylabel("instability (points of error)")
+    style.legend(axes)
+    return style.Drawing(figure, f"Instability of the dense network at each scale: {'; '.join(said)}.")
+
+
+def published(numbers):
+    """The published errors of ResNet-20 on CIFAR-10, at the levels and halfway between them."""
+    figure, axes = style.canvas()
+    error = torch.tensor(numbers["error"], dtype=torch.float64) / 100
+    axes.plot(range(len(error)), error, color=style.BLUE, marker="o", label="at the levels")
+    halfway = {level + 0.5: value / 100 for level, value in numbers["midway"].items()}
+    label = "halfway between two levels (read by eye)"
+    axes.plot(list(halfway), list(halfway.values()), color=style.RED, marker="s", linestyle=":", label=label)
+    axes.set_xticks(range(len(error)), [f"{100 * 0.8**level:.3g}" for level in range(len(error))], fontsize=8.5)
+    axes.set_xlabel("weights remaining (%)")
+    style.error_axis(axes)
+    style.legend(axes)
+    ends, middle = 100 * error, list(numbers["midway"].values())
+    return style.Drawing(
+        figure,
+        f"Published, not ours: ResNet-20 on CIFAR-10, rewound to step 1,000. The error stays near {ends[0]:.1f} % "
+        f"for nine levels and rises to {ends[-1]:.1f}; halfway between levels it leaves that of the ends after level "
+        f"{min(numbers['midway'])} and reaches {middle[-1]:.0f} percent.",
+    )
