@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from . import checks, progress, training
-from .networks import exact, replicates
+from .networks import dot, exact, replicates, times
 
 DEFINITIONS = ("line", "mean")
 
@@ -109,11 +109,11 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
     _check_alike(origin, second)
     u = {name: first[name] - origin[name] for name in net.parameters}
     v = {name: second[name] - origin[name] for name in net.parameters}
-    length, along = _dot(u, u).sqrt(), _dot(u, v)
+    length, along = dot(u, u).sqrt(), dot(u, v)
     if (length == 0).any():
         raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
     along = along / length
-    across = (_dot(v, v) - along**2).clamp_min(0).sqrt()
+    across = (dot(v, v) - along**2).clamp_min(0).sqrt()
     if (across <= 1e-4 * length).any():
         raise ValueError("the three states lie on one line; a plane needs three states not on a line")
     zero = torch.zeros_like(length)
@@ -126,7 +126,8 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
         for column in range(steps):
             b = vertical[row] / across
             a = (horizontal[column] - b * along) / length
-            moved = {name: origin[name] + _scaled(a, u[name]) + _scaled(b, v[name]) for name in u}
+            along_u, along_v = times(u, a), times(v, b)
+            moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
             here = recalibrate(net, {**origin, **moved}, ds)
             errors[row, column] = error(net, here, ds.test_x, ds.test_y).cpu()
     return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
@@ -169,7 +170,7 @@ def distance(net, a, b):
     """Euclidean distance between the parameters of two states, ``(R,)``."""
     _check_alike(a, b)
     difference = {name: a[name] - b[name] for name in net.parameters}
-    return _dot(difference, difference).sqrt()
+    return dot(difference, difference).sqrt()
 
 
 def _check_alike(a, b):
@@ -189,11 +190,3 @@ def _height(curve, definition):
         return curve.amax(0) - (first + last) / 2
     weight = torch.linspace(0, 1, len(curve), dtype=curve.dtype, device=curve.device)[:, None]
     return (curve - torch.lerp(first, last, weight)).amax(0)
-
-
-def _dot(u, v):
-    return sum((u[name].double() * v[name].double()).flatten(1).sum(1) for name in u)
-
-
-def _scaled(factor, tensor):
-    return factor.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1)) * tensor

@@ -125,6 +125,18 @@ def concatenate(states):
     return {name: torch.cat([state[name] for state in states]) for name in states[0]}
 
 
+def dot(u, v):
+    """Inner product of two states or directions over the entries of ``u``, float64 ``(R,)``."""
+    return sum((u[name].double() * v[name].double()).reshape(len(u[name]), -1).sum(1) for name in u)
+
+
+def times(direction, factor):
+    """Multiply each replicate of a direction by its ``factor`` ``(R,)``."""
+    return {
+        name: factor.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1)) * tensor for name, tensor in direction.items()
+    }
+
+
 def prunable_weights(module):
     """Names of the weights of a module's convolutions and linear layers, each once."""
     kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1d)

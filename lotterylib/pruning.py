@@ -54,24 +54,23 @@ def random(state, mask, fraction, seed=0):
 
     The values in ``state`` do not matter: it is there so that the three rules can stand in for one another.
     """
-    return _prune_lowest(_noise(mask, seed), mask, fraction)
+    return _prune_lowest(noise(mask, seed), mask, fraction)
 
 
 def shuffle(mask, seed=0):
     """Permute each layer's mask within the layer: the same number of weights stays in each, at random places."""
     shuffled = {}
-    for name, noise in _noise(mask, seed).items():
-        order = noise.flatten(1).argsort(1)
+    for name, drawn in noise(mask, seed).items():
+        order = drawn.flatten(1).argsort(1)
         shuffled[name] = mask[name].flatten(1).gather(1, order).view_as(mask[name])
     return shuffled
 
 
-def _noise(mask, seed):
-    """Uniform numbers shaped like the mask, drawn on the CPU so that every device prunes the same weights."""
-    r_total = replicates(mask)
-    generators = [torch.Generator().manual_seed(seed + r) for r in range(r_total)]
+def noise(mask, seed, draw=torch.rand):
+    """Random numbers shaped like the mask, replicate r drawn as ``seed + r``; on the CPU, so alike on every device."""
+    generators = [torch.Generator().manual_seed(seed + r) for r in range(replicates(mask))]
     return {
-        name: torch.stack([torch.rand(keep.shape[1:], generator=g) for g in generators]).to(keep.device)
+        name: torch.stack([draw(keep.shape[1:], generator=g) for g in generators]).to(keep.device)
         for name, keep in mask.items()
     }
 

@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lotterylib"
 
 # Each module uses only those before it.
 LADDER = (
-    "checks", "store", "progress", "data", "networks", "pruning", "sgd", "training", "imp", "landscape", "records",
-    "presets", "experiments", "findings", "scale", "figures", "notebook",
+    "checks", "store", "progress", "data", "networks", "pruning", "sgd", "training", "imp", "landscape",
+    "perturbation", "records", "presets", "experiments", "findings", "scale", "figures", "notebook",
 )  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+"""Perturbations of an initialization: directions of known length, and what training makes of them.
+
+A level L initialization is ``m^(L) * w_k``. Its *axial subspace* holds all weights that are zero outside ``m^(L)``.
+IMP itself perturbs it: the next level takes away the weights in ``m^(L) - m^(L+1)``, which moves the initialization by
+the *successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations are measured in multiples of it.
+"""
+
+import torch
+
+from . import checks
+from .networks import dot, replicates, times
+from .pruning import noise, remaining
+
+
+def random_direction(state, mask, norm, seed=0):
+    """Draw a direction inside the axial subspace of ``mask``: Gaussian, and of exactly the length ``norm``.
+
+    ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. The result has the entries of ``state`` and
+    is zero outside the mask and in all that is not prunable. With the complement of a mask the direction lies outside
+    the subspace. Raises ``ValueError`` if a norm is negative or not finite, or if the subspace of a replicate is empty.
+    """
+    _same_replicates(state, mask)
+    if (remaining(mask) == 0).any():
+        raise ValueError("the axial subspace is empty: the mask keeps no weight in some replicate")
+    norm = _per_replicate("norm", norm, state)
+    drawn = noise(mask, seed, torch.randn)
+    inside = _embedded(state, {name: torch.where(keep, drawn[name], 0.0) for name, keep in mask.items()})
+    return times(inside, norm / length(inside))
+
+
+def pruning_direction(rewind, before, after):
+    """Return ``-(m^(L) - m^(L+1)) * w_k``: what the pruning from mask ``before`` to ``after`` does to a rewind point.
+
+    Its length, by ``length``, is the successive-rewind distance. Raises ``ValueError`` unless ``after`` lies in
+    ``before`` and removes some weight of every replicate.
+    """
+    _same_replicates(rewind, before)
+    _same_replicates(rewind, after)
+    removed = {name: keep & ~after[name] for name, keep in before.items()}
+    if any((after[name] & ~keep).any() for name, keep in before.items()):
+        raise ValueError("after keeps weights that before prunes; it must be the mask of a later level of the same run")
+    if (remaining(removed) == 0).any():
+        raise ValueError("before and after are the same in some replicate: there is no pruning between them")
+    return _embedded(rewind, {name: torch.where(gone, -rewind[name], 0.0) for name, gone in removed.items()})
+
+
+def perturb(state, direction, scale):
+    """Return ``state + scale * direction``; ``scale`` is one number or ``(R,)``, at least 0."""
+    _same_replicates(state, direction)
+    moved = times(direction, _per_replicate("scale", scale, state))
+    return {name: tensor + moved[name] for name, tensor in state.items()}
+
+
+def length(direction):
+    """Euclidean length of a direction, float64 ``(R,)``."""
+    return dot(direction, direction).sqrt()
+
+
+def overlap(net, start, a, b):
+    """Cosine between the displacements ``a - start`` and ``b - start`` of the parameters, float64 ``(R,)``.
+
+    1: both went the same way. NaN where one did not move.
+    """
+    first, second = ({name: end[name] - start[name] for name in net.parameters} for end in (a, b))
+    return dot(first, second) / (length(first) * length(second))
+
+
+def _embedded(state, entries):
+    """The entries as a direction with all entries of the state, zero elsewhere."""
+    return {name: entries.get(name, torch.zeros_like(tensor)) for name, tensor in state.items()}
+
+
+def _per_replicate(argument, value, state):
+    """A number or ``(R,)`` as ``(R,)``, checked to be finite and at least 0."""
+    values = torch.as_tensor(value, dtype=torch.float64, device=next(iter(state.values())).device)
+    if values.dim() and values.shape != (replicates(state),):
+        raise ValueError(f"{argument} has shape {tuple(values.shape)}; it must be one number or ({replicates(state)},)")
+    for each in values.flatten().tolist():
+        checks.within(argument, each, 0, float("inf"), open_high=True)
+    return values.expand(replicates(state))
+
+
+def _same_replicates(state, other):
+    if replicates(state) != replicates(other):
+        raise ValueError(
+            f"the states or masks have {replicates(state)} and {replicates(other)} replicates; they must be of one run"
+        )
