@@ -26,7 +26,7 @@ help:
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
 	@echo "make chapters   execute the changed chapters and keep their outputs: ONLY=\"files\" for some"
 	@echo "make publish-url URL=https://...   set the address of the published repository: Colab buttons and first cells"
-	@echo "make records    run the experiments again: PRESET=smoke|book, ONLY=\"names\" for some"
+	@echo "make records    run the experiments again: PRESET=smoke|book|medium|paper, ONLY=\"names\" for some"
 	@echo "make lint       run the linter"
 	@echo "make setup      make the virtual environment; all of the above do it by themselves"
 	@echo "make clean      remove what building and testing left (not the environment, not runs/)"

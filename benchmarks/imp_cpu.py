@@ -163,7 +163,7 @@ def main():
         theirs.order, default = list(net.module.state_dict()), theirs.hparams.training_hparams
         recipe = training.Recipe(
             steps=10**6, batch_size=theirs.hparams.dataset_hparams.batch_size, lr=default.lr, schedule="constant",
-            momentum=default.momentum, weight_decay=default.weight_decay,
+            momentum=default.momentum or 0.0, weight_decay=default.weight_decay or 0.0,
         )  # fmt: skip
         loaders = {workers: theirs.loader(workers, pictures) for workers in options.workers}
         same_work(ds, net, state, mask, recipe, theirs, loaders[options.workers[0]], 5 if pictures else 50)
