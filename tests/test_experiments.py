@@ -52,11 +52,11 @@ def smoke(mnist1d, tmp_path_factory):
         patch.setenv("LOTTERYLIB_RUNS", str(folder / "runs"))
         patch.setattr(records, "PUBLISHED", folder / "records")
         patch.setattr(data, "load", lambda name, device="auto": {"mnist1d": ds}[name])
-        experiments._setup.cache_clear()
+        experiments.shared._setup.cache_clear()
         smoke = Smoke()
         patch.setattr(experiments.Setup, "train", smoke.noting(experiments.Setup.train))
         yield smoke
-    experiments._setup.cache_clear()
+    experiments.shared._setup.cache_clear()
 
 
 class Watched:
@@ -83,11 +83,11 @@ class Smoke:
 
     @functools.cache  # noqa: B019
     def __getitem__(self, name):
-        experiments._setup.cache_clear()  # as in a process of its own: what it shares with others, it reads from disk
+        experiments.shared._setup.cache_clear()  # as in a process of its own, which reads from disk what others made
         preset = self.setup.preset = Watched(self.setup.preset)
         record = getattr(experiments, name)("smoke", device="cpu")
         self.read[name] = preset._read
-        experiments._setup.cache_clear()
+        experiments.shared._setup.cache_clear()
         return record
 
     @property
@@ -307,7 +307,7 @@ def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatc
     first = {name: dict(smoke[name]) for name in ("controls", "failing_masks")}
     for name in first:
         (records.work_folder() / "smoke" / f"{name}.safetensors").unlink()
-    experiments._setup.cache_clear()
+    experiments.shared._setup.cache_clear()
 
     def refuse(*_, **__):
         raise AssertionError("something is trained again")
@@ -319,8 +319,8 @@ def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatc
         assert all(torch.equal(again[key], first[name][key]) for key in first[name])
     with monkeypatch.context() as patch:
         patch.setattr(data, "load", refuse)
-        patch.setattr(experiments.imp, "run", refuse)
-        experiments._setup.cache_clear()
+        patch.setattr(experiments.shared.imp, "run", refuse)
+        experiments.shared._setup.cache_clear()
         assert torch.equal(experiments.plane("smoke")["error"], smoke["plane"]["error"])  # not even data is needed
 
 
@@ -361,17 +361,18 @@ def tiny(monkeypatch, folders, ds):
         return {"value": s.ds.train_y}
 
     needs = ("dataset", "points")
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {"one": (one, needs), "two": (two, needs)})
+    for module in (experiments, experiments.shared):
+        monkeypatch.setattr(module, "EXPERIMENTS", {"one": (one, needs), "two": (two, needs)})
     monkeypatch.setattr(data, "load", lambda name, device="auto": ds)
-    experiments._setup.cache_clear()
+    experiments.shared._setup.cache_clear()
     yield calls, *folders, recomputing
-    experiments._setup.cache_clear()
+    experiments.shared._setup.cache_clear()
 
 
 def test_the_command_makes_all_records_of_a_preset_again(tiny, capsys):
     calls, published, runs, recomputing = tiny
     for count in (1, 2):
-        experiments._setup.cache_clear()
+        experiments.shared._setup.cache_clear()
         experiments.main(["--preset", "smoke", "--device", "cpu"])
         assert calls == ["one", "two"] * count
         assert {p.name for p in (published / "smoke").iterdir()} == {"one.safetensors", "two.safetensors"}
@@ -402,7 +403,7 @@ def test_an_interrupted_command_goes_on(tiny, monkeypatch):
         patch.setitem(experiments.EXPERIMENTS, "two", (stop, experiments.EXPERIMENTS["two"][1]))
         experiments.main(["--preset", "smoke"])
     assert calls == ["one"] and not published.exists()
-    experiments._setup.cache_clear()
+    experiments.shared._setup.cache_clear()
     experiments.main(["--preset", "smoke"])
     assert calls == ["one", "two"] and len(list((published / "smoke").iterdir())) == 2
 
