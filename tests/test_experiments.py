@@ -361,8 +361,9 @@ def tiny(monkeypatch, folders, ds):
         return {"value": s.ds.train_y}
 
     needs = ("dataset", "points")
+    pair = {"one": (one, needs), "two": (two, needs)}
     for module in (experiments, experiments.shared):
-        monkeypatch.setattr(module, "EXPERIMENTS", {"one": (one, needs), "two": (two, needs)})
+        monkeypatch.setattr(module, "EXPERIMENTS", pair)
     monkeypatch.setattr(data, "load", lambda name, device="auto": ds)
     experiments.shared._setup.cache_clear()
     yield calls, *folders, recomputing
