@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from . import experiments, findings, records, store
+from . import experiments, records, scale, store
 
 URL = ""  # where the book is published; `make publish-url URL=...` sets it here and nowhere else by hand
 BOOTSTRAP = f'''\
@@ -49,7 +49,8 @@ def sources(notebook) -> str:
     """Hash of what the outputs of a chapter depend on: its cells, the library's drawing code, the published records."""
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
     library = Path(__file__).parent
-    code = [library / "findings.py", *sorted((library / "figures").glob("*.py"))]
+    code = [library / "presets.py", library / "scale.py"]
+    code += [path for folder in ("findings", "figures") for path in sorted((library / folder).glob("*.py"))]
     manifest = records.PUBLISHED / "manifest.json"
     return store.key([cells, [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, manifest]]])
 
@@ -60,7 +61,7 @@ def refresh(path):
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    numbers = findings.numbers()
+    numbers = scale.numbers()
     notebook.cells[0].source = BOOTSTRAP
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -119,7 +120,7 @@ def main(arguments=None):
         return publish_at(options.url)
     for path in options.paths:
         refresh(path)
-    drawing, numbers = overview(), findings.numbers()
+    drawing, numbers = overview(), scale.numbers()
     store.write_bytes(OVERVIEW, drawing.png())
     for path in PAGES:
         store.write_bytes(path, page(path.read_text(), numbers, drawing.alt).encode())

@@ -185,5 +185,21 @@ def _duration(seconds):
 
 
 def numbers() -> dict:
-    """Every number that the prose quotes, by name: those of the book's preset, and those of chapter 7."""
-    return findings.numbers()
+    """Every number that the prose quotes, by name: those of the preset ``book``, and those of the other scales."""
+    named = findings.numbers()
+    for name in scales()[1:]:
+        tickets, barriers = experiments.winning_tickets(name), experiments.successive_barriers(name)
+        unstable, epsilon = experiments.instability(name), findings.tolerance(tickets)
+        named[f"{name} replicates"] = str(tickets["error"].shape[-1])
+        named[f"{name} dense error"] = findings.percent(tickets["error"][0, 0])
+        named[f"{name} epsilon"] = findings.points(epsilon)
+        own = tickets["error"] - tickets["error"][0]
+        for i, k in enumerate(tickets["rewind_step"].tolist()):
+            level = int(findings.sparsest_matching(tickets)[i])
+            named[f"{name} matching k={k}"] = findings.percent(tickets["density"][level], 0) if level else "none"
+            named[f"{name} own k={k}"] = findings.points(own[4, i])
+            named[f"{name} barrier k={k}"] = findings.points(barriers["height"][:, i].mean(0))
+            named[f"{name} recalibrated k={k}"] = findings.points(barriers["recalibrated"][:, i].mean(0))
+        for k, height in zip(unstable["rewind_step"].tolist(), unstable["height"], strict=True):
+            named[f"{name} instability k={k}"] = findings.points(height)
+    return named

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from lotterylib import experiments, findings, imp, notebook, records
+from lotterylib import experiments, imp, notebook, records, scale
 from lotterylib.networks import select
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def prose(path):
 
 @pytest.fixture(scope="session")
 def numbers():
-    return findings.numbers()
+    return scale.numbers()
 
 
 def test_the_contents_name_every_chapter():

@@ -1,0 +1,37 @@
+"""What the records say: matching, connected, the verdict tables, and every number that the prose quotes.
+
+Definitions are those of the notation page. A verdict follows from a rule that stands in its table; nobody edits it.
+"""
+
+from .. import experiments
+from . import barriers, tickets
+from .barriers import connected_and_matching, distant_levels, error_barriers
+from .shared import (
+    SPARSE,
+    STABLE,
+    TICKET,
+    Contingency,
+    Table,
+    Verdict,
+    contingency,
+    contrast_name,
+    matching,
+    percent,
+    points,
+    sparsest_matching,
+    tolerance,
+)
+from .tickets import CONTROLS, tickets_and_stability, winning_tickets
+
+__all__ = [
+    "CONTROLS", "SPARSE", "STABLE", "TICKET", "Contingency", "Table", "Verdict", "connected_and_matching",
+    "contingency", "contrast_name", "distant_levels", "error_barriers", "matching", "percent", "points",
+    "sparsest_matching", "tickets_and_stability", "tolerance", "winning_tickets",
+]  # fmt: skip
+
+
+def numbers(preset="book") -> dict:
+    """Every number that the prose quotes, by name, as text."""
+    seconds = sum(getattr(experiments, name)(preset).about["seconds"] for name in experiments.EXPERIMENTS)
+    made = {"record hours": f"{seconds / 3600:.1f} hours"}
+    return made | tickets.numbers(preset) | barriers.numbers(preset)

@@ -1,0 +1,111 @@
+"""Findings of chapter 2."""
+
+import torch
+
+from .. import experiments
+from .shared import (
+    AGREE,
+    AGREE_PARTLY,
+    FAILS,
+    HOLDS,
+    PARTLY,
+    SPARSE,
+    Table,
+    Verdict,
+    contingency,
+    contrast_name,
+    grade,
+    percent,
+    points,
+    rewind_steps,
+    tolerance,
+)
+
+
+def connected_and_matching(tickets, barriers) -> Table:
+    """The verdicts on claim C1: for all pairs of successive levels, for those of many weights and of few."""
+    split = {"": None, f", more than {percent(SPARSE, 0)} of the weights left": False, ", fewer left": True}
+    claim = "Successive solutions are connected if and only if they match"
+    return Table(_iff(f"{claim}{where}", tickets, barriers["height"], sparse) for where, sparse in split.items())
+
+
+def distant_levels(tickets, barriers, pairs) -> Verdict:
+    """The verdict on whether successive levels connect where distant ones do not."""
+    far = _distant(tickets, barriers, pairs)
+    return Verdict(
+        "Successive levels connect where distant ones do not",
+        "runs, of those connected at level 1, in which the dense network has a barrier above 2 ε to some level "
+        "though every step on the way there is connected; holds from one half of them, partly from one quarter",
+        f"{int((far > 0).sum())} of {int((far >= 0).sum())} runs",
+        grade(float((far > 0).sum()) / max(1, int((far >= 0).sum())), 0.5, 0.25),
+    )
+
+
+def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table:
+    """The verdicts of chapter 2."""
+    epsilon = tolerance(tickets)
+    rows = connected_and_matching(tickets, barriers)
+    rows.append(_iff("The same from the projection to the next solution", tickets, projected["height"], None))
+    rows.append(_iff(f"The same {contrast_name(plain)}, all pairs", plain, plain["barrier"], None))
+    rows.append(distant_levels(tickets, barriers, pairs))
+    early = failing["density"] > SPARSE
+    away = {name: failing[name][early] for name in ("own", "failing", "random")}
+    rows.append(
+        Verdict(
+            "The mask, not only the rewind point, leads back to the mode",
+            f"barrier back to the level before, above {percent(SPARSE, 0)} of the weights: own mask; failing mask; "
+            "random mask; holds if own is within ε and both others are above, partly if own is the lowest",
+            "; ".join(points(value.flatten()) for value in away.values()),
+            HOLDS
+            if away["own"].mean() <= epsilon < min(away["failing"].mean(), away["random"].mean())
+            else PARTLY
+            if away["own"].mean() < min(away["failing"].mean(), away["random"].mean())
+            else FAILS,
+        )
+    )
+    return rows
+
+
+def _iff(claim, tickets, barrier, sparse):
+    """The verdict on one contingency table: as good as the worse of its two halves."""
+    count = contingency(tickets, barrier, sparse=sparse)
+    match, joined = count.both + count.only_matching, count.both + count.only_connected
+    return Verdict(
+        claim,
+        f"*if*: matching pairs that are connected; *only if*: connected pairs that match; holds if both are at least "
+        f"{percent(AGREE, 0)}, partly from {percent(AGREE_PARTLY, 0)}",
+        f"*if* {count.both} of {match}; *only if* {count.both} of {joined}; both or neither "
+        f"{percent(count.agreement, 0)} of {sum(count)} ({percent(count.chance, 0)} by chance)",
+        grade(min(count.matching_connected, count.connected_matching)),
+    )
+
+
+def _distant(tickets, barriers, pairs):
+    """Per run, the first level apart from the dense one though all steps to it connect; 0: none; -1: apart at once."""
+    epsilon = tolerance(tickets)
+    joined = (barriers["height"] <= epsilon).long().cumprod(0).bool()
+    apart = (pairs["height"][0, 1:] > 2 * epsilon) & joined
+    first = torch.where(apart.any(0), apart.long().argmax(0) + 1, 0)
+    return torch.where(joined[0], first, -1)
+
+
+def numbers(preset) -> dict:
+    """The numbers that chapter 2 quotes."""
+    tickets, barriers = experiments.winning_tickets(preset), experiments.successive_barriers(preset)
+    pairs, failing = experiments.all_pairs(preset), experiments.failing_masks(preset)
+    epsilon, named = tolerance(tickets), {}
+    for i, k in enumerate(rewind_steps(barriers)):
+        named[f"barrier k={k}"] = points(barriers["height"][:, i].mean(0))
+        named[f"recalibrated k={k}"] = points(barriers["recalibrated"][:, i].mean(0))
+        joined = (barriers["height"][:, i].mean(-1) <= epsilon).long().cumprod(0).sum()
+        named[f"connected k={k}"] = percent(barriers["density"][joined], 0)
+        near = pairs["height"][:, :, i].mean(-1) <= epsilon
+        named[f"block k={k}"] = str(max(n for n in range(len(near)) if near[: n + 1, : n + 1].all()))
+    named["mask weights"] = percent(failing["density"][1], 0)
+    named |= {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
+    every, sparse = (contingency(tickets, barriers["height"], sparse=part) for part in (None, True))
+    named |= {"agreement all": percent(every.agreement, 0), "agreement sparse": percent(sparse.agreement, 0)}
+    named |= {"chance sparse": percent(sparse.chance, 0), "sparse pairs": str(sum(sparse))}
+    named["sparse matching"] = str(sparse.both + sparse.only_matching)
+    named["sparse only connected"] = str(sparse.only_connected)
+    return named

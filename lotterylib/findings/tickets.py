@@ -1,0 +1,97 @@
+"""Findings of chapter 1."""
+
+from .. import experiments
+from .shared import (
+    FAILS,
+    HOLDS,
+    STABLE,
+    TICKET,
+    Table,
+    Verdict,
+    majority,
+    percent,
+    points,
+    reach,
+    rewind_steps,
+    sparsest_matching,
+    tolerance,
+)
+
+CONTROLS = {
+    "random_mask": "a random mask",
+    "shuffled_mask": "the shuffled mask",
+    "reinitialized": "reinitialized weights",
+    "one_shot": "one-shot pruning",
+    "learning_rate_rewinding": "learning-rate rewinding",
+}
+
+
+def tickets_and_stability(tickets, instability) -> Table:
+    """The verdicts on IMP itself: that it finds tickets, from where, and what that has to do with stability."""
+    dense, epsilon = tickets["error"][0, 0], tolerance(tickets)
+    steps, level = rewind_steps(tickets), sparsest_matching(tickets)
+    won = (level >= TICKET).tolist()
+    stable = (instability["height"].mean(1) < STABLE).tolist()
+    stable = [k for k, is_stable in zip(rewind_steps(instability), stable, strict=True) if is_stable]
+    expected = [bool(stable) and k >= stable[0] for k in steps]
+    return Table([
+        Verdict(
+            "IMP with rewinding finds matching sparse subnetworks",
+            f"fewest weights down to which the mean error stays within ε = {points(epsilon, 2)} of the dense "
+            f"{percent(dense)}; holds if some k > 0 matches for {TICKET} levels or more",
+            "; ".join(f"k = {k}: {reach}" for k, reach in zip(steps, reach(tickets), strict=True)),
+            HOLDS if any(won[1:]) else FAILS,
+        ),
+        Verdict(
+            f"Rewound to k = {steps[0]} it finds none",
+            "error at level 1 minus mean dense error; holds if the mean is above ε",
+            points(tickets["error"][1, 0] - dense.mean()),
+            HOLDS if float((tickets["error"][1, 0] - dense.mean()).mean()) > epsilon else FAILS,
+        ),
+        Verdict(
+            "IMP works from where the dense network is stable to SGD noise, and not before",
+            f"smallest k with mean instability below {points(STABLE, 0)}; holds if the rewind steps from there on "
+            f"match for {TICKET} levels and no earlier one does, partly if one half of this is so",
+            f"k = {stable[0]}; IMP works at k = {', '.join(str(k) for k, w in zip(steps, won, strict=True) if w)}"
+            if stable
+            else "none",
+            majority([all(w for w, e in zip(won, expected, strict=True) if e),
+                      not any(w for w, e in zip(won, expected, strict=True) if not e)]),
+        ),
+    ])  # fmt: skip
+
+
+def winning_tickets(tickets, control, instability) -> Table:
+    """The verdicts of chapter 1."""
+    rows = tickets_and_stability(tickets, instability)
+    imp = tickets["error"][control["level"]][:, rewind_steps(tickets).index(int(control["rewind_step"]))]
+    for name, called in CONTROLS.items():
+        excess = control[name] - imp
+        rows.append(
+            Verdict(
+                f"IMP beats {called}",
+                f"its excess error at {percent(control['density'][-1], 0)} of the weights; holds if positive at every "
+                "level measured, partly if at half of them or more",
+                points(excess[-1]),
+                majority((excess.mean(-1) > 0).tolist()),
+            )
+        )
+    return rows
+
+
+def numbers(preset) -> dict:
+    """The numbers that chapter 1 quotes."""
+    tickets, control = experiments.winning_tickets(preset), experiments.controls(preset)
+    instability, plain = experiments.instability(preset), experiments.contrast(preset)
+    named = {"epsilon": points(tolerance(tickets), 2), "dense error": percent(tickets["error"][0, 0])}
+    named["replicates"] = str(tickets["error"].shape[-1])
+    for prefix, record in (("", tickets), ("plain ", plain)):
+        named |= {f"{prefix}matching k={k}": to for k, to in zip(rewind_steps(record), reach(record), strict=True)}
+    for k, height in zip(rewind_steps(instability), instability["height"], strict=True):
+        named[f"instability k={k}"] = points(height)
+    for i, k in enumerate(rewind_steps(plain)):
+        named[f"plain barrier k={k}"] = points(plain["barrier"][:, i].mean(0))
+    imp = tickets["error"][control["level"]][:, rewind_steps(tickets).index(int(control["rewind_step"]))]
+    named |= {f"excess {name}": points((control[name] - imp)[-1]) for name in CONTROLS}
+    named["fewest weights"] = percent(control["density"][-1], 0)
+    return named
