@@ -78,7 +78,7 @@ PRESETS = {
         main=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.4, weight_decay=5e-4), width=4),
         plain=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.04, weight_decay=5e-4), width=4),
         control_step=200, control_levels=(3, 6, 10), instability_steps=(0, 50, 100, 200, 400),
-        points=11, pair_points=5, plane_steps=15, plane_level=4,
+        points=11, pair_points=3, plane_steps=15, plane_level=4,
     ),
     "paper": Preset(
         dataset="cifar10",
