@@ -140,29 +140,26 @@ def recalibrate(net, state, ds, batch_size=500):
     Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
     al. 2018). A network without BatchNorm keeps its state.
     """
-    norms = [m for m in net.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = {
+        name: 1.0 if m.momentum is None else m.momentum
+        for name, m in net.module.named_modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    }
     if not norms:
         return state
-    buffers = {name: tensor for name, tensor in state.items() if name not in net.parameters}
     parameters = {name: state[name] for name in net.parameters}
-    statistics = [name for name, tensor in buffers.items() if tensor.is_floating_point()]
-    total = {name: torch.zeros_like(state[name]) for name in statistics}
+    buffers = {name: tensor for name, tensor in state.items() if name not in net.parameters}
+    own = {name: name.rpartition(".")[0] for name in buffers if name.rpartition(".")[0] in norms}
+    total = {name: torch.zeros_like(state[name]) for name in own if state[name].is_floating_point()}
     batches = torch.arange(len(ds.train_y), device=ds.device).split(min(batch_size, len(ds.train_y)))
     batches = [batch for batch in batches if len(batch) == len(batches[0])]
-    kept = [m.momentum for m in norms]
-    try:
-        for m in norms:
-            m.momentum = 1.0  # the running statistics become those of the last batch
-        for batch in batches:
-            fresh = {name: tensor.clone() for name, tensor in buffers.items()}
-            x = ds.batch(batch)[0]
-            with exact():
-                net.map(lambda p, b, x=x: net.forward({**p, **b}, x, train=True))(parameters, fresh)
-            for name in statistics:
-                total[name] += fresh[name] / len(batches)
-    finally:
-        for m, momentum in zip(norms, kept, strict=True):
-            m.momentum = momentum
+    for batch in batches:
+        x = ds.batch(batch)[0]
+        fresh = {name: torch.zeros_like(t) if name in own else t.clone() for name, t in buffers.items()}
+        with exact():
+            net.map(lambda p, b, x=x: net.forward({**p, **b}, x, train=True))(parameters, fresh)
+        for name in total:  # from zero, one update leaves the batch's statistics times momentum
+            total[name] += fresh[name] / (norms[own[name]] * len(batches))
     return {**state, **total}
 
 

@@ -4,6 +4,11 @@ A *state* is a plain ``dict[str, Tensor]``: every parameter and buffer, each wit
 holds no weights of its own; it maps states to logits. Any ``nn.Module`` will do, through ``wrap``.
 """
 
+import copy
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state
@@ -54,16 +59,14 @@ class Network:
 
     def forward(self, state, x, train):
         """Logits ``(N, C)`` of one replicate, whose state has no replicate axis; ``train`` as ``nn.Module.train``."""
-        self.module.train(train)
-        return functional_call(self.module, state, (x,))
+        own = vars(_THREAD).setdefault("modules", weakref.WeakKeyDictionary())  # a call swaps the module's tensors
+        if self not in own:
+            own[self] = copy.deepcopy(self.module)
+        return functional_call(own[self].train(train), state, (x,))
 
     def map(self, function):
         """Map a function of one replicate's states (or masks), which returns a tensor, over the replicate axis."""
-        if self.stacked:
-            return torch.vmap(function)
-        return lambda *states: torch.stack(
-            [function(*(select(state, r) for state in states)) for r in range(replicates(states[0]))]
-        )
+        return torch.vmap(function) if self.stacked else lambda *states: _looped(function, states)
 
     @torch.no_grad()
     def __call__(self, state, x):
@@ -76,7 +79,34 @@ class Network:
             if x.is_cuda:
                 return self.map(logits)(state)
             # a forward pass alone is bound by memory: on a CPU one replicate at a time stays in the cache
-            return torch.stack([logits(select(state, r)) for r in range(replicates(state))])
+            return _looped(logits, [state])
+
+
+_THREAD = threading.local()
+
+
+def beside(function, rows, device):
+    """Call ``function(*row)`` for each of ``rows``: on a CPU in threads beside each other, which share the cores."""
+    threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
+    if len(rows) == 1 or threads == 1 or device.type != "cpu":
+        return [function(*row) for row in rows]
+
+    def call(row):
+        with torch.set_grad_enabled(grad):
+            return function(*row)
+
+    try:
+        with ThreadPoolExecutor(
+            min(threads, len(rows)), "replicate", torch.set_num_threads, (max(1, threads // len(rows)),)
+        ) as pool:
+            return list(pool.map(call, rows))
+    finally:
+        torch.set_num_threads(threads)  # the number is also that of threads that start later
+
+
+def _looped(function, states):
+    rows = [[select(state, r) for state in states] for r in range(replicates(states[0]))]
+    return torch.stack(beside(function, rows, next(iter(states[0].values())).device))
 
 
 def build(name, dataset, **options) -> Network:

@@ -7,13 +7,12 @@ and replayed, each group on a stream of its own: between two steps of an epoch t
 import copy
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from .networks import exact
+from .networks import beside, exact
 
 _WORKSPACE = 2**26  # bytes that cuBLAS takes for a stream, forward and backward
 _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
@@ -160,17 +159,7 @@ def _call(groups, orders, steps):
         for _ in range(steps):
             group.update()
 
-    threads = torch.get_num_threads()
-    if len(groups) == 1 or threads == 1:
-        for group, order in zip(groups, orders, strict=True):
-            walk(group, order)
-        return
-    share = max(1, threads // len(groups))
-    try:
-        with ThreadPoolExecutor(min(threads, len(groups)), "sgd", torch.set_num_threads, (share,)) as pool:
-            list(pool.map(walk, groups, orders))
-    finally:
-        torch.set_num_threads(threads)  # the number is also that of threads that start later
+    beside(walk, list(zip(groups, orders, strict=True)), groups[0].ds.device)
 
 
 def fitting(net, ds, recipe, kept=0) -> int:

@@ -8,7 +8,7 @@ import twins
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import data, imp, networks, pruning, sgd, training
+from lotterylib import data, imp, landscape, networks, pruning, sgd, training
 
 data.import_torchvision()
 from torchvision import models  # noqa: E402 (beside a torch without CUDA it needs the line above)
@@ -233,3 +233,18 @@ def test_memory_grows_with_batch_and_width_and_counts_what_is_kept(pictures, mon
     copies = sgd._COPIES * sum(tensor.nbytes for tensor in wide.init(1).values())
     one, eight = (4.096e9 / sgd.fitting(wide, pictures, recipe) - copies for recipe in (small, large))
     assert eight / one == pytest.approx(8, rel=0.15)
+
+
+def test_threads_change_no_evaluation(pictures):
+    """Errors, gradients' mode and recalibrated statistics, with replicates in threads beside each other."""
+    net = networks.build("resnet8", pictures, width=4)
+    state = training.train(net, net.init(3), pictures, training.Recipe(steps=4, batch_size=20))
+    alone = net(state, pictures.test_x), landscape.recalibrate(net, state, pictures, batch_size=20)
+    torch.set_num_threads(2)
+    try:
+        together = net(state, pictures.test_x), landscape.recalibrate(net, state, pictures, batch_size=20)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(alone[0], together[0]) and not together[0].requires_grad
+    assert all(torch.equal(alone[1][name], together[1][name]) for name in state)
