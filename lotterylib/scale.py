@@ -198,8 +198,12 @@ def numbers() -> dict:
             level = int(findings.sparsest_matching(tickets)[i])
             named[f"{name} matching k={k}"] = findings.percent(tickets["density"][level], 0) if level else "none"
             named[f"{name} own k={k}"] = findings.points(own[4, i])
-            named[f"{name} barrier k={k}"] = findings.points(barriers["height"][:, i].mean(0))
-            named[f"{name} recalibrated k={k}"] = findings.points(barriers["recalibrated"][:, i].mean(0))
+            for kind in ("height", "recalibrated"):
+                named[f"{name} {kind} k={k}"] = findings.points(barriers[kind][:-1, i].mean(0))
+                named[f"{name} last {kind} k={k}"] = findings.points(barriers[kind][-1, i])
+        count = findings.contingency(tickets, barriers["height"], sparse=True)
+        named[f"{name} sparse if"] = f"{count.both} of {count.both + count.only_matching}"
+        named[f"{name} sparse only if"] = f"{count.both} of {count.both + count.only_connected}"
         for k, height in zip(unstable["rewind_step"].tolist(), unstable["height"], strict=True):
             named[f"{name} instability k={k}"] = findings.points(height)
     return named

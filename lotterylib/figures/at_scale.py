@@ -52,7 +52,7 @@ def barriers(records, tickets):
         panel.set_yticks([0, 0.01, 0.1, 1])
         style.percent_axis(panel.yaxis)
         panel.set_ylabel("barrier to the previous level (points)")
-        style.legend(panel)
+        style.legend(panel, loc="center left", bbox_to_anchor=(0, 0.62), fontsize=9)
         means = record["height"].mean((0, 2)).tolist()
         said.append(
             f"{name}: "

@@ -78,7 +78,11 @@ def remaining_axis(axes, density):
 def error_axis(axes):
     """A logarithmic y-axis of error rates, in percent: matching is decided among small ones."""
     axes.set_yscale("log")
-    axes.set_yticks([t for t in (0.02, 0.04, 0.06, 0.1, 0.2, 0.4, 0.8) if axes.get_ylim()[0] < t < axes.get_ylim()[1]])
+    low, high = axes.get_ylim()
+    ticks = [t for t in (0.02, 0.04, 0.06, 0.1, 0.2, 0.4, 0.8) if low < t < high]
+    if len(ticks) < 3:  # a narrow range
+        ticks = [t for t in (0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.2, 0.25, 0.3, 0.4) if low < t < high]
+    axes.set_yticks(ticks)
     axes.yaxis.set_minor_locator(NullLocator())
     percent_axis(axes.yaxis)
     axes.set_ylabel("test error (%)")

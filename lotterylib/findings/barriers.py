@@ -10,6 +10,7 @@ from .shared import (
     HOLDS,
     PARTLY,
     SPARSE,
+    UNTESTED,
     Table,
     Verdict,
     contingency,
@@ -32,12 +33,13 @@ def connected_and_matching(tickets, barriers) -> Table:
 def distant_levels(tickets, barriers, pairs) -> Verdict:
     """The verdict on whether successive levels connect where distant ones do not."""
     far = _distant(tickets, barriers, pairs)
+    connected = int((far >= 0).sum())
     return Verdict(
         "Successive levels connect where distant ones do not",
         "runs, of those connected at level 1, in which the dense network has a barrier above 2 ε to some level "
         "though every step on the way there is connected; holds from one half of them, partly from one quarter",
-        f"{int((far > 0).sum())} of {int((far >= 0).sum())} runs",
-        grade(float((far > 0).sum()) / max(1, int((far >= 0).sum())), 0.5, 0.25),
+        f"{int((far > 0).sum())} of {connected} runs",
+        grade(int((far > 0).sum()) / connected, 0.5, 0.25) if connected else UNTESTED,
     )
 
 

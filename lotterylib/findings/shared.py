@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-HOLDS, PARTLY, FAILS = "holds", "holds partly", "does not hold"
+HOLDS, PARTLY, FAILS, UNTESTED = "holds", "holds partly", "does not hold", "no case to judge by"
 TICKET = 3  # levels that have to match before we speak of a ticket: about half of the weights are gone then
 SPARSE = 0.3  # fewer weights than this share remain at "high sparsity"
 AGREE, AGREE_PARTLY = 0.9, 0.75  # share of cases from which a claim holds, or holds partly
@@ -12,7 +12,7 @@ STABLE = 0.02  # instability below which Frankle et al. (2020) call a network st
 
 
 class Verdict(NamedTuple):
-    """One row of a verdict table; ``verdict`` is ``HOLDS``, ``PARTLY`` or ``FAILS``."""
+    """One row of a verdict table; ``verdict`` is ``HOLDS``, ``PARTLY``, ``FAILS`` or ``UNTESTED``."""
 
     claim: str
     measure: str
