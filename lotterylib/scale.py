@@ -51,7 +51,7 @@ def table(header, rows) -> Text:
 
 
 def settings(names) -> Text:
-    """What each scale is: network, data, schedule, replicates, and where its record was made."""
+    """What each scale is: network, data, schedule, replicates, dense error."""
     rows = []
     for name in names:
         preset, tickets = PRESETS[name], experiments.winning_tickets(name)
@@ -60,9 +60,9 @@ def settings(names) -> Text:
             f"**{name}**", f"{preset.main.network}, {work.weights:,} weights", preset.dataset,
             f"{config.recipe.steps:,} × {config.recipe.batch_size}", f"{config.replicates}",
             ", ".join(map(str, config.rewind_step)), findings.percent(tickets["error"][0, 0]),
-            findings.points(findings.tolerance(tickets), 2), f"{tickets.about['device']}, {tickets.about['date']}",
+            findings.points(findings.tolerance(tickets), 2),
         ])  # fmt: skip
-    header = ["preset", "network", "data", "steps × batch", "replicates", "rewind steps", "dense error", "ε", "made on"]
+    header = ["preset", "network", "data", "steps × batch", "replicates", "rewind steps", "dense error", "ε"]
     return table(header, rows)
 
 
@@ -170,11 +170,15 @@ def costs(work, speeds) -> Text:
     for name, run in work.items():
         rate = speeds[name] * run.step_operations if name in speeds else rate
         rows.append([
-            name, f"{run.weights:,}", f"{run.step_operations / 1e9:,.2g}", f"{run.steps:,}", f"{run.operations:.1e}",
+            name, f"{run.weights:,}", _short(run.step_operations / 1e9), f"{run.steps:,}", f"{run.operations:.1e}",
             _duration(run.operations / rate) + ("" if name in speeds else " (extrapolated)"),
         ])  # fmt: skip
     header = ["run", "weights", "10⁹ operations a step", "steps, all replicates", "operations", "time on this machine"]
     return table(header, rows)
+
+
+def _short(value):
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _duration(seconds):
