@@ -8,6 +8,7 @@ from torch import nn
 
 from lotterylib import experiments, findings, networks, records, scale, training
 from lotterylib.figures import at_scale as draw
+from lotterylib.figures import winning_tickets as tickets_figures
 from lotterylib.presets import PRESETS
 
 
@@ -132,3 +133,11 @@ def test_the_chapter_says_whether_the_paper_preset_was_run():
 def test_durations_are_readable():
     for seconds, said in ((30, "30 seconds"), (600, "10 minutes"), (2.5 * 86400 * 365, "2 years"), (math.pi, "3 sec")):
         assert scale._duration(seconds).startswith(said)
+
+
+def test_figures_of_chapter_1_take_other_scales(pictures):
+    """Pictures instead of curves, and a contrast that is another learning rate."""
+    assert "pictures" in tickets_figures.examples(pictures).alt
+    assert findings.contrast_name(experiments.contrast("book")) == "without BatchNorm"
+    plain = {"network": "resnet8", "config": {"recipe": {"lr": 0.04}}}
+    assert findings.contrast_name(records.Record({}, {"settings": {"plain": plain}})) == "at learning rate 0.04"
