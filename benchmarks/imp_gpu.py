@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lotterylib import networks, pruning, training
+from lotterylib import networks, pruning, sgd, training
 
 
 def seconds(work, repeats=1):
@@ -42,21 +42,16 @@ def ceilings(size=8192):
     return 2 * size**3 / seconds(lambda: a @ a, 20), 2 * 2**30 / seconds(lambda: target.copy_(source), 20)
 
 
-def cost_of_a_step(net, ds, recipe):
-    """Operations of one replicate's step, and bytes that its backward pass keeps of the forward pass."""
-    model, kept = net.make().cuda().train(), {}
-
-    def note(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
+def operations_of_a_step(net, ds, recipe):
+    """Operations of one replicate's step, forward and backward."""
+    model = net.make().cuda().train()
     x, y = ds.batch(torch.arange(recipe.batch_size, device="cuda"))
     half = torch.autocast("cuda", torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+    with FlopCounterMode(display=False) as counter:
         with half:
             logits = model(x)
         F.cross_entropy(logits.float(), y).backward()
-    return counter.get_total_flops(), sum(kept.values())
+    return counter.get_total_flops()
 
 
 def eager(net, state, mask, ds, recipe, warm_up, steps):
@@ -123,7 +118,7 @@ def main():
             sides[name] = lambda n=which, r=recipe, c=count: captured(n, *common_arguments, r, 20, options.steps, c)
     values = common.interleave(sides, options.rounds)
     product, copy = ceilings()
-    operations, kept = cost_of_a_step(net, ds, half)
+    operations, kept = operations_of_a_step(net, ds, half), sgd.saved_bytes(net, ds, half)
 
     print(f"\n{options.network}, {torch.cuda.get_device_name()}: replicate-steps/s, median (min–max)")
     print(
