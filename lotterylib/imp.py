@@ -110,10 +110,19 @@ class Run:
         """Return the run of one rewind step."""
         checks.choice("rewind_step", rewind_step, self.config.rewind_step)
         chosen = [i for i, k in enumerate(self.rewind_steps) if k == rewind_step]
+        return self._part(chosen, rewind_step=(rewind_step,))
+
+    def first(self, replicates) -> "Run":
+        """Return the run of the first ``replicates`` of every rewind step."""
+        every = self.config.replicates
+        checks.whole("replicates", replicates, 1, every)
+        return self._part([r for r in range(len(self.seeds)) if r % every < replicates], replicates=replicates)
+
+    def _part(self, chosen, **changes):
         levels = [
             Level(select(v.state, chosen), select(v.mask, chosen), v.error[chosen], v.density) for v in self.levels
         ]
-        return Run(replace(self.config, rewind_step=(rewind_step,)), select(self.rewind, chosen), tuple(levels))
+        return Run(replace(self.config, **changes), select(self.rewind, chosen), tuple(levels))
 
 
 def run(net, ds, config, checkpoint=None) -> Run:

@@ -105,17 +105,7 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
     negative. Raises ``ValueError`` if the three states lie on a line.
     """
     checks.whole("steps", steps, 2)
-    _check_alike(origin, first)
-    _check_alike(origin, second)
-    u = {name: first[name] - origin[name] for name in net.parameters}
-    v = {name: second[name] - origin[name] for name in net.parameters}
-    length, along = dot(u, u).sqrt(), dot(u, v)
-    if (length == 0).any():
-        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
-    along = along / length
-    across = (dot(v, v) - along**2).clamp_min(0).sqrt()
-    if (across <= 1e-4 * length).any():
-        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
+    u, v, length, along, across = _axes(net, origin, first, second)
     zero = torch.zeros_like(length)
     corners = torch.stack([torch.stack(xy) for xy in ((zero, zero), (length, zero), (along, across))])
     low, high = corners.amin(0), corners.amax(0)
@@ -131,6 +121,14 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
             here = recalibrate(net, {**origin, **moved}, ds)
             errors[row, column] = error(net, here, ds.test_x, ds.test_y).cpu()
     return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
+
+
+def coordinates(net, origin, first, second, state):
+    """Where the parameters of ``state`` fall, orthogonally, on the plane that ``plane`` draws: float64 ``(2, R)``."""
+    u, v, length, along, across = _axes(net, origin, first, second)
+    moved = {name: state[name] - origin[name] for name in net.parameters}
+    horizontal = dot(moved, u) / length
+    return torch.stack([horizontal, (dot(moved, v) - along * horizontal) / across]).cpu()
 
 
 @torch.no_grad()
@@ -168,6 +166,22 @@ def distance(net, a, b):
     _check_alike(a, b)
     difference = {name: a[name] - b[name] for name in net.parameters}
     return dot(difference, difference).sqrt()
+
+
+def _axes(net, origin, first, second):
+    """The sides u, v of a triangle, the length of u, and how far v reaches along and across it, ``(R,)`` each."""
+    _check_alike(origin, first)
+    _check_alike(origin, second)
+    u = {name: first[name] - origin[name] for name in net.parameters}
+    v = {name: second[name] - origin[name] for name in net.parameters}
+    length, along = dot(u, u).sqrt(), dot(u, v)
+    if (length == 0).any():
+        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
+    along = along / length
+    across = (dot(v, v) - along**2).clamp_min(0).sqrt()
+    if (across <= 1e-4 * length).any():
+        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
+    return u, v, length, along, across
 
 
 def _check_alike(a, b):

@@ -56,13 +56,13 @@ def length(direction):
     return dot(direction, direction).sqrt()
 
 
-def overlap(net, start, a, b):
-    """Cosine between the displacements ``a - start`` and ``b - start`` of the parameters, float64 ``(R,)``.
+def overlap(net, first, second):
+    """Cosine between the displacements of two trainings' parameters, float64 ``(R,)``; each is a pair (start, end).
 
     1: both went the same way. NaN where one did not move.
     """
-    first, second = ({name: end[name] - start[name] for name in net.parameters} for end in (a, b))
-    return dot(first, second) / (length(first) * length(second))
+    u, v = ({name: end[name] - start[name] for name in net.parameters} for start, end in (first, second))
+    return dot(u, v) / (length(u) * length(v))
 
 
 def _embedded(state, entries):

@@ -27,8 +27,10 @@ class Preset:
     stable; ``control_step``: rewind step of the controls, of ``main``'s; ``control_levels``: levels at which they are
     trained; ``instability_steps``: values of k at which dense instability is measured; ``points``: along one line;
     ``pair_points``: along each line of the all-pairs matrix and of the recalibrated barriers; ``plane_steps``: a side
-    of the plane's grid; ``plane_level``: the level of its origin. ``weights``: whether the levels' weights are
-    published with the records, for chapters that go on from them.
+    of the plane's grid; ``plane_level``: the level of its origin. ``perturbed_levels``, three,
+    and ``perturbed_scales``: initializations that are perturbed, and how far; ``perturbed_times``: steps at which the
+    middle one is perturbed in training; ``perturbed_replicates``: how many are. ``weights``: whether the levels'
+    weights are published with the records, for chapters that go on from them.
     """
 
     dataset: str
@@ -41,6 +43,10 @@ class Preset:
     pair_points: int
     plane_steps: int
     plane_level: int
+    perturbed_levels: tuple
+    perturbed_scales: tuple
+    perturbed_times: tuple
+    perturbed_replicates: int
     weights: bool = True
 
 
@@ -65,6 +71,7 @@ PRESETS = {
         plain=Arm("cnn1d_plain", _testbed(40, (0, 20), levels=2, replicates=2)),
         control_step=10, control_levels=(1, 3), instability_steps=(0, 20),
         points=3, pair_points=3, plane_steps=3, plane_level=1,
+        perturbed_levels=(0, 1, 2), perturbed_scales=(1.0, 4.0), perturbed_times=(15, 30), perturbed_replicates=1,
     ),
     "book": Preset(
         dataset="mnist1d",
@@ -72,6 +79,8 @@ PRESETS = {
         plain=Arm("cnn1d_plain", _testbed(1200, (0, 100, 200, 400), levels=12, replicates=4)),
         control_step=100, control_levels=(2, 4, 6, 8, 10, 12), instability_steps=(0, 10, 25, 50, 100, 200, 300),
         points=30, pair_points=7, plane_steps=25, plane_level=4,
+        perturbed_levels=(2, 5, 8), perturbed_scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
+        perturbed_times=(100, 200, 400, 800, 1200), perturbed_replicates=4,
     ),
     "medium": Preset(
         dataset="fashion_mnist",
@@ -79,12 +88,16 @@ PRESETS = {
         plain=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.04, weight_decay=5e-4), width=4),
         control_step=200, control_levels=(3, 6, 10), instability_steps=(0, 50, 100, 200, 400),
         points=11, pair_points=3, plane_steps=15, plane_level=4,
+        perturbed_levels=(2, 4, 7), perturbed_scales=(1.0, 2.0, 4.0, 8.0),
+        perturbed_times=(200, 400, 800, 1600), perturbed_replicates=3,
     ),
     "paper": Preset(
         dataset="cifar10",
         main=Arm("resnet20", _resnet(62400, (0, 250, 1000, 2000), levels=15, replicates=4, **_PAPER, lr=0.1)),
         plain=Arm("resnet20", _resnet(62400, (0, 1000), levels=15, replicates=4, **_PAPER, lr=0.01)),
         control_step=1000, control_levels=(3, 6, 9, 12, 15), instability_steps=(0, 100, 250, 500, 1000, 2000),
-        points=30, pair_points=7, plane_steps=25, plane_level=6, weights=False,
+        points=30, pair_points=7, plane_steps=25, plane_level=6,
+        perturbed_levels=(3, 7, 11), perturbed_scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
+        perturbed_times=(1000, 2000, 4000, 8000, 16000, 32000), perturbed_replicates=4, weights=False,
     ),
 }  # fmt: skip

@@ -86,19 +86,18 @@ def test_perturb_scales_each_replicate(point):
 
 
 def test_overlap_is_the_cosine(net, point):
+    """Of displacements, wherever the two trainings start."""
     state, mask, _ = point
-    a = perturbation.random_direction(state, mask, 2.0, seed=1)
-    b = perturbation.random_direction(state, mask, 3.0, seed=9)
-    ends = [perturbation.perturb(state, d, 1.0) for d in (a, b)]
-    assert_close(perturbation.overlap(net, state, ends[0], ends[0]), torch.ones(3, dtype=torch.float64))
-    back = perturbation.perturb(state, {name: -tensor for name, tensor in a.items()}, 1.0)
-    assert_close(
-        perturbation.overlap(net, state, ends[0], back), -torch.ones(3, dtype=torch.float64), atol=1e-6, rtol=0
-    )
+    other = net.init(3, seed=20)
+    a, b = (perturbation.random_direction(state, mask, norm, seed) for norm, seed in ((2.0, 1), (3.0, 9)))
+    ends = perturbation.perturb(state, a, 1.0), perturbation.perturb(other, b, 1.0)
     flat = [[torch.cat([d[n][r].double().flatten() for n in net.parameters]) for r in range(3)] for d in (a, b)]
     cosine = torch.stack([torch.nn.functional.cosine_similarity(x, y, dim=0) for x, y in zip(*flat, strict=True)])
-    assert_close(perturbation.overlap(net, state, *ends), cosine, rtol=1e-4, atol=1e-6)
-    assert perturbation.overlap(net, state, state, ends[0]).isnan().all()
+    assert_close(perturbation.overlap(net, (state, ends[0]), (other, ends[1])), cosine, rtol=1e-4, atol=1e-6)
+    one = torch.ones(3, dtype=torch.float64)
+    assert_close(perturbation.overlap(net, (state, ends[0]), (state, ends[0])), one)
+    assert_close(perturbation.overlap(net, (state, ends[0]), (ends[0], state)), -one)
+    assert perturbation.overlap(net, (state, state), (state, ends[0])).isnan().all()
 
 
 class Bowl(nn.Module):
