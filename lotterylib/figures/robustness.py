@@ -1,0 +1,176 @@
+"""Figures of chapter 3."""
+
+import torch
+
+from .. import findings
+from . import style
+
+
+def _said(values):
+    return ", ".join(f"{100 * value:.1f}" for value in values)
+
+
+def _barrier_axis(axes):
+    """Barriers: linear to one point of error, logarithmic above."""
+    axes.set_yscale("symlog", linthresh=0.01)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.01, 0.03, 0.1, 0.3, 1])
+    axes.minorticks_off()
+    style.percent_axis(axes.yaxis)
+    axes.axhline(findings.STABLE, color=style.GREY, linestyle="--", linewidth=1)
+
+
+def _scale_axis(axes, scales):
+    axes.set_xscale("log")
+    axes.set_xticks(scales, [f"{scale:g}" for scale in scales])
+    axes.minorticks_off()
+    axes.set_xlabel("length of the perturbation (rewind distances)")
+
+
+def barriers(record, direction="random"):
+    """Barrier back to ``w^(L)`` against the length of the perturbation, a panel for each level."""
+    levels, scales = record["level"].tolist(), record["scale"].tolist()
+    steps = record["rewind_step"].tolist()
+    figure, panels = style.canvas(1, len(levels), width=3.4 * len(levels), height=3.7, sharey=True, squeeze=False)
+    said = []
+    for n, (panel, level) in enumerate(zip(panels[0], levels, strict=True)):
+        for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
+            style.spread(panel, scales, record[direction][n, :, i], f"k = {step}", colour, style.MARKERS[i])
+        _barrier_axis(panel)
+        _scale_axis(panel, scales)
+        panel.set_title(f"level {level}, {findings.percent(record['density'][n], 0)} of the weights")
+        means = "; ".join(f"k = {k}: {_said(record[direction][n, :, i].mean(-1).tolist())}" for i, k in enumerate(steps))
+        said.append(f"level {level}, {means}")
+    panels[0][0].set_ylabel("barrier back to the solution (points)")
+    style.legend(panels[0][0])
+    lengths = ", ".join(f"{scale:g}" for scale in scales)
+    where = "in a random direction" if direction == "random" else "along the pruning direction"
+    return style.Drawing(
+        figure,
+        f"Barrier back to the unperturbed solution, in points of error, after a perturbation {where} of {lengths} "
+        f"rewind distances. {'. '.join(said)}. The dashed line is at 2 points.",
+    )
+
+
+def kinds(record, level):
+    """Random direction, pruning direction and another data order side by side, a panel for each rewind step."""
+    n, steps, scales = record["level"].tolist().index(level), record["rewind_step"].tolist(), record["scale"].tolist()
+    figure, panels = style.canvas(1, len(steps), width=2.9 * len(steps), height=3.6, sharey=True, squeeze=False)
+    said = []
+    for i, (panel, step) in enumerate(zip(panels[0], steps, strict=True)):
+        style.spread(panel, scales, record["random"][n, :, i], "random direction", style.BLUE, "o")
+        style.spread(panel, scales, record["pruning"][n, :, i], "pruning direction", style.ORANGE, "s")
+        order = float(record["order"][n, i].mean())
+        panel.axhline(order, color=style.GREEN, label="another data order")
+        _barrier_axis(panel)
+        _scale_axis(panel, scales)
+        panel.set_title(f"k = {step}")
+        at_one = scales.index(1.0)
+        means = [record[kind][n, at_one, i].mean() for kind in ("random", "pruning")]
+        said.append(f"k = {step}: {_said([*map(float, means), order])}")
+    panels[0][0].set_ylabel("barrier back to the solution (points)")
+    style.legend(panels[0][0])
+    return style.Drawing(
+        figure,
+        f"Level {level}: mean barriers in points of error after a perturbation of one rewind distance in a random "
+        f"direction, along the pruning direction, and with another data order. {'; '.join(said)}.",
+    )
+
+
+def critical(record):
+    """The length at which the mode is lost, in rewind distances and as a share of the initialization's length."""
+    figure, (left, right) = style.canvas(1, 2, width=9, height=3.6)
+    scale, share = findings.critical(record), findings.critical_share(record)
+    steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
+    for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
+        for axes, values in ((left, scale), (right, share)):
+            axes.plot(levels, values[:, i], color=colour, marker=style.MARKERS[i], label=f"k = {step}")
+        said.append(f"k = {step}: {', '.join(f'{value:.1f}' for value in scale[:, i].tolist())}")
+    for axes in (left, right):
+        axes.set_xticks(levels)
+        axes.set_xlabel("level")
+        axes.set_ylim(0)
+    left.axhline(1, color=style.GREY, linestyle="--", linewidth=1)
+    left.set_ylabel("critical length (rewind distances)")
+    right.set_ylabel("critical length (% of the initialization's)")
+    style.percent_axis(right.yaxis)
+    style.legend(left)
+    return style.Drawing(
+        figure,
+        "Length of a random perturbation at which the mean barrier reaches 2 points, in rewind distances, at levels "
+        f"{', '.join(map(str, levels))}. {'; '.join(said)}. IMP itself needs 1.",
+    )
+
+
+def forgiveness(record):
+    """Barrier against the step at which a perturbation of fixed length comes, a line for each length."""
+    figure, axes = style.canvas()
+    steps, scales, said = record["step"].tolist(), record["scale"].tolist(), []
+    for i, (scale, colour) in enumerate(zip(scales, style.shades(len(scales)), strict=True)):
+        name = "none, momentum only" if scale == 0 else f"{scale:g}"
+        style.spread(axes, steps, record["barrier"][:, i], name, colour, style.MARKERS[i])
+        said.append(f"{name}: {_said(record['barrier'][:, i].mean(-1).tolist())}")
+    _barrier_axis(axes)
+    axes.set_xscale("log")
+    axes.set_xticks(steps, [str(step) for step in steps])
+    axes.minorticks_off()
+    axes.set_xlabel("step at which training is perturbed")
+    axes.set_ylabel("barrier back to the solution (points)")
+    axes.legend(frameon=False, title="length", fontsize=9, ncols=2)
+    return style.Drawing(
+        figure,
+        f"Mean barrier in points of error when training is perturbed at steps {', '.join(map(str, steps))}, by length "
+        f"in rewind distances. {'; '.join(said)}.",
+    )
+
+
+def returning(record):
+    """Distance between perturbed and unperturbed training, and the cosine of their displacements, against the step."""
+    figure, (left, right) = style.canvas(1, 2, width=9, height=3.7)
+    steps, scales, said = record["step"], record["scale"].tolist(), []
+    for i, (scale, colour) in enumerate(zip(scales, style.shades(len(scales)), strict=True)):
+        distance = record["distance"][:, i]
+        style.spread(left, steps, distance, f"{scale:g}", colour, style.MARKERS[i])
+        style.spread(right, steps[1:], record["cosine"][1:, i], f"{scale:g}", colour, style.MARKERS[i])
+        start, most, end = (float(d) for d in (distance.mean(-1)[0], distance.mean(-1).max(), distance.mean(-1)[-1]))
+        said.append(f"{scale:g}: {start:.1f}, {most:.1f}, {end:.1f}, cosine {record['cosine'][-1, i].mean():.2f}")
+    left.plot(steps, record["travelled"].mean(-1), color="black", linestyle=":", label="travelled")
+    left.set_ylabel("distance to the unperturbed training")
+    right.set_ylabel("cosine of the two displacements")
+    right.set_ylim(-0.15, 1.05)
+    for axes in (left, right):
+        axes.set_xlabel("step")
+    left.legend(frameon=False, title="length", fontsize=9, ncols=2)
+    return style.Drawing(
+        figure,
+        "Perturbed and unperturbed training side by side. By length of the perturbation in rewind distances: their "
+        f"distance at the start, at most and at the end, and the cosine of their displacements at the end. "
+        f"{'; '.join(said)}.",
+    )
+
+
+def planes(record, scales):
+    """The two trainings in the plane through their start, the solution and the perturbed solution, for some lengths."""
+    figure, panels = style.canvas(1, len(scales), width=4.6 * len(scales), height=4.2, squeeze=False)
+    said = []
+    for panel, scale in zip(panels[0], scales, strict=True):
+        i = record["scale"].tolist().index(scale)
+        x, y, error = record["horizontal"][i], record["vertical"][i], record["error"][i].clamp(0.03, 0.9).log10()
+        filled = panel.contourf(x, y, error, levels=torch.linspace(-1.5, -0.05, 12), cmap="cividis", extend="both")
+        for track, name, colour, marker in zip(
+            record["track"][i], ("unperturbed", "perturbed"), ("white", style.ORANGE), "os", strict=True
+        ):
+            panel.plot(track[:, 0], track[:, 1], color=colour, marker=marker, markersize=4, label=name)
+        panel.set_aspect("equal")
+        panel.grid(False)
+        panel.set_title(f"length {scale:g}")
+        apart = float((record["track"][i][0, -1] - record["track"][i][1, -1]).norm())
+        said.append(f"{scale:g}: {apart:.1f} apart at the end")
+    bar = figure.colorbar(filled, ax=panels, shrink=0.8, label="test error (%)")
+    bar.set_ticks([-1.5, -1, -0.5], labels=["3", "10", "32"])
+    panels[0][0].legend(fontsize=9, facecolor="#888888", labelcolor="white")
+    return style.Drawing(
+        figure,
+        "Test error on the plane through the initialization, its solution and the solution of a perturbed training, "
+        f"with both trainings projected on it. By length of the perturbation in rewind distances: {'; '.join(said)}.",
+    )
