@@ -29,7 +29,8 @@ class Preset:
     ``pair_points``: along each line of the all-pairs matrix and of the recalibrated barriers; ``plane_steps``: a side
     of the plane's grid; ``plane_level``: the level of its origin. ``perturbed_levels``, three,
     and ``perturbed_scales``: initializations that are perturbed, and how far; ``perturbed_times``: steps at which the
-    middle one is perturbed in training; ``perturbed_replicates``: how many are. ``weights``: whether the levels'
+    middle one is perturbed in training; ``perturbed_replicates``: how many are; ``short_step``: from where on a
+    short retraining runs. ``weights``: whether the levels'
     weights are published with the records, for chapters that go on from them.
     """
 
@@ -47,6 +48,7 @@ class Preset:
     perturbed_scales: tuple
     perturbed_times: tuple
     perturbed_replicates: int
+    short_step: int
     weights: bool = True
 
 
@@ -72,6 +74,7 @@ PRESETS = {
         control_step=10, control_levels=(1, 3), instability_steps=(0, 20),
         points=3, pair_points=3, plane_steps=3, plane_level=1,
         perturbed_levels=(0, 1, 2), perturbed_scales=(1.0, 4.0), perturbed_times=(15, 30), perturbed_replicates=1,
+        short_step=30,
     ),
     "book": Preset(
         dataset="mnist1d",
@@ -80,7 +83,7 @@ PRESETS = {
         control_step=100, control_levels=(2, 4, 6, 8, 10, 12), instability_steps=(0, 10, 25, 50, 100, 200, 300),
         points=30, pair_points=7, plane_steps=25, plane_level=4,
         perturbed_levels=(2, 5, 8), perturbed_scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
-        perturbed_times=(100, 200, 400, 800, 1200), perturbed_replicates=4,
+        perturbed_times=(100, 200, 400, 800, 1200), perturbed_replicates=4, short_step=1200,
     ),
     "medium": Preset(
         dataset="fashion_mnist",
@@ -89,7 +92,7 @@ PRESETS = {
         control_step=200, control_levels=(3, 6, 10), instability_steps=(0, 50, 100, 200, 400),
         points=11, pair_points=3, plane_steps=15, plane_level=4,
         perturbed_levels=(2, 4, 7), perturbed_scales=(1.0, 2.0, 4.0, 8.0),
-        perturbed_times=(200, 400, 800, 1600), perturbed_replicates=3,
+        perturbed_times=(200, 400, 800, 1600), perturbed_replicates=3, short_step=2000,
     ),
     "paper": Preset(
         dataset="cifar10",
@@ -98,6 +101,6 @@ PRESETS = {
         control_step=1000, control_levels=(3, 6, 9, 12, 15), instability_steps=(0, 100, 250, 500, 1000, 2000),
         points=30, pair_points=7, plane_steps=25, plane_level=6,
         perturbed_levels=(3, 7, 11), perturbed_scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
-        perturbed_times=(1000, 2000, 4000, 8000, 16000, 32000), perturbed_replicates=4, weights=False,
+        perturbed_times=(1000, 2000, 4000, 8000, 16000, 32000), perturbed_replicates=4, short_step=50000, weights=False,
     ),
 }  # fmt: skip

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lotterylib"
 # Each module uses only those before it.
 LADDER = (
     "checks", "store", "progress", "data", "networks", "pruning", "sgd", "training", "imp", "landscape",
-    "perturbation", "records", "presets", "experiments", "findings", "scale", "figures", "notebook",
+    "perturbation", "magnitudes", "records", "presets", "experiments", "findings", "scale", "figures", "notebook",
 )  # fmt: skip
 
 

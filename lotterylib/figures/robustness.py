@@ -39,7 +39,9 @@ def barriers(record, direction="random"):
         _barrier_axis(panel)
         _scale_axis(panel, scales)
         panel.set_title(f"level {level}, {findings.percent(record['density'][n], 0)} of the weights")
-        means = "; ".join(f"k = {k}: {_said(record[direction][n, :, i].mean(-1).tolist())}" for i, k in enumerate(steps))
+        means = "; ".join(
+            f"k = {k}: {_said(record[direction][n, :, i].mean(-1).tolist())}" for i, k in enumerate(steps)
+        )
         said.append(f"level {level}, {means}")
     panels[0][0].set_ylabel("barrier back to the solution (points)")
     style.legend(panels[0][0])
