@@ -16,9 +16,10 @@ def new_small(record):
 def retraining(record, without, tickets) -> Table:
     """The verdicts of chapter 5, on claim C4."""
     new, less = new_small(record), (record["removed"] < record["removed_without"]).double()
-    by_step = lambda values: "; ".join(  # noqa: E731
-        f"k = {k}: {percent(values[:, i].mean(0), 0)}" for i, k in enumerate(rewind_steps(record))
-    )
+
+    def by_step(values):
+        return "; ".join(f"k = {k}: {percent(values[:, i].mean(0), 0)}" for i, k in enumerate(rewind_steps(record)))
+
     reach = {arm: _reach(without[arm], tickets) for arm in ARMS}
     reached = "; ".join(f"{arm}: {percent(without['density'][level], 0)}" for arm, level in reach.items())
     return Table([
