@@ -4,8 +4,10 @@ Definitions are those of the notation page. A verdict follows from a rule that s
 """
 
 from .. import experiments
-from . import barriers, tickets
+from . import barriers, retraining, robustness, tickets
 from .barriers import connected_and_matching, distant_levels, error_barriers
+from .retraining import new_small, role_of_retraining
+from .robustness import critical, critical_share, sgd_robustness
 from .shared import (
     SPARSE,
     STABLE,
@@ -25,8 +27,9 @@ from .tickets import CONTROLS, tickets_and_stability, winning_tickets
 
 __all__ = [
     "CONTROLS", "SPARSE", "STABLE", "TICKET", "Contingency", "Table", "Verdict", "connected_and_matching",
-    "contingency", "contrast_name", "distant_levels", "error_barriers", "matching", "percent", "points",
-    "sparsest_matching", "tickets_and_stability", "tolerance", "winning_tickets",
+    "contingency", "contrast_name", "critical", "critical_share", "distant_levels", "error_barriers", "matching",
+    "new_small", "percent", "points", "role_of_retraining", "sgd_robustness", "sparsest_matching",
+    "tickets_and_stability", "tolerance", "winning_tickets",
 ]  # fmt: skip
 
 
@@ -34,4 +37,5 @@ def numbers(preset="book") -> dict:
     """Every number that the prose quotes, by name, as text."""
     seconds = sum(getattr(experiments, name)(preset).about["seconds"] for name in experiments.EXPERIMENTS)
     made = {"record hours": f"{seconds / 3600:.1f} hours"}
-    return made | tickets.numbers(preset) | barriers.numbers(preset)
+    chapters = (tickets, barriers, robustness, retraining)
+    return made | {name: text for chapter in chapters for name, text in chapter.numbers(preset).items()}

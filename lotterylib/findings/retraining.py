@@ -13,7 +13,7 @@ def new_small(record):
     return (record["refilled"] / record["fraction"]).clamp(max=1)
 
 
-def retraining(record, without, tickets) -> Table:
+def role_of_retraining(record, without, tickets) -> Table:
     """The verdicts of chapter 5, on claim C4."""
     new, less = new_small(record), (record["removed"] < record["removed_without"]).double()
 
