@@ -3,7 +3,7 @@
 import torch
 
 from .. import experiments
-from .shared import STABLE, Table, Verdict, grade, percent, points, rewind_steps
+from .shared import FAILS, HOLDS, PARTLY, STABLE, Table, Verdict, grade, percent, points, rewind_steps
 
 
 def critical(record):
