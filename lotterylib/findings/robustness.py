@@ -78,9 +78,7 @@ def sgd_robustness(record, later) -> Table:
             f"barrier back after 2 rewind distances at step {int(later['step'][0])} and at step "
             f"{int(later['step'][-1])}; holds if only the first is at most {points(STABLE, 0)}, partly if it is lower",
             f"{points(early)}; {points(last)}",
-            grade(
-                0.5 * float(early.mean() < last.mean()) + 0.5 * float(early.mean() <= STABLE < last.mean()), 1.0, 0.5
-            ),
+            HOLDS if early.mean() <= STABLE < last.mean() else PARTLY if early.mean() < last.mean() else FAILS,
         )
     )
     return Table(rows)
