@@ -18,10 +18,10 @@ def _histogram(axes, edges, shares, name, colour, **options):
     axes.stairs(shares[1:], edges[1:], color=colour, label=name, linewidth=1.8, **options)
 
 
-def _magnitude_axis(axes):
+def _magnitude_axis(axes, top):
     axes.set_xscale("log")
     axes.set_xlim(1e-3, 3)
-    axes.set_ylim(0)
+    axes.set_ylim(0, 1.1 * float(top))
     axes.set_xlabel("magnitude of a weight")
     style.percent_axis(axes.yaxis)
 
@@ -37,7 +37,7 @@ def magnitudes(record, levels):
         shares = record["all"][level].mean(1)
         for (name, colour), share in zip(_TRIO, shares, strict=True):
             _histogram(panel, edges, share, name, colour)
-        _magnitude_axis(panel)
+        _magnitude_axis(panel, record["all"][list(levels)].mean(2).max())
         panel.set_title(f"level {level}, {findings.percent(record['density'][level], 0)} of the weights")
         lowest = [float(edges[int((share.cumsum(0) >= 0.05).long().argmax()) + 1]) for share in shares]
         said.append(f"level {level}: {', '.join(f'{low:.2f}' for low in lowest)}")
@@ -57,7 +57,7 @@ def layers(record, level, names):
     for panel, name, shares in zip(panels[0], names, record["layer"][:, level], strict=True):
         for (part, colour), share in zip(_TRIO, shares, strict=True):
             _histogram(panel, edges, share, part, colour)
-        _magnitude_axis(panel)
+        _magnitude_axis(panel, record["layer"][:, level].max())
         panel.set_title(name.removesuffix(".weight"), fontsize=10)
     panels[0][0].set_ylabel("weights (% a bin)")
     style.legend(panels[0][0], fontsize=8.5)
