@@ -149,7 +149,7 @@ def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, check
     tenths = range(first, stop, max(1, (stop - first) // 10)) if checkpoint else ()
     for end in sorted({stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)} - {now}):
         active = [r for r in range(count) if starts[r] <= now]
-        wanted = [active] if net.stacked else active
+        wanted = _stacks(active, ds.device) if net.stacked else active
         groups = [group for group in groups if group.rows in wanted]
         for rows in wanted:
             if rows not in [group.rows for group in groups]:
@@ -166,6 +166,17 @@ def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, check
     failed = torch.where((failed < 0) & lost, stop - 1, failed)  # the last update's result never met a loss
     if (failed >= 0).any():
         raise Diverged({r: t for r, t in enumerate(failed.tolist()) if t >= 0}, state, recipe.lr)
+
+
+def _stacks(rows, device):
+    """The replicates that are stacked in one program: all on a GPU; on a CPU a part for each thread, of four at most.
+
+    More of them, or several threads in one small product, take longer: what a step writes then leaves the cache.
+    """
+    if device.type == "cuda":
+        return [rows]
+    parts = max(-(-len(rows) // 4), min(len(rows), torch.get_num_threads()))
+    return [rows[i * len(rows) // parts : (i + 1) * len(rows) // parts] for i in range(parts)]
 
 
 class _Checkpoint:

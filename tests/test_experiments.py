@@ -10,7 +10,7 @@ import pytest
 import torch
 import twins
 
-from lotterylib import data, experiments, landscape, records, sgd, training
+from lotterylib import data, experiments, landscape, perturbation, records, sgd, training
 from lotterylib.networks import select
 
 SMALL = 600  # test examples
@@ -39,8 +39,34 @@ SHAPES = {
     "plane": {
         "error": (3, 3, K), "horizontal": (3, K), "vertical": (3, K), "corners": (3, 2, K), "level": (), **AXES,
     },
+    "robustness": {
+        **dict.fromkeys(("random", "random_error", "pruning", "pruning_error"), (3, 2, K, 1)),
+        **dict.fromkeys(("order", "order_error", "distance", "norm"), (3, K, 1)),
+        "level": (3,), "scale": (2,), "density": (3,), "rewind_step": (K,),
+    },
+    "forgiveness": {"barrier": (2, 3, 1), "error": (2, 3, 1), "step": (2,), "scale": (3,), "level": ()},
+    "return_path": {
+        "distance": (12, 2, 1), "cosine": (12, 2, 1), "travelled": (12, 1), "step": (12,), "scale": (2,), "level": (),
+    },
+    "return_plane": {
+        "error": (2, 3, 3), "horizontal": (2, 3), "vertical": (2, 3), "track": (2, 2, 12, 2), "step": (12,),
+        "scale": (2,), "level": (),
+    },
+    "refilling": {
+        **dict.fromkeys(("refilled", "already", "removed", "removed_without"), (LEVELS - 1, K, R)),
+        **dict.fromkeys(("signs", "magnitudes", "start_signs", "start_magnitudes"), (LEVELS - 1, K, R)),
+        "fraction": (), **AXES,
+    },
+    "histograms": {"all": (LEVELS, 3, R, 37), "layer": (4, LEVELS, 3, 37), "edges": (38,), "density": (LEVELS + 1,)},
+    "without_retraining": {
+        **dict.fromkeys(("none", "short", "kept", "rewound"), (LEVELS + 1, R)),
+        **dict.fromkeys(("short_barrier", "rewound_barrier"), (LEVELS, R)), "density": (LEVELS + 1,),
+    },
 }  # fmt: skip
-NOT_IN_0_1 = {"level", "rewind_step", "horizontal", "vertical", "corners"}
+NOT_IN_0_1 = {
+    "level", "rewind_step", "horizontal", "vertical", "corners", "step", "scale", "distance", "norm", "travelled",
+    "cosine", "track", "magnitudes", "start_magnitudes", "edges",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +328,149 @@ def test_the_plane_goes_through_solution_projection_and_next_solution(smoke):
             assert grid[0] < corners[:, axis].min() and grid[-1] > corners[:, axis].max() and (np.diff(grid) > 0).all()
 
 
+def flat(smoke, state, column):
+    net = smoke.setup.net()
+    return np.concatenate([state[name][column].flatten() for name in net.parameters]).astype(np.float64)
+
+
+def test_perturbed_initializations_are_as_far_away_as_they_say(smoke):
+    record, run = smoke["robustness"], smoke.run
+    first = [0, 2, 4]  # the first replicate of each rewind step
+    for n, level in enumerate((0, 1, 2)):
+        here, after = run[level].mask, run[level + 1].mask
+        start = {name: t * here.get(name, 1) for name, t in run.rewind.items()}
+        pruned = {name: t * after.get(name, 1) for name, t in start.items()}
+        unit = [np.linalg.norm(flat(smoke, start, c) - flat(smoke, pruned, c)) for c in first]
+        assert np.allclose(record["distance"][n, :, 0], unit)
+        weights = [np.linalg.norm(np.concatenate([start[name][c].flatten() for name in here])) for c in first]
+        assert np.allclose(record["norm"][n, :, 0], weights)
+        other = smoke.trainings[f"other_order_{level}"]
+        assert other["start"] == [0, 10, 20] and other["seeds"] == [experiments.OTHER] * 3
+        for kind in ("random", "pruning"):
+            noted = smoke.trainings[f"perturbed_{kind}_{level}"]
+            assert noted["start"] == [0, 10, 20] * 2 and noted["seeds"] == [0] * 6
+            for row, scale in enumerate([1.0] * 3 + [4.0] * 3):
+                column = first[row % 3]
+                assert all(torch.equal(noted["mask"][name][row], here[name][column]) for name in here)
+                assert not any((noted["state"][name][row] != 0)[~here[name][column]].any() for name in here)
+                moved = flat(smoke, noted["state"], row) - flat(smoke, start, column)
+                assert np.linalg.norm(moved) == pytest.approx(scale * unit[row % 3], rel=1e-4)
+                toward = flat(smoke, pruned, column) - flat(smoke, start, column)
+                cosine = moved @ toward / np.linalg.norm(moved) / np.linalg.norm(toward)
+                assert cosine == pytest.approx(1, abs=1e-5) if kind == "pruning" else abs(cosine) < 0.2
+    assert record["random"].max() > 0, "the test's own premise: some perturbations lead elsewhere"
+
+
+def test_barriers_after_a_perturbation_lead_back_to_the_level(smoke):
+    record, run, setup = smoke["robustness"], smoke.run, smoke.setup
+    noted = smoke.trainings["perturbed_pruning_1"]
+    state, mask = select(noted["state"], [4]), select(noted["mask"], [4])  # 4 units at the middle rewind step
+    recipe = setup.preset.main.config.recipe
+    ends = training.train(setup.net(), state, setup.ds, recipe, mask, 10, order_seed=[0])
+    back = setup.barrier(select(run[1].state, [2]), ends).height
+    assert np.allclose(record["pruning"][1, 1, 1], back, atol=2 * ONE)
+    assert np.allclose(record["pruning_error"][1, 1, 1], setup.error(ends), atol=ONE)
+
+
+def test_later_perturbations_go_on_from_the_training_itself(smoke):
+    record, run, setup = smoke["forgiveness"], smoke.run.at(10), smoke.setup
+    assert record["step"].tolist() == [15, 30] and record["scale"].tolist() == [0, 1, 4] and record["level"] == 1
+    noted, recipe = smoke.trainings["perturbed_later"], setup.preset.main.config.recipe
+    assert noted["start"] == [15] * 3 + [30] * 3 and noted["seeds"] == [0] * 6
+    unit = float(smoke["robustness"]["distance"][1, 1, 0])
+    for row, step in enumerate(noted["start"]):
+        passing = training.train(
+            setup.net(), select(run.rewind, [0]), setup.ds, recipe, select(run[1].mask, [0]), 10, step, [0]
+        )
+        moved = np.linalg.norm(flat(smoke, noted["state"], row) - flat(smoke, passing, 0))
+        assert moved == pytest.approx(unit * (0, 1, 4)[row % 3], rel=1e-3, abs=1e-3)
+
+
+def test_the_way_back_is_measured_between_two_trainings(smoke):
+    record, run, net = smoke["return_path"], smoke.run.at(10), smoke.setup.net()
+    unit = float(smoke["robustness"]["distance"][1, 1, 0])
+    assert record["step"][0] == 10 and record["step"][-1] == 40 and record["scale"].tolist() == [1, 4]
+    assert np.allclose(record["distance"][0, :, 0], [unit, 4 * unit], rtol=1e-5)
+    start = {name: t * run[1].mask.get(name, 1) for name, t in run.rewind.items()}
+    travelled = np.linalg.norm(flat(smoke, run[1].state, 0) - flat(smoke, start, 0))
+    assert float(record["travelled"][-1, 0]) == pytest.approx(travelled, rel=1e-3)
+    assert not record["cosine"][0].any() and (record["cosine"][1:].abs() <= 1).all()
+    start, mask = select(start, [0]), select(run[1].mask, [0])
+    moved = perturbation.random_direction(start, mask, 4 * unit, seed=experiments.OTHER)
+    moved = {name: tensor + moved[name] for name, tensor in start.items()}
+    recipe = smoke.setup.preset.main.config.recipe
+    end = training.train(net, moved, smoke.setup.ds, recipe, mask, 10, order_seed=[0])
+    far, near = flat(smoke, end, 0), flat(smoke, run[1].state, 0)
+    assert float(record["distance"][-1, 1, 0]) == pytest.approx(np.linalg.norm(far - near), rel=1e-2)
+    ways = far - flat(smoke, moved, 0), near - flat(smoke, start, 0)
+    cosine = ways[0] @ ways[1] / np.linalg.norm(ways[0]) / np.linalg.norm(ways[1])
+    assert float(record["cosine"][-1, 1, 0]) == pytest.approx(cosine, abs=0.02)
+
+
+def test_tracks_in_the_plane_begin_and_end_where_the_trainings_do(smoke):
+    record, path = smoke["return_plane"], smoke["return_path"]
+    for i in range(2):
+        calm, perturbed = record["track"][i]
+        assert np.allclose(calm[0], 0, atol=1e-5) and float(calm[-1, 1]) == pytest.approx(0, abs=1e-3)
+        assert float(calm[-1, 0]) == pytest.approx(float(path["travelled"][-1, 0]), rel=1e-3)
+        apart = float((calm[-1] - perturbed[-1]).norm())  # both ends lie in the plane
+        assert apart == pytest.approx(float(path["distance"][-1, i, 0]), rel=1e-3)
+        assert float((calm[0] - perturbed[0]).norm()) <= float(path["distance"][0, i, 0]) * 1.001
+
+
+def test_refilling_is_what_numpy_counts(smoke):
+    record, run = smoke["refilling"], smoke.run
+    level, column = 1, 3  # the middle rewind step, second replicate
+    here, after = run[level], run[level + 1]
+    old, new, start = (
+        np.concatenate([s[name][column][here.mask[name][column]] for name in here.mask]).astype(np.float64)
+        for s in (run[level - 1].state, here.state, run.rewind)
+    )
+    gone = np.concatenate([
+        run[level - 1].state[n][column][run[level - 1].mask[n][column] & ~here.mask[n][column]] for n in here.mask
+    ])  # fmt: skip
+    pruned = np.concatenate([~after.mask[name][column][here.mask[name][column]] for name in here.mask])
+    smallest = np.argsort(abs(old))[: pruned.sum()]
+    found = {name: float(value[level - 1, 1, 1]) for name, value in record.items() if value.dim() == 3}
+    assert found["refilled"] == pytest.approx((abs(new) <= abs(gone).max()).mean())
+    assert found["already"] == pytest.approx(pruned[smallest].mean())
+    assert found["removed"] == pytest.approx(np.linalg.norm(new[pruned]) / np.linalg.norm(new))
+    assert found["removed_without"] == pytest.approx(np.linalg.norm(old[smallest]) / np.linalg.norm(old))
+    for prefix, other in (("", old), ("start_", start)):
+        assert found[f"{prefix}signs"] == pytest.approx((np.sign(other) == np.sign(new)).mean())
+        assert found[f"{prefix}magnitudes"] == pytest.approx(np.corrcoef(abs(other), abs(new))[0, 1])
+    assert record["fraction"] == smoke.setup.preset.main.config.fraction
+
+
+def test_histograms_are_shares_of_the_weights_that_are_left(smoke):
+    record, run = smoke["histograms"], smoke.run.at(10)
+    assert np.allclose(record["all"].sum(-1), 1) and np.allclose(record["layer"].sum(-1), 1)
+    kept = run[2].mask["linear.weight"]
+    shares = [
+        np.histogram(abs(run[1].state["linear.weight"][r][kept[r]]), record["edges"])[0] / int(kept[r].sum())
+        for r in (0, 1)
+    ]
+    assert np.allclose(record["layer"][3, 1, 1], np.mean(shares, 0))  # the projection of level 1
+
+
+def test_arms_without_retraining_are_what_they_are_called(smoke):
+    record, setup, run = smoke["without_retraining"], smoke.setup, smoke.run.at(10)
+    assert torch.equal(record["rewound"], smoke["winning_tickets"]["error"][:, 1])
+    rewinding = smoke["controls"]["learning_rate_rewinding"]
+    assert np.allclose(record["kept"][[1, 3]], rewinding, atol=ONE)
+    brief = setup.run(rewind_step=30, rewinding="learning_rate")
+    assert brief.config.rewind_step == (30,) and torch.equal(record["short"], brief.errors[:, 0])
+    assert np.allclose(record["none"][0], record["rewound"][0], atol=ONE)
+    column = 1
+    weights = {name: abs(run[0].state[name][column].numpy()) for name in run[0].mask}
+    limit = np.sort(np.concatenate([w.flatten() for w in weights.values()]))[4776 - 2444 - 1]
+    state = {n: t * torch.from_numpy(abs(t.numpy()) > limit) if n in weights else t for n, t in run[0].state.items()}
+    assert float(record["none"][3, column]) == pytest.approx(plain_error(smoke, state, column), abs=ONE)
+    single = setup.barrier(brief[1].state, brief[2].state).height
+    assert np.allclose(record["short_barrier"][1], single, atol=2 * ONE)
+    assert np.allclose(record["rewound_barrier"], smoke["successive_barriers"]["height"][:, 1], atol=2 * ONE)
+
+
 def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatch):
     """A new process finds runs and trainings, trains nothing, and ends in the same numbers."""
     first = {name: dict(smoke[name]) for name in ("controls", "failing_masks")}
@@ -341,8 +510,11 @@ def test_presets_fit_together(name):
     assert 0 <= preset.plane_level < main.levels
     assert max(preset.instability_steps) < main.recipe.steps and min(main.rewind_step) == min(plain.rewind_step) == 0
     assert main.replicates < experiments.OTHER and plain.replicates < experiments.OTHER
+    assert len(preset.perturbed_levels) == 3 and max(preset.perturbed_levels) < main.levels
+    assert preset.perturbed_replicates <= main.replicates and {1.0, 4.0} <= set(preset.perturbed_scales)
+    assert all(preset.control_step <= step < main.recipe.steps for step in (*preset.perturbed_times, preset.short_step))
     if name == "book":
-        assert min(main.replicates, plain.replicates) >= 4 and len(main.rewind_step) >= 4
+        assert min(main.replicates, plain.replicates, preset.perturbed_replicates) >= 4 and len(main.rewind_step) >= 4
         assert main.recipe.lr == 0.3 and main.recipe.steps == 1500 and main.fraction == 0.2
 
 

@@ -156,6 +156,18 @@ def test_axes_of_a_run(small_run):
         small_run.at(7)
 
 
+def test_the_first_replicates_of_every_rewind_step(small_run):
+    part = small_run.first(1)
+    assert part.rewind_steps == [0, 5, 12] and part.seeds == [3, 3, 3] and len(part) == len(small_run)
+    assert torch.equal(part.errors, small_run.errors[:, :, :1])
+    for state, whole in ((part.rewind, small_run.rewind), (part[2].state, small_run[2].state)):
+        assert all(torch.equal(state[name], whole[name][[0, 2, 4]]) for name in whole)
+    assert all(torch.equal(part[2].mask[name], small_run[2].mask[name][[0, 2, 4]]) for name in part[2].mask)
+    same(part.at(5), small_run.at(5).first(1))
+    with pytest.raises(ValueError, match="replicates is 3; it must be >= 1 and <= 2"):
+        small_run.first(3)
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [

@@ -15,28 +15,32 @@ _ARMS = {
 
 def _histogram(axes, edges, shares, name, colour, **options):
     """Shares of bins that are equally wide on a logarithmic axis; the first bin, down to zero, is not drawn."""
-    axes.stairs(shares[1:], edges[1:], color=colour, label=name, linewidth=1.8, **options)
+    axes.stairs(shares[1:], edges[1:], color=colour, label=name, **options)
 
 
 def _magnitude_axis(axes, top):
     axes.set_xscale("log")
     axes.set_xlim(1e-3, 3)
     axes.set_ylim(0, 1.1 * float(top))
-    axes.set_xlabel("magnitude of a weight")
+    axes.set_xlabel("magnitude")
     style.percent_axis(axes.yaxis)
 
 
-_TRIO = (("solution", style.GREY), ("projection", style.ORANGE), ("next solution", style.BLUE))
+_TRIO = (
+    ("solution", "#C4C4C4", {"fill": True}),
+    ("projection", style.ORANGE, {"linewidth": 1.8}),
+    ("next solution", style.BLUE, {"linewidth": 1.8}),
+)
 
 
 def magnitudes(record, levels):
     """Magnitudes of solution, projection and next solution, mean over replicates, a panel for each level."""
-    figure, panels = style.canvas(1, len(levels), width=3.6 * len(levels), height=3.6, sharey=True, squeeze=False)
+    figure, panels = style.canvas(1, len(levels), width=3.2 * len(levels), height=3.4, sharey=True, squeeze=False)
     said, edges = [], record["edges"]
     for panel, level in zip(panels[0], levels, strict=True):
         shares = record["all"][level].mean(1)
-        for (name, colour), share in zip(_TRIO, shares, strict=True):
-            _histogram(panel, edges, share, name, colour)
+        for (name, colour, options), share in zip(_TRIO, shares, strict=True):
+            _histogram(panel, edges, share, name, colour, **options)
         _magnitude_axis(panel, record["all"][list(levels)].mean(2).max())
         panel.set_title(f"level {level}, {findings.percent(record['density'][level], 0)} of the weights")
         lowest = [float(edges[int((share.cumsum(0) >= 0.05).long().argmax()) + 1]) for share in shares]
@@ -52,11 +56,11 @@ def magnitudes(record, levels):
 
 def layers(record, level, names):
     """The same for each layer, at one level."""
-    figure, panels = style.canvas(1, len(names), width=2.9 * len(names), height=3.3, sharey=True, squeeze=False)
+    figure, panels = style.canvas(1, len(names), width=2.5 * len(names), height=3.3, sharey=True, squeeze=False)
     edges = record["edges"]
     for panel, name, shares in zip(panels[0], names, record["layer"][:, level], strict=True):
-        for (part, colour), share in zip(_TRIO, shares, strict=True):
-            _histogram(panel, edges, share, part, colour)
+        for (part, colour, options), share in zip(_TRIO, shares, strict=True):
+            _histogram(panel, edges, share, part, colour, **options)
         _magnitude_axis(panel, record["layer"][:, level].max())
         panel.set_title(name.removesuffix(".weight"), fontsize=10)
     panels[0][0].set_ylabel("weights (% a bin)")
@@ -109,14 +113,14 @@ def refilled(record):
 def removed(record):
     """Length that the next pruning removes, after retraining and without it."""
     steps, density = record["rewind_step"].tolist(), record["density"][1:-1]
-    figure, panels = style.canvas(1, len(steps), width=2.9 * len(steps), height=3.5, sharey=True, squeeze=False)
+    figure, panels = style.canvas(1, len(steps), width=2.5 * len(steps), height=3.5, sharey=True, squeeze=False)
     for i, (panel, step) in enumerate(zip(panels[0], steps, strict=True)):
         style.spread(panel, density, record["removed_without"][:, i], "without retraining", style.RED, "^")
         style.spread(panel, density, record["removed"][:, i], "after retraining", style.BLUE, "o")
         style.remaining_axis(panel, density)
         style.percent_axis(panel.yaxis)
         panel.set_title(f"k = {step}")
-        panel.set_ylim(0)
+    panels[0][0].set_ylim(0)
     panels[0][0].set_ylabel("length removed (% of the weights')")
     style.legend(panels[0][0], fontsize=9)
     return style.Drawing(

@@ -5,7 +5,7 @@ import torch
 from .. import experiments
 from .shared import FAILS, HOLDS, PARTLY, Table, Verdict, grade, percent, points, rewind_steps, tolerance
 
-ARMS = ("rewound", "kept", "short", "none")
+ARMS = {"rewound": "IMP", "kept": "weights kept", "short": "short retraining", "none": "no retraining"}
 
 
 def new_small(record):
@@ -21,7 +21,7 @@ def role_of_retraining(record, without, tickets) -> Table:
         return "; ".join(f"k = {k}: {percent(values[:, i].mean(0), 0)}" for i, k in enumerate(rewind_steps(record)))
 
     reach = {arm: _reach(without[arm], tickets) for arm in ARMS}
-    reached = "; ".join(f"{arm}: {percent(without['density'][level], 0)}" for arm, level in reach.items())
+    reached = "; ".join(f"{ARMS[arm]}: {percent(without['density'][level], 0)}" for arm, level in reach.items())
     return Table([
         Verdict(
             "Retraining makes new small weights",
