@@ -101,17 +101,18 @@ def return_path(s):
 def return_plane(s):
     """Two trainings drawn in a plane: from an initialization, and from one perturbed along a random direction.
 
-    For each ``scale`` (S,), replicate 0: test ``error`` (S, steps, steps) on the plane through the initialization, its
-    solution ``w^(L)`` and the perturbed training's solution, with ``horizontal`` and ``vertical`` (S, steps); ``track``
-    (S, 2, T, 2): coordinates of the unperturbed and the perturbed training at ``step`` (T,).
+    For each ``scale`` (S,), 1, 4 and the largest, and replicate 0: test ``error`` (S, steps, steps) on the plane
+    through the initialization, its solution ``w^(L)`` and the perturbed training's solution, with ``horizontal`` and
+    ``vertical`` (S, steps); ``track`` (S, 2, T, 2): coordinates of the unperturbed and the perturbed training at
+    ``step`` (T,).
     """
     run, level, start, direction = _perturbed(s)
-    scales, drawn = s.preset.perturbed_scales, []
+    scales, drawn = sorted({1.0, 4.0, s.preset.perturbed_scales[-1]}), []
     begun = [perturbation.perturb(start, direction, scale) for scale in (0.0, *scales)]
     points = [(step, [select(state, [0]) for state in states]) for step, states in _tracks(s, run, level, begun)]
     origin, (solution, *ends) = select(start, [0]), points[-1][1]
     for i, end in enumerate(ends):
-        plane = landscape.plane(s.net(), origin, solution, end, s.ds, s.preset.plane_steps)
+        plane = landscape.plane(s.net(), origin, solution, end, s.ds, s.preset.plane_steps, margin=0.5)
         track = [
             torch.stack([landscape.coordinates(s.net(), origin, solution, end, states[j]) for _, states in points])
             for j in (0, i + 1)

@@ -6,6 +6,9 @@ from .. import findings
 from . import style
 
 
+_LENGTH = "length of the perturbation (rewind distances)"
+
+
 def _said(values):
     return ", ".join(f"{100 * value:.1f}" for value in values)
 
@@ -24,14 +27,13 @@ def _scale_axis(axes, scales):
     axes.set_xscale("log")
     axes.set_xticks(scales, [f"{scale:g}" for scale in scales])
     axes.minorticks_off()
-    axes.set_xlabel("length of the perturbation (rewind distances)")
 
 
 def barriers(record, direction="random"):
     """Barrier back to ``w^(L)`` against the length of the perturbation, a panel for each level."""
     levels, scales = record["level"].tolist(), record["scale"].tolist()
     steps = record["rewind_step"].tolist()
-    figure, panels = style.canvas(1, len(levels), width=3.4 * len(levels), height=3.7, sharey=True, squeeze=False)
+    figure, panels = style.canvas(1, len(levels), width=3.2 * len(levels), height=3.8, sharey=True, squeeze=False)
     said = []
     for n, (panel, level) in enumerate(zip(panels[0], levels, strict=True)):
         for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
@@ -44,7 +46,8 @@ def barriers(record, direction="random"):
         )
         said.append(f"level {level}, {means}")
     panels[0][0].set_ylabel("barrier back to the solution (points)")
-    style.legend(panels[0][0])
+    figure.supxlabel(_LENGTH, fontsize=11)
+    style.legend(panels[0][0], fontsize=9)
     lengths = ", ".join(f"{scale:g}" for scale in scales)
     where = "in a random direction" if direction == "random" else "along the pruning direction"
     return style.Drawing(
@@ -57,7 +60,7 @@ def barriers(record, direction="random"):
 def kinds(record, level):
     """Random direction, pruning direction and another data order side by side, a panel for each rewind step."""
     n, steps, scales = record["level"].tolist().index(level), record["rewind_step"].tolist(), record["scale"].tolist()
-    figure, panels = style.canvas(1, len(steps), width=2.9 * len(steps), height=3.6, sharey=True, squeeze=False)
+    figure, panels = style.canvas(1, len(steps), width=2.4 * len(steps), height=3.7, sharey=True, squeeze=False)
     said = []
     for i, (panel, step) in enumerate(zip(panels[0], steps, strict=True)):
         style.spread(panel, scales, record["random"][n, :, i], "random direction", style.BLUE, "o")
@@ -71,7 +74,8 @@ def kinds(record, level):
         means = [record[kind][n, at_one, i].mean() for kind in ("random", "pruning")]
         said.append(f"k = {step}: {_said([*map(float, means), order])}")
     panels[0][0].set_ylabel("barrier back to the solution (points)")
-    style.legend(panels[0][0])
+    figure.supxlabel(_LENGTH, fontsize=11)
+    style.legend(panels[0][0], fontsize=9)
     return style.Drawing(
         figure,
         f"Level {level}: mean barriers in points of error after a perturbation of one rewind distance in a random "
@@ -86,8 +90,8 @@ def critical(record):
     steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
     for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
         for axes, values in ((left, scale), (right, share)):
-            axes.plot(levels, values[:, i], color=colour, marker=style.MARKERS[i], label=f"k = {step}")
-        said.append(f"k = {step}: {', '.join(f'{value:.1f}' for value in scale[:, i].tolist())}")
+            style.spread(axes, levels, values[:, i], f"k = {step}", colour, style.MARKERS[i])
+        said.append(f"k = {step}: {', '.join(f'{value:.1f}' for value in scale[:, i].mean(-1).tolist())}")
     for axes in (left, right):
         axes.set_xticks(levels)
         axes.set_xlabel("level")
@@ -99,30 +103,36 @@ def critical(record):
     style.legend(left)
     return style.Drawing(
         figure,
-        "Length of a random perturbation at which the mean barrier reaches 2 points, in rewind distances, at levels "
+        "Length of a random perturbation at which the barrier reaches 2 points, mean in rewind distances, at levels "
         f"{', '.join(map(str, levels))}. {'; '.join(said)}. IMP itself needs 1.",
     )
 
 
 def forgiveness(record):
-    """Barrier against the step at which a perturbation of fixed length comes, a line for each length."""
-    figure, axes = style.canvas()
-    steps, scales, said = record["step"].tolist(), record["scale"].tolist(), []
-    for i, (scale, colour) in enumerate(zip(scales, style.shades(len(scales)), strict=True)):
-        name = "none, momentum only" if scale == 0 else f"{scale:g}"
-        style.spread(axes, steps, record["barrier"][:, i], name, colour, style.MARKERS[i])
-        said.append(f"{name}: {_said(record['barrier'][:, i].mean(-1).tolist())}")
-    _barrier_axis(axes)
-    axes.set_xscale("log")
-    axes.set_xticks(steps, [str(step) for step in steps])
-    axes.minorticks_off()
-    axes.set_xlabel("step at which training is perturbed")
-    axes.set_ylabel("barrier back to the solution (points)")
-    axes.legend(frameon=False, title="length", fontsize=9, ncols=2)
+    """Barrier and error against the step at which a perturbation of fixed length comes, a line for each length."""
+    figure, panels = style.canvas(1, 2, width=9, height=3.9)
+    steps, scales = record["step"].tolist(), record["scale"].tolist()
+    names = ["none" if scale == 0 else f"{scale:g}" for scale in scales]
+    for axes, entry in zip(panels, ("barrier", "error"), strict=True):
+        for i, colour in enumerate(style.shades(len(scales))):
+            style.spread(axes, steps, record[entry][:, i], names[i], colour, style.MARKERS[i])
+        axes.set_xscale("log")
+        axes.set_xticks(steps, [str(step) for step in steps])
+        axes.minorticks_off()
+        axes.set_xlabel("step at which training is perturbed")
+    _barrier_axis(panels[0])
+    panels[0].set_ylabel("barrier back to the solution (points)")
+    style.error_axis(panels[1])
+    panels[1].legend(frameon=False, title="length", fontsize=9, ncols=2, loc="upper left")
+    said = [
+        f"{name}: barriers {_said(record['barrier'][:, i].mean(-1).tolist())}, errors "
+        f"{_said(record['error'][:, i].mean(-1).tolist())}"
+        for i, name in enumerate(names)
+    ]
     return style.Drawing(
         figure,
-        f"Mean barrier in points of error when training is perturbed at steps {', '.join(map(str, steps))}, by length "
-        f"in rewind distances. {'; '.join(said)}.",
+        f"Training perturbed at steps {', '.join(map(str, steps))}: mean barrier back to the unperturbed solution in "
+        f"points of error, and mean test error in percent, by length in rewind distances. {'; '.join(said)}.",
     )
 
 
@@ -151,26 +161,26 @@ def returning(record):
     )
 
 
-def planes(record, scales):
-    """The two trainings in the plane through their start, the solution and the perturbed solution, for some lengths."""
-    figure, panels = style.canvas(1, len(scales), width=4.6 * len(scales), height=4.2, squeeze=False)
-    said = []
-    for panel, scale in zip(panels[0], scales, strict=True):
-        i = record["scale"].tolist().index(scale)
+def planes(record):
+    """The two trainings in the plane through their start, the solution and the perturbed solution."""
+    scales, said = record["scale"].tolist(), []
+    figure, panels = style.canvas(1, len(scales), width=9.6, height=3.6, squeeze=False)
+    for i, (panel, scale) in enumerate(zip(panels[0], scales, strict=True)):
         x, y, error = record["horizontal"][i], record["vertical"][i], record["error"][i].clamp(0.03, 0.9).log10()
         filled = panel.contourf(x, y, error, levels=torch.linspace(-1.5, -0.05, 12), cmap="cividis", extend="both")
         for track, name, colour, marker in zip(
             record["track"][i], ("unperturbed", "perturbed"), ("white", style.ORANGE), "os", strict=True
         ):
             panel.plot(track[:, 0], track[:, 1], color=colour, marker=marker, markersize=4, label=name)
-        panel.set_aspect("equal")
         panel.grid(False)
         panel.set_title(f"length {scale:g}")
         apart = float((record["track"][i][0, -1] - record["track"][i][1, -1]).norm())
         said.append(f"{scale:g}: {apart:.1f} apart at the end")
-    bar = figure.colorbar(filled, ax=panels, shrink=0.8, label="test error (%)")
+    panels[0][0].set_ylabel("distance across")
+    figure.supxlabel("distance from the initialization towards its solution", fontsize=11)
+    bar = figure.colorbar(filled, ax=panels, label="test error (%)")
     bar.set_ticks([-1.5, -1, -0.5], labels=["3", "10", "32"])
-    panels[0][0].legend(fontsize=9, facecolor="#888888", labelcolor="white")
+    panels[0][0].legend(fontsize=9, facecolor="#555555", labelcolor="white")
     return style.Drawing(
         figure,
         "Test error on the plane through the initialization, its solution and the solution of a perturbed training, "

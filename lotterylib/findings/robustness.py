@@ -7,26 +7,23 @@ from .shared import FAILS, HOLDS, PARTLY, STABLE, Table, Verdict, grade, percent
 
 
 def critical(record):
-    """Length of a random perturbation, in rewind distances, at which the mean barrier reaches 2 points: (n, K).
+    """Length of a random perturbation, in rewind distances, at which the barrier first reaches 2 points: (n, K, R).
 
     Between two lengths that were measured the barrier is taken to grow in a straight line, and from none at length 0.
-    Infinite where 2 points are never reached.
+    The largest measured length where 2 points are never reached.
     """
-    scale = torch.cat([torch.zeros(1, dtype=torch.float64), record["scale"]])
-    found = torch.full(record["random"].shape[::2][:2], torch.inf, dtype=torch.float64)
-    for n, i in ((n, i) for n in range(found.shape[0]) for i in range(found.shape[1])):
-        height = torch.cat([torch.zeros(1, dtype=torch.float64), record["random"][n, :, i].mean(-1)])
-        above = (height > STABLE).nonzero()
-        if len(above):
-            j = int(above[0, 0])
-            share = (STABLE - height[j - 1]) / (height[j] - height[j - 1])
-            found[n, i] = scale[j - 1] + share * (scale[j] - scale[j - 1])
-    return found
+    none = torch.zeros(1, dtype=torch.float64)
+    scale, height = torch.cat([none, record["scale"]]), record["random"].movedim(1, 0)
+    height = torch.cat([torch.zeros_like(height[:1]), height])
+    j = (height > STABLE).long().argmax(0).clamp_min(1)
+    low, high = (height.gather(0, at[None])[0] for at in (j - 1, j))
+    found = scale[j - 1] + (scale[j] - scale[j - 1]) * (STABLE - low) / (high - low)
+    return torch.where((height > STABLE).any(0), found, scale[-1])
 
 
 def critical_share(record):
-    """The same as a share of the length of the initialization's weights, (n, K)."""
-    return critical(record) * (record["distance"] / record["norm"]).mean(-1)
+    """The same as a share of the length of the initialization's weights, (n, K, R)."""
+    return critical(record) * record["distance"] / record["norm"]
 
 
 def sgd_robustness(record, later) -> Table:
@@ -41,8 +38,8 @@ def sgd_robustness(record, later) -> Table:
     def row(claim, direction, scale):
         kept = returns(direction, scale)
         value = "; ".join(f"k = {k}: {int(kept[:, i].sum())} of {len(kept)} levels" for i, k in enumerate(steps) if k)
-        rule = f"rewind steps k > 0 and levels with a mean barrier back of at most {points(STABLE, 0)} after {scale:g} "
-        rule += "rewind distances; holds from 90 % of them, partly from 50 %"
+        rule = f"rewind steps k > 0 and levels with a mean barrier back of at most {points(STABLE, 0)} after a "
+        rule += f"perturbation of length {scale:g}; holds from 90 % of them, partly from 50 %"
         return Verdict(claim, rule, value, grade(float(kept[:, late].double().mean()), 0.9, 0.5))
 
     rows = [
@@ -56,7 +53,7 @@ def sgd_robustness(record, later) -> Table:
         rows.append(
             Verdict(
                 "From the initialization it does not return",
-                f"mean barrier back after one rewind distance, by level; holds if above {points(STABLE, 0)} at each",
+                f"mean barrier back after length 1, by level; holds if above {points(STABLE, 0)} at each",
                 "; ".join(points(height) for height in lost),
                 grade(float((lost > STABLE).double().mean()), 1.0, 0.5),
             )
@@ -75,7 +72,7 @@ def sgd_robustness(record, later) -> Table:
     rows.append(
         Verdict(
             "Early perturbations are forgiven, late ones are not",
-            f"barrier back after 2 rewind distances at step {int(later['step'][0])} and at step "
+            f"barrier back after length 2 at step {int(later['step'][0])} and at step "
             f"{int(later['step'][-1])}; holds if only the first is at most {points(STABLE, 0)}, partly if it is lower",
             f"{points(early)}; {points(last)}",
             HOLDS if early.mean() <= STABLE < last.mean() else PARTLY if early.mean() < last.mean() else FAILS,
@@ -86,26 +83,19 @@ def sgd_robustness(record, later) -> Table:
 
 def numbers(preset) -> dict:
     """The numbers that chapter 3 quotes."""
-    record, named = experiments.robustness(preset), {}
+    record, path = experiments.robustness(preset), experiments.return_path(preset)
+    later = experiments.forgiveness(preset)
+    named = {"perturbed replicates": str(record["random"].shape[-1])}
     lengths, shares = critical(record), critical_share(record)
     for n, level in enumerate(record["level"].tolist()):
         for i, k in enumerate(rewind_steps(record)):
-            named[f"critical level={level} k={k}"] = f"{float(lengths[n, i]):.1f}"
+            named[f"critical level={level} k={k}"] = f"{lengths[n, i].mean():.1f} ± {lengths[n, i].std():.1f}"
             named[f"critical share level={level} k={k}"] = percent(shares[n, i], 0)
-            named[f"order level={level} k={k}"] = points(record["order"][n, i])
-            for s, scale in enumerate(record["scale"].tolist()):
-                for kind in ("random", "pruning"):
-                    named[f"{kind} {scale:g} level={level} k={k}"] = points(record[kind][n, s, i])
-    later = experiments.forgiveness(preset)
     for t, step in enumerate(later["step"].tolist()):
-        for s, scale in enumerate(later["scale"].tolist()):
-            named[f"later {scale:g} step={step}"] = points(later["barrier"][t, s])
-    path = experiments.return_path(preset)
+        named[f"later 2 step={step}"] = points(later["barrier"][t, later["scale"].tolist().index(2.0)])
     for s, scale in enumerate(path["scale"].tolist()):
         distance = path["distance"][:, s].mean(-1)
-        named[f"distance start {scale:g}"] = f"{float(distance[0]):.1f}"
-        named[f"distance most {scale:g}"] = f"{float(distance.max()):.1f}"
-        named[f"distance end {scale:g}"] = f"{float(distance[-1]):.1f}"
-        named[f"cosine {scale:g}"] = f"{float(path['cosine'][-1, s].mean()):.2f}"
-    named["travelled"] = f"{float(path['travelled'][-1].mean()):.1f}"
+        for name, value in (("start", distance[0]), ("most", distance.max()), ("end", distance[-1])):
+            named[f"distance {name} {scale:g}"] = f"{value:.1f}"
+        named[f"cosine {scale:g}"] = f"{path['cosine'][-1, s].mean():.2f}"
     return named

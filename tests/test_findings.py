@@ -1,0 +1,121 @@
+"""Findings on records made by hand: the rules that decide, and the figures of chapters 3 and 5."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lotterylib import experiments, findings
+from lotterylib.figures import retraining, robustness
+from lotterylib.findings.shared import FAILS, HOLDS, PARTLY
+
+
+def table(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def replicated(values):
+    """Two replicates around each value."""
+    return torch.stack([values * 0.9, values * 1.1], -1)
+
+
+# Two levels, three lengths, two rewind steps: the mean barrier for each
+HEIGHTS = table([[0.30, 0.00], [0.40, 0.01], [0.50, 0.05]], [[0.01, 0.00], [0.015, 0.00], [0.019, 0.01]])
+PERTURBED = {
+    "random": replicated(HEIGHTS), "pruning": replicated(HEIGHTS / 10), "order": replicated(table([0.5, 0], [0.5, 0.1])),
+    "scale": table(1, 2, 4), "level": torch.tensor([2, 5]), "rewind_step": torch.tensor([0, 100]),
+    "distance": replicated(table([2, 1], [2, 1])), "norm": replicated(table([4, 4], [8, 4])),
+    "density": table(0.6, 0.3),
+}  # fmt: skip
+LATER = {"barrier": replicated(table([0, 0.01], [0, 0.3])), "scale": table(0, 2), "step": torch.tensor([100, 900])}
+
+
+def test_the_critical_length_is_where_the_barrier_crosses_two_points():
+    found = findings.critical(PERTURBED)
+    assert_close(found[0, 0], table(0.02 / 0.27, 0.02 / 0.33))
+    assert_close(found[0, 1], table(2 + 2 * (0.02 - 0.009) / 0.036, 2 + 2 * (0.02 - 0.011) / 0.044))
+    assert_close(found[1, 0], table(4, 2 + 2 * (0.02 - 0.0165) / 0.0044))  # 0.9 * 0.019 does not reach it
+    assert_close(found[1, 1], table(4, 4))
+    assert_close(findings.critical_share(PERTURBED)[0], found[0] * table(0.5, 0.25)[:, None])
+
+
+def test_robustness_is_judged_by_its_rules():
+    rows = findings.sgd_robustness(PERTURBED, LATER)
+    one, along, two, four, start, order, early = (row.verdict for row in rows)
+    assert (one, along, two) == (HOLDS, HOLDS, HOLDS)  # 1 % at most at k = 100
+    assert four == PARTLY  # one of two levels
+    assert "k = 100: 1 of 2 levels" in rows[3].value and "k = 0" not in rows[3].value
+    assert start == PARTLY  # from the initialization lost at one level of two
+    assert order == FAILS  # both or neither in two of four: level 2 at both, level 5 at none
+    assert "2 of 4" in rows[5].value and early == HOLDS
+    swapped = {**LATER, "barrier": LATER["barrier"].flip(0)}
+    assert findings.sgd_robustness(PERTURBED, swapped)[-1].verdict == FAILS
+    both = {**LATER, "barrier": LATER["barrier"] + 0.1}
+    assert findings.sgd_robustness(PERTURBED, both)[-1].verdict == PARTLY
+
+
+REFILLED = {
+    "refilled": table([[0.10, 0.10], [0.19, 0.30]]), "already": table([[0.2, 0.2], [0.6, 0.8]]),
+    "removed": table([[0.1, 0.1], [0.1, 0.3]]), "removed_without": table([[0.2, 0.2], [0.2, 0.2]]),
+    "fraction": table(0.2).squeeze(), "rewind_step": torch.tensor([0, 100]),
+}  # fmt: skip
+TICKETS = {"error": table([[[0.09, 0.11]]]), "density": table(1)}  # epsilon is 0.014
+ARMS = {
+    "rewound": table([0.10, 0.10], [0.11, 0.11], [0.2, 0.2]), "kept": table([0.1, 0.1], [0.1, 0.1], [0.1, 0.1]),
+    "short": table([0.1, 0.1], [0.1, 0.12], [0.3, 0.3]), "none": table([0.1, 0.1], [0.3, 0.3], [0.1, 0.1]),
+    "density": table(1, 0.8, 0.64),
+}  # fmt: skip
+
+
+def test_new_small_weights_are_counted_up_to_what_is_pruned():
+    assert_close(findings.new_small(REFILLED), table([[0.5, 0.5], [0.95, 1.0]]))
+
+
+def test_retraining_is_judged_by_its_rules():
+    rows = findings.role_of_retraining(REFILLED, ARMS, TICKETS)
+    assert [row.verdict for row in rows] == [HOLDS, FAILS, FAILS, HOLDS, PARTLY]
+    assert rows[3].value == "IMP: 80 %; weights kept: 64 %; short retraining: 80 %; no retraining: 100 %"
+    near = {**ARMS, "short": ARMS["rewound"]}
+    assert findings.role_of_retraining(REFILLED, near, TICKETS)[-1].verdict == FAILS
+    late = {**ARMS, "rewound": ARMS["kept"]}
+    assert findings.role_of_retraining(REFILLED, late, TICKETS)[-1].verdict == HOLDS
+
+
+def test_pairs_are_counted_by_connected_and_matching():
+    """One run: the dense network and two matching levels, then one that does not match."""
+    tickets = {
+        "error": torch.stack([table([0.10], [0.10], [0.11], [0.20]), table([0.12], [0.12], [0.30], [0.20])], -1),
+        "density": table(1, 0.8, 0.5, 0.2),
+    }
+    barrier = torch.stack([table([0.0], [0.5], [0.0]), table([0.0], [0.0], [0.5])], -1)
+    count = findings.contingency(tickets, barrier, epsilon=0.01)
+    assert count == (2, 1, 2, 1) and count.agreement == 0.5
+    assert count.matching_connected == 2 / 3 and count.connected_matching == 0.5
+    assert count.chance == pytest.approx((3 * 4 + 3 * 2) / 36)
+    assert findings.contingency(tickets, barrier, epsilon=0.01, sparse=True) == (0, 0, 1, 1)
+    assert findings.contingency(tickets, barrier, epsilon=0.01, sparse=False) == (2, 1, 1, 0)
+
+
+def test_numbers_are_written_with_their_spread():
+    assert findings.percent(0.1234) == "12.3 %" and findings.points(-0.05, 0) == "−5 points"
+    assert findings.percent(table(0.1, 0.2)) == "15.0 ± 7.1 %"
+
+
+def test_figures_say_what_they_show():
+    robust, later = experiments.robustness("book"), experiments.forgiveness("book")
+    n, i = 1, 2
+    level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
+    means = ", ".join(f"{100 * h:.1f}" for h in robust["random"][n, :, i].mean(-1).tolist())
+    assert f"level {level}, k = 0: " in robustness.barriers(robust).alt
+    assert f"k = {k}: {means}" in robustness.barriers(robust).alt
+    assert f"k = {k}: {findings.critical(robust)[0, i].mean():.1f}, " in robustness.critical(robust).alt
+    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness.forgiveness(later).alt
+    path, planes = experiments.return_path("book"), experiments.return_plane("book")
+    assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness.returning(path).alt
+    ends = planes["track"][-1, :, -1]
+    assert f"8: {float((ends[0] - ends[1]).norm()):.1f} apart" in robustness.planes(planes).alt
+    refill, less = experiments.refilling("book"), experiments.without_retraining("book")
+    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining.refilled(refill).alt
+    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining.removed(refill).alt
+    tickets = experiments.winning_tickets("book")
+    assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
+    assert f"{100 * less['short_barrier'].mean(-1).max():.1f}." in retraining.barriers(less).alt
