@@ -73,7 +73,7 @@ PRESETS = {
         plain=Arm("cnn1d_plain", _testbed(40, (0, 20), levels=2, replicates=2)),
         control_step=10, control_levels=(1, 3), instability_steps=(0, 20),
         points=3, pair_points=3, plane_steps=3, plane_level=1,
-        perturbed_levels=(0, 1, 2), perturbed_scales=(1.0, 4.0), perturbed_times=(15, 30), perturbed_replicates=1,
+        perturbed_levels=(0, 1, 2), perturbed_scales=(1.0, 2.0, 4.0), perturbed_times=(15, 30), perturbed_replicates=1,
         short_step=30,
     ),
     "book": Preset(

@@ -40,13 +40,13 @@ SHAPES = {
         "error": (3, 3, K), "horizontal": (3, K), "vertical": (3, K), "corners": (3, 2, K), "level": (), **AXES,
     },
     "robustness": {
-        **dict.fromkeys(("random", "random_error", "pruning", "pruning_error"), (3, 2, K, 1)),
+        **dict.fromkeys(("random", "random_error", "pruning", "pruning_error"), (3, 3, K, 1)),
         **dict.fromkeys(("order", "order_error", "distance", "norm"), (3, K, 1)),
-        "level": (3,), "scale": (2,), "density": (3,), "rewind_step": (K,),
+        "level": (3,), "scale": (3,), "density": (3,), "rewind_step": (K,),
     },
-    "forgiveness": {"barrier": (2, 3, 1), "error": (2, 3, 1), "step": (2,), "scale": (3,), "level": ()},
+    "forgiveness": {"barrier": (2, 4, 1), "error": (2, 4, 1), "step": (2,), "scale": (4,), "level": ()},
     "return_path": {
-        "distance": (12, 2, 1), "cosine": (12, 2, 1), "travelled": (12, 1), "step": (12,), "scale": (2,), "level": (),
+        "distance": (12, 3, 1), "cosine": (12, 3, 1), "travelled": (12, 1), "step": (12,), "scale": (3,), "level": (),
     },
     "return_plane": {
         "error": (2, 3, 3), "horizontal": (2, 3), "vertical": (2, 3), "track": (2, 2, 12, 2), "step": (12,),
@@ -348,8 +348,8 @@ def test_perturbed_initializations_are_as_far_away_as_they_say(smoke):
         assert other["start"] == [0, 10, 20] and other["seeds"] == [experiments.OTHER] * 3
         for kind in ("random", "pruning"):
             noted = smoke.trainings[f"perturbed_{kind}_{level}"]
-            assert noted["start"] == [0, 10, 20] * 2 and noted["seeds"] == [0] * 6
-            for row, scale in enumerate([1.0] * 3 + [4.0] * 3):
+            assert noted["start"] == [0, 10, 20] * 3 and noted["seeds"] == [0] * 9
+            for row, scale in enumerate([1.0] * 3 + [2.0] * 3 + [4.0] * 3):
                 column = first[row % 3]
                 assert all(torch.equal(noted["mask"][name][row], here[name][column]) for name in here)
                 assert not any((noted["state"][name][row] != 0)[~here[name][column]].any() for name in here)
@@ -364,33 +364,33 @@ def test_perturbed_initializations_are_as_far_away_as_they_say(smoke):
 def test_barriers_after_a_perturbation_lead_back_to_the_level(smoke):
     record, run, setup = smoke["robustness"], smoke.run, smoke.setup
     noted = smoke.trainings["perturbed_pruning_1"]
-    state, mask = select(noted["state"], [4]), select(noted["mask"], [4])  # 4 units at the middle rewind step
+    state, mask = select(noted["state"], [7]), select(noted["mask"], [7])  # 4 units at the middle rewind step
     recipe = setup.preset.main.config.recipe
     ends = training.train(setup.net(), state, setup.ds, recipe, mask, 10, order_seed=[0])
     back = setup.barrier(select(run[1].state, [2]), ends).height
-    assert np.allclose(record["pruning"][1, 1, 1], back, atol=2 * ONE)
-    assert np.allclose(record["pruning_error"][1, 1, 1], setup.error(ends), atol=ONE)
+    assert np.allclose(record["pruning"][1, 2, 1], back, atol=2 * ONE)
+    assert np.allclose(record["pruning_error"][1, 2, 1], setup.error(ends), atol=ONE)
 
 
 def test_later_perturbations_go_on_from_the_training_itself(smoke):
     record, run, setup = smoke["forgiveness"], smoke.run.at(10), smoke.setup
-    assert record["step"].tolist() == [15, 30] and record["scale"].tolist() == [0, 1, 4] and record["level"] == 1
+    assert record["step"].tolist() == [15, 30] and record["scale"].tolist() == [0, 1, 2, 4] and record["level"] == 1
     noted, recipe = smoke.trainings["perturbed_later"], setup.preset.main.config.recipe
-    assert noted["start"] == [15] * 3 + [30] * 3 and noted["seeds"] == [0] * 6
+    assert noted["start"] == [15] * 4 + [30] * 4 and noted["seeds"] == [0] * 8
     unit = float(smoke["robustness"]["distance"][1, 1, 0])
     for row, step in enumerate(noted["start"]):
         passing = training.train(
             setup.net(), select(run.rewind, [0]), setup.ds, recipe, select(run[1].mask, [0]), 10, step, [0]
         )
         moved = np.linalg.norm(flat(smoke, noted["state"], row) - flat(smoke, passing, 0))
-        assert moved == pytest.approx(unit * (0, 1, 4)[row % 3], rel=1e-3, abs=1e-3)
+        assert moved == pytest.approx(unit * (0, 1, 2, 4)[row % 4], rel=1e-3, abs=1e-3)
 
 
 def test_the_way_back_is_measured_between_two_trainings(smoke):
     record, run, net = smoke["return_path"], smoke.run.at(10), smoke.setup.net()
     unit = float(smoke["robustness"]["distance"][1, 1, 0])
-    assert record["step"][0] == 10 and record["step"][-1] == 40 and record["scale"].tolist() == [1, 4]
-    assert np.allclose(record["distance"][0, :, 0], [unit, 4 * unit], rtol=1e-5)
+    assert record["step"][0] == 10 and record["step"][-1] == 40 and record["scale"].tolist() == [1, 2, 4]
+    assert np.allclose(record["distance"][0, :, 0], [unit, 2 * unit, 4 * unit], rtol=1e-5)
     start = {name: t * run[1].mask.get(name, 1) for name, t in run.rewind.items()}
     travelled = np.linalg.norm(flat(smoke, run[1].state, 0) - flat(smoke, start, 0))
     assert float(record["travelled"][-1, 0]) == pytest.approx(travelled, rel=1e-3)
@@ -401,21 +401,21 @@ def test_the_way_back_is_measured_between_two_trainings(smoke):
     recipe = smoke.setup.preset.main.config.recipe
     end = training.train(net, moved, smoke.setup.ds, recipe, mask, 10, order_seed=[0])
     far, near = flat(smoke, end, 0), flat(smoke, run[1].state, 0)
-    assert float(record["distance"][-1, 1, 0]) == pytest.approx(np.linalg.norm(far - near), rel=1e-2)
+    assert float(record["distance"][-1, 2, 0]) == pytest.approx(np.linalg.norm(far - near), rel=1e-2)
     ways = far - flat(smoke, moved, 0), near - flat(smoke, start, 0)
     cosine = ways[0] @ ways[1] / np.linalg.norm(ways[0]) / np.linalg.norm(ways[1])
-    assert float(record["cosine"][-1, 1, 0]) == pytest.approx(cosine, abs=0.02)
+    assert float(record["cosine"][-1, 2, 0]) == pytest.approx(cosine, abs=0.02)
 
 
 def test_tracks_in_the_plane_begin_and_end_where_the_trainings_do(smoke):
     record, path = smoke["return_plane"], smoke["return_path"]
-    for i in range(2):
+    for i, j in enumerate((0, 2)):
         calm, perturbed = record["track"][i]
         assert np.allclose(calm[0], 0, atol=1e-5) and float(calm[-1, 1]) == pytest.approx(0, abs=1e-3)
         assert float(calm[-1, 0]) == pytest.approx(float(path["travelled"][-1, 0]), rel=1e-3)
         apart = float((calm[-1] - perturbed[-1]).norm())  # both ends lie in the plane
-        assert apart == pytest.approx(float(path["distance"][-1, i, 0]), rel=1e-3)
-        assert float((calm[0] - perturbed[0]).norm()) <= float(path["distance"][0, i, 0]) * 1.001
+        assert apart == pytest.approx(float(path["distance"][-1, j, 0]), rel=1e-3)
+        assert float((calm[0] - perturbed[0]).norm()) <= float(path["distance"][0, j, 0]) * 1.001
 
 
 def test_refilling_is_what_numpy_counts(smoke):
@@ -511,7 +511,7 @@ def test_presets_fit_together(name):
     assert max(preset.instability_steps) < main.recipe.steps and min(main.rewind_step) == min(plain.rewind_step) == 0
     assert main.replicates < experiments.OTHER and plain.replicates < experiments.OTHER
     assert len(preset.perturbed_levels) == 3 and max(preset.perturbed_levels) < main.levels
-    assert preset.perturbed_replicates <= main.replicates and {1.0, 4.0} <= set(preset.perturbed_scales)
+    assert preset.perturbed_replicates <= main.replicates and {1.0, 2.0, 4.0} <= set(preset.perturbed_scales)
     assert all(preset.control_step <= step < main.recipe.steps for step in (*preset.perturbed_times, preset.short_step))
     if name == "book":
         assert min(main.replicates, plain.replicates, preset.perturbed_replicates) >= 4 and len(main.rewind_step) >= 4
