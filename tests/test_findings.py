@@ -21,7 +21,8 @@ def replicated(values):
 # Two levels, three lengths, two rewind steps: the mean barrier for each
 HEIGHTS = table([[0.30, 0.00], [0.40, 0.01], [0.50, 0.05]], [[0.01, 0.00], [0.015, 0.00], [0.019, 0.01]])
 PERTURBED = {
-    "random": replicated(HEIGHTS), "pruning": replicated(HEIGHTS / 10), "order": replicated(table([0.5, 0], [0.5, 0.1])),
+    "random": replicated(HEIGHTS), "pruning": replicated(HEIGHTS / 10),
+    "order": replicated(table([0.5, 0], [0.5, 0.1])),
     "scale": table(1, 2, 4), "level": torch.tensor([2, 5]), "rewind_step": torch.tensor([0, 100]),
     "distance": replicated(table([2, 1], [2, 1])), "norm": replicated(table([4, 4], [8, 4])),
     "density": table(0.6, 0.3),

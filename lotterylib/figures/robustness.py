@@ -5,7 +5,6 @@ import torch
 from .. import findings
 from . import style
 
-
 _LENGTH = "length of the perturbation (rewind distances)"
 
 
