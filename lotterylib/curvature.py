@@ -1,0 +1,290 @@
+"""Curvature of the training loss around a solution, and how far it lets the solution be pruned.
+
+Everything here is about the mean cross-entropy (nats) on the inputs that are given, in evaluation mode, as a function
+of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero whatever the state
+holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a mask all prunable
+weights are kept. A mask must keep equally many weights of every replicate.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch.func import grad, jvp, vjp
+from torch.nn import functional as F
+
+from . import checks, progress, pruning
+
+CURVATURES = ("hessian", "gauss_newton")
+ORDERS = ("magnitude", "random")
+EXACT = 10_000  # weights: more make an exact Hessian of several hundred MB a replicate
+
+
+def weights(state, mask):
+    """The kept weights, with their signs, ``(R, D)``."""
+    return _flatten({name: state[name] for name in mask}).gather(1, _kept(mask))
+
+
+def hvp(net, state, x, y, vectors, mask=None, curvature="hessian"):
+    """Multiply the Hessian of every replicate with its ``vectors``: ``(R, V, D)`` to ``(R, V, D)``, in their dtype.
+
+    ``curvature="gauss_newton"`` takes the generalized Gauss-Newton matrix ``mean_n J_n^T (diag p_n - p_n p_n^T) J_n``
+    instead, with the logits' Jacobian J and the probabilities p: the Hessian of the network linearised in its weights,
+    which has no negative eigenvalue. Raises ``ValueError`` if a product is not finite.
+    """
+    checks.choice("curvature", curvature, CURVATURES)
+    mask = pruning.full(net, state) if mask is None else mask
+    kept = _kept(mask)
+    if vectors.dim() != 3 or vectors.shape[::2] != kept.shape:
+        raise ValueError(
+            f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, any number, kept weights), here "
+            f"({len(kept)}, any number, {kept.shape[1]})"
+        )
+    state = {name: _cast(tensor, vectors.dtype) for name, tensor in pruning.apply(state, mask).items()}
+    x = _cast(x, vectors.dtype)
+    shapes = {name: state[name].shape[1:] for name in mask}
+    kept = kept[:, None].expand_as(vectors)
+    spread = vectors.new_zeros(*vectors.shape[:2], sum(shape.numel() for shape in shapes.values()))
+    parts = spread.scatter(2, kept, vectors).split([shape.numel() for shape in shapes.values()], 2)
+    directions = {name: part.unflatten(2, shapes[name]) for name, part in zip(mask, parts, strict=True)}
+    multiply = _hessian_products if curvature == "hessian" else _gauss_newton_products
+    total = torch.zeros_like(spread)
+    chunk = max(1, (4096 if x.is_cuda else 1024) // vectors.shape[1])  # on a CPU: what stays in the cache
+    for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):
+
+        def products(one, directions, xs=xs, ys=ys):
+            def logits(weights):
+                return net.forward({**one, **weights}, xs, train=False)
+
+            return _flatten(multiply(logits, {name: one[name] for name in mask}, directions, ys))
+
+        total += net.map(products)(state, directions)
+    result = (total / len(y)).gather(2, kept)
+    if not result.isfinite().all():
+        lost = (~result.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+        raise ValueError(f"the loss or its curvature is not finite in replicates {lost}; their training has diverged")
+    return result
+
+
+def hessian(net, state, x, y, mask=None, curvature="hessian"):
+    """The exact Hessian of every replicate, symmetric ``(R, D, D)``, in the dtype of the state.
+
+    Raises ``ValueError`` for more than 10,000 weights: ``spectrum`` needs no matrix.
+    """
+    mask = pruning.full(net, state) if mask is None else mask
+    w = weights(state, mask)
+    count, size = w.shape
+    if size > EXACT:
+        raise ValueError(
+            f"the network has {size} weights, whose Hessian has {size**2:.2g} entries; the exact one is limited to "
+            f"{EXACT} weights: use curvature.spectrum or curvature.top"
+        )
+    matrix = w.new_empty(count, size, size)
+    rows = torch.arange(size, device=w.device).split(64)
+    for block in progress.bar(rows, desc=f"Hessian, {matrix.nbytes / 1e6:.0f} MB"):
+        basis = torch.zeros(len(block), size, dtype=w.dtype, device=w.device)
+        basis[torch.arange(len(block)), block] = 1
+        matrix[:, block] = hvp(net, state, x, y, basis.expand(count, -1, -1), mask, curvature)
+    return (matrix + matrix.mT) / 2
+
+
+class Spectrum(NamedTuple):
+    """A spectrum as point masses: ``eigenvalues`` and ``quadrature`` (their shares of D), float64 ``(R, V, m)``.
+
+    Each of the V probes is an estimate of its own, whose shares sum to 1.
+    """
+
+    eigenvalues: torch.Tensor
+    quadrature: torch.Tensor
+
+    def density(self, grid, width):
+        """The density of eigenvalues on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``.
+
+        Returns the mean over probes and its standard error (NaN for a single probe), each ``(R, G)``.
+        """
+        checks.within("width", width, 0, open_low=True)
+        grid = torch.as_tensor(grid, dtype=torch.float64)
+        bells = torch.distributions.Normal(self.eigenvalues[..., None], width).log_prob(grid).exp()
+        each = (self.quadrature[..., None] * bells).sum(2)
+        return each.mean(1), each.std(1) / each.shape[1] ** 0.5
+
+    def nodes(self, r):
+        """All probes of replicate ``r`` as one estimate: eigenvalues and quadrature ``(K,)``, which sums to 1."""
+        return self.eigenvalues[r].flatten(), self.quadrature[r].flatten() / self.quadrature.shape[1]
+
+
+def spectrum(net, state, x, y, mask=None, probes=8, iterations=80, seed=0, curvature="hessian") -> Spectrum:
+    """Estimate the spectrum by stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani et al. 2019).
+
+    Each probe is a random direction; ``iterations`` Hessian-vector products with it place up to as many point masses,
+    which match the moments of the spectrum as the probe sees them. Replicate r is drawn as ``seed + r``. The Lanczos
+    vectors are kept: ``R * probes * iterations * D`` numbers.
+    """
+    checks.whole("probes", probes, 1)
+    mask = pruning.full(net, state) if mask is None else mask
+    start = _gaussian(weights(state, mask), probes, seed)
+    basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
+    values, vectors = torch.linalg.eigh(_tridiagonal(alpha, beta))
+    return Spectrum(values, vectors[..., 0, :] ** 2)
+
+
+def top(net, state, x, y, mask=None, count=1, iterations=40, seed=0, curvature="hessian"):
+    """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
+
+    The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
+    the ``iterations`` of Lanczos's method are doubled. Of eigenvalues that are equal one is found.
+    """
+    mask = pruning.full(net, state) if mask is None else mask
+    w = weights(state, mask)
+    checks.whole("count", count, 1, w.shape[1])
+    iterations = max(count, checks.whole("iterations", iterations, 1))
+    start = _gaussian(w, 1, seed)
+    while True:
+        basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
+        values, vectors = (found[:, 0] for found in torch.linalg.eigh(_tridiagonal(alpha, beta)))
+        residual = beta[:, 0, -1, None] * vectors[:, -1].abs()
+        values, vectors, residual = (found.flip(-1)[..., :count] for found in (values, vectors, residual))
+        if iterations >= w.shape[1] or (residual <= 1e-4 * values.abs().amax(1, keepdim=True)).all():
+            return values, vectors.mT.to(basis) @ basis[:, 0]
+        iterations *= 2
+
+
+def lanczos(product, start, iterations):
+    """Lanczos's method with full reorthogonalization, for a symmetric ``product`` of ``(R, V, D)`` with every vector.
+
+    Returns the basis ``(R, V, m, D)`` that begins with ``start`` (normalised), and the tridiagonal matrix in it: its
+    diagonal and the entries beside it, float64 ``(R, V, m)`` on the CPU, the last of which leads out of the basis. m is
+    ``iterations``, or D if that is less. Where the basis closes early the rest of it is zero: the matrix falls into
+    two blocks, of which the second has no share in ``start``.
+    """
+    steps = min(checks.whole("iterations", iterations, 1), start.shape[-1])
+    basis = start.new_zeros(*start.shape[:2], steps, start.shape[-1])
+    alpha, beta = (torch.zeros(basis.shape[:3], dtype=torch.float64) for _ in range(2))
+    vector = start / start.norm(dim=-1, keepdim=True)
+    for j in progress.bar(range(steps), desc="Lanczos"):
+        basis[:, :, j] = vector
+        image = product(vector)
+        closed = (vector == 0).all(-1).cpu()
+        alpha[:, :, j] = torch.where(closed, alpha[:, :, 0], (vector * image).sum(-1).double().cpu())
+        size = image.norm(dim=-1)
+        for _ in range(2):  # once leaves rounding errors that grow
+            image = image - ((basis @ image[..., None]).mT @ basis)[..., 0, :]
+        length = image.norm(dim=-1)
+        length = torch.where(length > 10 * torch.finfo(length.dtype).eps * size, length, 0)
+        beta[:, :, j] = length.double().cpu()
+        vector = torch.where(length[..., None] > 0, image / length[..., None], 0)
+    return basis, alpha, beta
+
+
+def angular_dimension(eigenvalues, distance, epsilon, quadrature=None) -> float:
+    """Local angular dimension of the well ``{v: v^T H v / 2 <= epsilon}`` seen from ``distance``, as a share of D.
+
+    ``sum_i q_i r_i^2 / (distance^2 + r_i^2)`` with the radii ``r_i^2 = 2 epsilon / lambda_i`` (Larsen et al. 2022); in
+    a direction with lambda <= 0 the well has no end, and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``;
+    ``quadrature`` ``(K,)`` are their shares of D, by default equal ones.
+    """
+    checks.within("distance", distance, 0)
+    values, shares = _checked(eigenvalues, epsilon, quadrature)
+    return float(shares @ (2 * epsilon / (values * distance**2 + 2 * epsilon)))
+
+
+def gordon_fraction(eigenvalues, weights, epsilon, quadrature=None, order="magnitude") -> float:
+    """The largest fraction of the ``weights`` ``(D,)`` that can be pruned, as Gordon's escape theorem predicts.
+
+    An axial subspace of ``(1 - p) D`` dimensions at distance R(p) from the solution is expected to meet the well
+    ``{v: v^T H v / 2 <= epsilon}`` around it while p is below the well's ``angular_dimension`` at R(p) (Larsen et al.
+    2022, Paul et al. 2023): the result is the p at which both are equal. R(p) is the length of the weights that go:
+    the smallest first, or of a random choice, ``R^2 = p ||w||^2`` as expected. ``epsilon`` is in the units of the loss.
+    ``eigenvalues`` ``(K,)`` with their shares ``quadrature`` ``(K,)``, by default the exact spectrum, K = D.
+    """
+    checks.choice("order", order, ORDERS)
+    squares = torch.as_tensor(weights, dtype=torch.float64).flatten() ** 2
+    if not squares.isfinite().all():
+        raise ValueError("weights hold values that are not finite; the training may have diverged")
+    if quadrature is None and len(eigenvalues) != len(squares):
+        raise ValueError(
+            f"there are {len(eigenvalues)} eigenvalues and {len(squares)} weights; without quadrature the spectrum "
+            "must be exact, one eigenvalue for each weight"
+        )
+    values, shares = _checked(eigenvalues, epsilon, quadrature)
+    squares = squares.sort().values if order == "magnitude" else squares.mean().expand(len(squares))
+    sums = torch.cat([squares.new_zeros(1), squares.cumsum(0)])
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        fraction = (low + high) / 2
+        whole, part = divmod(fraction * len(squares), 1)
+        distance = float(sums[int(whole)] + part * squares[int(whole)]) ** 0.5
+        if fraction < angular_dimension(values, distance, epsilon, shares):
+            low = fraction
+        else:
+            high = fraction
+    return high
+
+
+def _checked(eigenvalues, epsilon, quadrature):
+    """Eigenvalues, none below 0, and their shares, float64 on the CPU."""
+    checks.within("epsilon", epsilon, 0, float("inf"), open_low=True, open_high=True)
+    values = torch.as_tensor(eigenvalues, dtype=torch.float64).cpu()
+    if not values.isfinite().all():
+        raise ValueError("eigenvalues hold values that are not finite; the training may have diverged")
+    if not (values > 0).any():
+        raise ValueError("no eigenvalue is positive: the point is no minimum, and nothing limits the pruning")
+    if quadrature is None:
+        return values.clamp_min(0), torch.full_like(values, 1 / len(values))
+    shares = torch.as_tensor(quadrature, dtype=torch.float64).cpu()
+    if shares.shape != values.shape:
+        raise ValueError(
+            f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}; they must be equal"
+        )
+    if not abs(float(shares.sum()) - 1) < 1e-4:
+        raise ValueError(f"quadrature sums to {float(shares.sum()):.6g}; it must sum to 1: take nodes(r) of a spectrum")
+    return values.clamp_min(0), shares
+
+
+def _hessian_products(logits, weights, directions, y):
+    """Hessian of the summed cross-entropy times every direction; reverse over reverse is the fastest under vmap."""
+    _, pull = vjp(grad(lambda w: F.cross_entropy(logits(w), y, reduction="sum")), weights)
+    return torch.vmap(lambda direction: pull(direction)[0])(directions)
+
+
+def _gauss_newton_products(logits, weights, directions, y):
+    outputs, pull = vjp(logits, weights)
+    p = outputs.softmax(-1)
+
+    def one(direction):
+        change = p * jvp(logits, (weights,), (direction,))[1]
+        return pull(change - p * change.sum(-1, keepdim=True))[0]
+
+    return torch.vmap(one)(directions)
+
+
+def _flatten(tree):
+    """Join the entries of a tree ``(B, ...)`` to ``(B, P)``."""
+    return torch.cat([tensor.flatten(1) for tensor in tree.values()], 1)
+
+
+def _kept(mask):
+    """Places of the kept weights among all of the mask's entries, ``(R, D)``."""
+    counts = pruning.remaining(mask)
+    if (counts == 0).any():
+        raise ValueError("mask keeps no weight in some replicate; there is nothing to take the curvature of")
+    if (counts != counts[0]).any():
+        raise ValueError(
+            f"the replicates keep {counts.tolist()} weights; they must keep equally many: take them one by one, with "
+            "networks.select"
+        )
+    return _flatten(mask).nonzero()[:, 1].view(len(counts), -1)
+
+
+def _gaussian(w, count, seed):
+    """Random vectors ``(R, count, D)`` of the kind of ``w``, drawn on the CPU, so alike on every device."""
+    generators = [torch.Generator().manual_seed(seed + r) for r in range(len(w))]
+    return torch.stack([torch.randn(count, w.shape[1], generator=g) for g in generators]).to(w)
+
+
+def _cast(tensor, dtype):
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _tridiagonal(alpha, beta):
+    beside = torch.diag_embed(beta[..., :-1], 1)
+    return torch.diag_embed(alpha) + beside + beside.mT
