@@ -129,10 +129,10 @@ def spectrum(net, state, x, y, mask=None, probes=8, iterations=80, seed=0, curva
     mask = pruning.full(net, state) if mask is None else mask
     start = _gaussian(weights(state, mask), probes, seed)
     basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
-    return quadrature(basis, alpha, beta)
+    return from_lanczos(basis, alpha, beta)
 
 
-def quadrature(basis, alpha, beta) -> Spectrum:
+def from_lanczos(basis, alpha, beta) -> Spectrum:
     """The spectrum as the probes see it from which ``lanczos`` made its result."""
     values, vectors = torch.linalg.eigh(_tridiagonal(alpha, beta))
     shares, size = vectors[..., 0, :] ** 2, basis.shape[-1]

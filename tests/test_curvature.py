@@ -133,7 +133,7 @@ def test_a_basis_that_closes_early_is_an_exact_spectrum(dtype):
     h = matrix(exact).to(dtype)
     start = probes(5, 30).to(dtype)
     basis, alpha, beta = curvature.lanczos(lambda v: v @ h, start, 100)
-    found = curvature.quadrature(basis, alpha, beta)
+    found = curvature.from_lanczos(basis, alpha, beta)
     assert found.eigenvalues.shape == (1, 5, 30)
     assert basis.isfinite().all() and alpha.isfinite().all()
     shares = (F.normalize(start.double(), dim=-1) @ torch.linalg.eigh(h.double())[1]) ** 2
@@ -146,7 +146,7 @@ def test_a_basis_that_closes_early_is_an_exact_spectrum(dtype):
         expected = expected * (29 / 30) / (1 - shares[..., -1]) if count > 1 else torch.full_like(mass, 1 / 30)
         assert_close(mass, expected, rtol=0, atol=rounding)
     assert_close(found.quadrature.sum(2), torch.ones(1, 5, **FLOAT64), rtol=0, atol=1e-12)
-    alone = curvature.quadrature(*(part[:, :1] for part in (basis, alpha, beta)))  # one probe cannot know
+    alone = curvature.from_lanczos(*(part[:, :1] for part in (basis, alpha, beta)))  # one probe cannot know
     mass = torch.where((alone.eigenvalues - 8).abs() < rounding, alone.quadrature, 0).sum()
     assert float(mass) == pytest.approx(float(shares[0, 0, -1]), abs=rounding)
 
@@ -156,9 +156,9 @@ def test_the_moments_are_those_of_the_matrix():
     exact = torch.cat([torch.linspace(0.01, 1, 190, **FLOAT64), torch.tensor([5, 7, 9, 13.0], **FLOAT64)])
     h = matrix(exact)
     lanczos = curvature.lanczos(lambda v: v @ h, probes(40, 194), 25)
-    many = curvature.quadrature(*lanczos)
+    many = curvature.from_lanczos(*lanczos)
     plain = curvature.Spectrum(*(torch.cat(parts, 1) for parts in zip(
-        *(curvature.quadrature(*(part[:, v : v + 1] for part in lanczos)) for v in range(40)), strict=True
+        *(curvature.from_lanczos(*(part[:, v : v + 1] for part in lanczos)) for v in range(40)), strict=True
     )))  # fmt: skip
     for power in (1, 2):
         trace = float((exact**power).mean())
@@ -178,7 +178,7 @@ def test_the_moments_are_those_of_the_matrix():
 def test_the_density_integrates_to_one_and_is_the_smoothed_spectrum():
     exact = torch.cat([torch.linspace(-0.2, 1, 150, **FLOAT64) ** 3, torch.tensor([2.0, 3.0], **FLOAT64)])
     h = matrix(exact)
-    found = curvature.quadrature(*curvature.lanczos(lambda v: v @ h, probes(30, 152), 60))
+    found = curvature.from_lanczos(*curvature.lanczos(lambda v: v @ h, probes(30, 152), 60))
     grid, width = torch.linspace(-1, 4, 2001, **FLOAT64), 0.1
     mean, error = found.density(grid, width)
     assert mean.shape == error.shape == (1, 2001)
