@@ -13,7 +13,7 @@ from torch.func import grad, jvp, vjp
 from torch.nn import functional as F
 
 from . import checks, progress, pruning
-from .networks import beside, select
+from .networks import beside, exact, select
 
 CURVATURES = ("hessian", "gauss_newton")
 ORDERS = ("magnitude", "random")
@@ -62,7 +62,8 @@ def hvp(net, state, x, y, vectors, mask=None, curvature="hessian"):
 
     # stacked replicates would leave the cache: one at a time they take two thirds of the time
     rows = [(select(state, r), select(directions, r)) for r in range(len(kept))]
-    total = torch.stack(beside(summed, rows, x.device))
+    with exact():
+        total = torch.stack(beside(summed, rows, x.device))
     result = (total / len(y)).gather(2, kept)
     if not result.isfinite().all():
         lost = (~result.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
@@ -151,7 +152,7 @@ def top(net, state, x, y, mask=None, count=1, iterations=40, seed=0, curvature="
     """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
 
     The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
-    the ``iterations`` of Lanczos's method are doubled. Of eigenvalues that are equal one is found.
+    the ``iterations`` of Lanczos's method are doubled. Of equal eigenvalues only one may be found.
     """
     mask = pruning.full(net, state) if mask is None else mask
     w = weights(state, mask)
@@ -173,25 +174,31 @@ def lanczos(product, start, iterations):
 
     Returns the basis ``(R, V, m, D)`` that begins with ``start`` (normalised), and the tridiagonal matrix in it: its
     diagonal and the entries beside it, float64 ``(R, V, m)`` on the CPU, the last of which leads out of the basis. m is
-    ``iterations``, or D if that is less. Where the basis closes early the rest of it is zero: the matrix falls into
-    two blocks, of which the second has no share in ``start``.
+    ``iterations``, or D if that is less. Where the basis closes early it goes on in a random direction: the matrix
+    falls into blocks, and only the first has a share in ``start``.
     """
     steps = min(checks.whole("iterations", iterations, 1), start.shape[-1])
     basis = start.new_zeros(*start.shape[:2], steps, start.shape[-1])
     alpha, beta = (torch.zeros(basis.shape[:3], dtype=torch.float64) for _ in range(2))
-    vector = start / start.norm(dim=-1, keepdim=True)
+
+    def outside(image):
+        for _ in range(2):  # once leaves rounding errors that grow
+            image = image - ((basis @ image[..., None]).mT @ basis)[..., 0, :]
+        return image
+
+    vector, largest = start / start.norm(dim=-1, keepdim=True), start.new_zeros(start.shape[:2])
     for j in progress.bar(range(steps), desc="Lanczos"):
         basis[:, :, j] = vector
         image = product(vector)
-        closed = (vector == 0).all(-1).cpu()
-        alpha[:, :, j] = torch.where(closed, alpha[:, :, 0], (vector * image).sum(-1).double().cpu())
-        size = image.norm(dim=-1)
-        for _ in range(2):  # once leaves rounding errors that grow
-            image = image - ((basis @ image[..., None]).mT @ basis)[..., 0, :]
+        alpha[:, :, j] = (vector * image).sum(-1)
+        largest, image = torch.maximum(largest, image.norm(dim=-1)), outside(image)
         length = image.norm(dim=-1)
-        length = torch.where(length > 10 * torch.finfo(length.dtype).eps * size, length, 0)
-        beta[:, :, j] = length.double().cpu()
-        vector = torch.where(length[..., None] > 0, image / length[..., None], 0)
+        closed = length <= 10 * torch.finfo(length.dtype).eps * largest
+        beta[:, :, j] = torch.where(closed, 0, length)
+        if closed.any():
+            fresh = _gaussian(image[:, 0], image.shape[1], seed=j)
+            image = torch.where(closed[..., None], outside(fresh), image)
+        vector = image / image.norm(dim=-1, keepdim=True)
     return basis, alpha, beta
 
 
