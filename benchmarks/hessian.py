@@ -77,7 +77,8 @@ class PyHessian:
         """Its density estimate as point masses, all probes together."""
         torch.manual_seed(seed)
         values, shares = self.make[name]().density(iter=iterations, n_v=probes)
-        return torch.tensor(values).double().flatten(), torch.tensor(shares).double().flatten() / probes
+        shares = torch.tensor(shares).real  # of a real symmetric matrix, which it treats as any matrix
+        return torch.tensor(values).double().flatten(), shares.double().flatten() / probes
 
 
 def main():

@@ -236,7 +236,7 @@ def gordon_fraction(eigenvalues, weights, epsilon, quadrature=None, order="magni
     squares = squares.sort().values if order == "magnitude" else squares.mean().expand(len(squares))
     sums = torch.cat([squares.new_zeros(1), squares.cumsum(0)])
     low, high = 0.0, 1.0
-    for _ in range(60):
+    for _ in range(40):
         fraction = (low + high) / 2
         whole, part = divmod(fraction * len(squares), 1)
         distance = float(sums[int(whole)] + part * squares[int(whole)]) ** 0.5

@@ -263,6 +263,7 @@ def test_the_fraction_is_where_dimension_and_well_meet():
     growing = [curvature.gordon_fraction(eigenvalues, weights, 10.0**e) for e in range(-6, 9)]
     assert growing == sorted(growing) and len(set(growing)) == 15
     assert growing[-1] == pytest.approx(1, abs=1e-5)
+    assert curvature.gordon_fraction(eigenvalues, weights, 1e30) == 1
     flat = float((eigenvalues <= 0).double().mean())  # nothing stops pruning there, however small epsilon is
     assert growing[0] == pytest.approx(flat, abs=0.03)
 
