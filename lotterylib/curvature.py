@@ -192,9 +192,8 @@ def lanczos(product, start, iterations):
         image = product(vector)
         alpha[:, :, j] = (vector * image).sum(-1)
         largest, image = torch.maximum(largest, image.norm(dim=-1)), outside(image)
-        length = image.norm(dim=-1)
+        beta[:, :, j] = length = image.norm(dim=-1)
         closed = length <= 10 * torch.finfo(length.dtype).eps * largest
-        beta[:, :, j] = torch.where(closed, 0, length)
         if closed.any():
             fresh = _gaussian(image[:, 0], image.shape[1], seed=j)
             image = torch.where(closed[..., None], outside(fresh), image)
