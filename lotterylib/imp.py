@@ -18,11 +18,26 @@ PRUNING = ("iterative", "one_shot")
 
 
 @dataclass(frozen=True)
+class Adaptive:
+    """Prune, at each level, the largest fraction whose projection raises the training loss by at most ``rise`` nats.
+
+    The rise is the mean over all replicates of the run; fractions are whole multiples of ``step``, one at least.
+    """
+
+    rise: float
+    step: float = 0.02
+
+    def __post_init__(self):
+        checks.within("rise", self.rise, 0, float("inf"), open_low=True, open_high=True)
+        checks.within("step", self.step, 0, 0.5, open_low=True)
+
+
+@dataclass(frozen=True)
 class Config:
     """What determines an IMP run, besides network and dataset.
 
     ``rewind_step``: k, or a tuple of several that are run at once. ``levels``: number of prunings after level 0.
-    ``fraction``: share of the remaining weights pruned at each level. ``replicates``: runs for each rewind step;
+    ``fraction``: share of the remaining weights pruned at each level, a number or ``Adaptive``. ``replicates``: runs for each rewind step;
     replicate r is initialised, and its data ordered, by ``seed + r``.
 
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
@@ -32,7 +47,7 @@ class Config:
     recipe: training.Recipe
     rewind_step: int | tuple = 0
     levels: int = 12
-    fraction: float = 0.2
+    fraction: float | Adaptive = 0.2
     replicates: int = 4
     seed: int = 0
     rewinding: str = "weights"
@@ -46,7 +61,8 @@ class Config:
             raise ValueError(f"rewind_step is {self.rewind_step}; it must name at least one step, and each only once")
         object.__setattr__(self, "rewind_step", tuple(steps))
         checks.whole("levels", self.levels, 0)
-        checks.within("fraction", self.fraction, 0, 1, open_low=True, open_high=True)
+        if not isinstance(self.fraction, Adaptive):
+            checks.within("fraction", self.fraction, 0, 1, open_low=True, open_high=True)
         checks.whole("replicates", self.replicates, 1)
         checks.choice("rewinding", self.rewinding, REWINDING)
         checks.choice("pruning", self.pruning, PRUNING)
@@ -193,11 +209,27 @@ def _next(net, ds, result, files, bar):
         return _unpack(*found, net)
     before = result[-1]
     ranked = result[0] if config.pruning == "one_shot" else before
-    mask = pruning.magnitude(ranked.state, before.mask, config.fraction)
+    fraction = config.fraction
+    if isinstance(fraction, Adaptive):
+        fraction = _largest(net, ds, ranked.state, before.mask, fraction)
+    mask = pruning.magnitude(ranked.state, before.mask, fraction)
     start = result.rewind if config.rewinding == "weights" else before.state
     steps, seeds = result.rewind_steps, result.seeds
     state, failed = _train(net, ds, config, start, mask, steps, seeds, files.training(name), bar)
     return _finish(net, ds, state, mask, failed, files, name)
+
+
+def _largest(net, ds, state, mask, rule):
+    """The fraction that an adaptive rule allows."""
+    x, y = ds.gather(torch.arange(len(ds.train_y), device=ds.device))
+
+    def loss(kept):
+        return training.evaluate(net, pruning.apply(state, kept), x, y)[0].mean()
+
+    limit, count = loss(mask) + rule.rise, 1
+    while (count + 1) * rule.step < 1 and loss(pruning.magnitude(state, mask, (count + 1) * rule.step)) <= limit:
+        count += 1
+    return count * rule.step
 
 
 def _train(net, ds, config, state, mask, start, seeds, checkpoint, bar, at=(), keep=lambda point: None):

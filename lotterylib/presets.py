@@ -30,7 +30,10 @@ class Preset:
     of the plane's grid; ``plane_level``: the level of its origin. ``perturbed_levels``, three,
     and ``perturbed_scales``: initializations that are perturbed, and how far; ``perturbed_times``: steps at which the
     middle one is perturbed in training; ``perturbed_replicates``: how many are; ``short_step``: from where on a
-    short retraining runs. ``weights``: whether the levels'
+    short retraining runs. ``limit_levels`` and
+    ``limit_replicates``: networks whose Hessians are looked at, with ``probes`` of ``iterations`` Lanczos steps, and
+    exactly at ``exact_levels``; ``limit_steps``: the same in dense training; ``descent_step``: from where on training
+    inside the axial subspace runs; ``adaptive_rises``: thresholds of adaptive pruning, in nats. ``weights``: whether the levels'
     weights are published with the records, for chapters that go on from them.
     """
 
@@ -49,6 +52,14 @@ class Preset:
     perturbed_times: tuple
     perturbed_replicates: int
     short_step: int
+    limit_levels: tuple
+    limit_replicates: int
+    limit_steps: tuple
+    exact_levels: tuple
+    probes: int
+    iterations: int
+    descent_step: int
+    adaptive_rises: tuple
     weights: bool = True
 
 
@@ -69,12 +80,13 @@ _PAPER = {
 PRESETS = {
     "smoke": Preset(
         dataset="mnist1d",
-        main=Arm("cnn1d", _testbed(40, (0, 10, 20), levels=3, replicates=2)),
-        plain=Arm("cnn1d_plain", _testbed(40, (0, 20), levels=2, replicates=2)),
+        main=Arm("cnn1d", _testbed(40, (0, 10, 20), levels=3, replicates=2), width=8),
+        plain=Arm("cnn1d_plain", _testbed(40, (0, 20), levels=2, replicates=2), width=8),
         control_step=10, control_levels=(1, 3), instability_steps=(0, 20),
         points=3, pair_points=3, plane_steps=3, plane_level=1,
         perturbed_levels=(0, 1, 2), perturbed_scales=(1.0, 2.0, 4.0), perturbed_times=(15, 30), perturbed_replicates=1,
-        short_step=30,
+        short_step=30, limit_levels=(0, 2), limit_replicates=2, limit_steps=(20, 40), exact_levels=(2,), probes=1,
+        iterations=2, descent_step=35, adaptive_rises=(0.1,),
     ),
     "book": Preset(
         dataset="mnist1d",
@@ -84,6 +96,8 @@ PRESETS = {
         points=30, pair_points=7, plane_steps=25, plane_level=4,
         perturbed_levels=(2, 5, 8), perturbed_scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
         perturbed_times=(100, 200, 400, 800, 1200), perturbed_replicates=4, short_step=1200,
+        limit_levels=(0, 2, 4, 6, 8), limit_replicates=4, limit_steps=(100, 200, 400, 800, 1200, 1500),
+        exact_levels=(4, 6, 8), probes=4, iterations=30, descent_step=1300, adaptive_rises=(0.01, 0.05, 0.2),
     ),
     "medium": Preset(
         dataset="fashion_mnist",
@@ -93,6 +107,8 @@ PRESETS = {
         points=11, pair_points=3, plane_steps=15, plane_level=4,
         perturbed_levels=(2, 4, 7), perturbed_scales=(1.0, 2.0, 4.0, 8.0),
         perturbed_times=(200, 400, 800, 1600), perturbed_replicates=3, short_step=2000,
+        limit_levels=(0, 3, 6, 9), limit_replicates=3, limit_steps=(200, 400, 800, 1600, 2500),
+        exact_levels=(6,), probes=4, iterations=30, descent_step=2200, adaptive_rises=(0.01, 0.05, 0.2),
     ),
     "paper": Preset(
         dataset="cifar10",
@@ -101,6 +117,8 @@ PRESETS = {
         control_step=1000, control_levels=(3, 6, 9, 12, 15), instability_steps=(0, 100, 250, 500, 1000, 2000),
         points=30, pair_points=7, plane_steps=25, plane_level=6,
         perturbed_levels=(3, 7, 11), perturbed_scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
-        perturbed_times=(1000, 2000, 4000, 8000, 16000, 32000), perturbed_replicates=4, short_step=50000, weights=False,
+        perturbed_times=(1000, 2000, 4000, 8000, 16000, 32000), perturbed_replicates=4, short_step=50000,
+        limit_levels=(0, 3, 6, 9, 12), limit_replicates=4, limit_steps=(1000, 2000, 8000, 31000, 32000, 62400),
+        exact_levels=(), probes=4, iterations=60, descent_step=60000, adaptive_rises=(0.01, 0.05, 0.2), weights=False,
     ),
 }  # fmt: skip

@@ -180,6 +180,7 @@ def test_the_first_replicates_of_every_rewind_step(small_run):
         ({"fraction": 0}, "fraction is 0; it must be > 0 and < 1"),
         ({"fraction": 1.0}, "fraction is 1.0"),
         ({"fraction": math.nan}, "fraction is nan"),
+        ({"fraction": True}, "fraction is True"),
         ({"replicates": 0}, "replicates is 0; it must be >= 1"),
         ({"rewinding": "weight"}, "rewinding is 'weight'.*'learning_rate'; did you mean 'weights'"),
         ({"pruning": "oneshot"}, "pruning is 'oneshot'.*did you mean 'one_shot'"),
@@ -188,6 +189,36 @@ def test_the_first_replicates_of_every_rewind_step(small_run):
 def test_config_refuses(config, change, match):
     with pytest.raises(ValueError, match=match):
         dataclasses.replace(config, **change)
+
+
+@pytest.mark.parametrize(("change", "match"), [({"rise": 0}, "rise is 0; it must be > 0"), ({"step": 0.7}, "step is 0.7")])
+def test_adaptive_refuses(change, match):
+    with pytest.raises(ValueError, match=match):
+        imp.Adaptive(**{"rise": 0.1, **change})
+
+
+def test_an_adaptive_level_prunes_as_far_as_the_training_loss_allows(ds, net, config, tmp_path):
+    rule = imp.Adaptive(rise=0.05, step=0.1)
+    config = dataclasses.replace(config, rewind_step=5, fraction=rule)
+    run = imp.run(net, ds, config, tmp_path)
+    x, y = ds.gather(torch.arange(len(ds.train_y)))
+
+    def loss(state, mask):
+        state = {name: t * mask[name] if name in mask else t for name, t in state.items()}
+        each = [nn.functional.cross_entropy(twins.module(net, state, r).eval()(x), y) for r in range(2)]
+        return float(sum(each).detach()) / 2
+
+    chosen = []
+    for before, after in zip(run.levels, run.levels[1:], strict=False):
+        left = pruning.remaining(before.mask)[0]
+        fractions = [step / 10 for step in range(1, 10)]
+        kept = [int(left - math.ceil(f * int(left) - 1e-9)) for f in fractions]
+        chosen.append(fractions[kept.index(int(pruning.remaining(after.mask)[0]))])
+        limit = loss(before.state, before.mask) + 0.05
+        assert loss(before.state, after.mask) <= limit or chosen[-1] == 0.1
+        assert loss(before.state, pruning.magnitude(before.state, before.mask, chosen[-1] + 0.1)) > limit
+    assert len(set(chosen)) > 1, "the test's own premise: the rule decides anew at every level"
+    same(imp.run(net, ds, config, tmp_path), run)
 
 
 def test_config_takes_what_numpy_counts(ds, net, config):

@@ -10,15 +10,17 @@ import shutil
 from .. import checks, records
 from ..presets import PRESETS
 from .barriers import all_pairs, failing_masks, plane, projections, successive_barriers
+from .limits import adaptive, descents, during_training, exact, projected, spectra
 from .retraining import histograms, refilling, without_retraining
 from .robustness import forgiveness, return_path, return_plane, robustness
 from .shared import EXPERIMENTS, OTHER, Setup, record, setup
 from .tickets import contrast, controls, instability, winning_tickets
 
 __all__ = [
-    "EXPERIMENTS", "OTHER", "PRESETS", "Setup", "all_pairs", "contrast", "controls", "failing_masks", "forgiveness",
-    "histograms", "instability", "plane", "projections", "refilling", "return_path", "return_plane", "robustness",
-    "setup", "successive_barriers", "winning_tickets", "without_retraining",
+    "EXPERIMENTS", "OTHER", "PRESETS", "Setup", "adaptive", "all_pairs", "contrast", "controls", "descents",
+    "during_training", "exact", "failing_masks", "forgiveness", "histograms", "instability", "plane", "projected",
+    "projections", "refilling", "return_path", "return_plane", "robustness", "setup", "spectra", "successive_barriers",
+    "winning_tickets", "without_retraining",
 ]  # fmt: skip
 
 

@@ -1,0 +1,120 @@
+"""How far a solution can be pruned: the measured counterparts of ``curvature.gordon_fraction``.
+
+The theorem says when an axial subspace *meets* the well around a solution. That the projection itself, its nearest
+point, lies in the well is more than that. So there are two things to measure: the loss of the projection, and the
+lowest loss in the subspace, under the quadratic model here, or by training inside the subspace.
+"""
+
+import torch
+
+from . import checks, curvature, progress, pruning, training
+from .curvature import ORDERS
+
+
+def prune(state, mask, fraction, order="magnitude", seed=0):
+    """The mask without a ``fraction`` of its weights: the smallest ones, or a random choice as drawn by ``seed``."""
+    if checks.choice("order", order, ORDERS) == "magnitude":
+        return pruning.magnitude(state, mask, fraction)
+    return pruning.random(state, mask, fraction, seed)
+
+
+def projections(net, state, mask, ds, fractions, order="magnitude", seed=0):
+    """Training loss (nats) and test error after pruning each of ``fractions``, two tensors ``(F + 1, R)``.
+
+    The first row is the solution itself. Nothing is trained or recalibrated.
+    """
+    x, y = ds.gather(torch.arange(len(ds.train_y), device=ds.device))
+    losses, errors = [], []
+    for fraction in (0, *fractions):
+        pruned = pruning.apply(state, prune(state, mask, fraction, order, seed) if fraction else mask)
+        losses.append(training.evaluate(net, pruned, x, y)[0])
+        errors.append(training.evaluate(net, pruned, ds.test_x, ds.test_y)[1])
+    return torch.stack(losses), torch.stack(errors)
+
+
+def subspace_losses(hessian, weights, order="magnitude", seed=0, damping=1e-5):
+    """Lowest rise of the loss in each axial subspace, under the quadratic model: ``(D,)``, after 1, 2, ... prunings.
+
+    Of all v that take the pruned weights P to zero, ``v_P = -w_P``, the least ``v^T H v / 2`` is ``w_P^T (H_PP - H_PK
+    H_KK^-1 H_KP) w_P / 2`` (K: those kept). The matrix in it is the inverse of ``(H^-1)_PP``: with the weights in the
+    order in which they are pruned, one Cholesky factor of ``H^-1`` serves all P. ``hessian`` ``(D, D)`` is one
+    replicate's; eigenvalues below ``damping`` times the largest count as that much, so that the model has a minimum.
+    """
+    checks.choice("order", order, ORDERS)
+    checks.within("damping", damping, 0, 1, open_low=True)
+    if hessian.shape != (len(weights),) * 2:
+        raise ValueError(f"hessian has shape {tuple(hessian.shape)}; it must be {(len(weights),) * 2} for these weights")
+    values, vectors = torch.linalg.eigh(hessian.double())
+    if not values[-1] > 0:
+        raise ValueError("no eigenvalue of the Hessian is positive: the point is no minimum")
+    draw = torch.Generator().manual_seed(seed)
+    first = weights.abs().argsort() if order == "magnitude" else torch.randperm(len(weights), generator=draw)
+    rows = vectors[first.to(vectors.device)]
+    inverse = (rows / values.clamp_min(damping * values[-1])) @ rows.mT
+    factor = torch.linalg.cholesky(inverse)
+    solved = torch.linalg.solve_triangular(factor, weights.double()[first, None], upper=False)
+    return solved[:, 0].square().cumsum(0) / 2
+
+
+def meeting(eigenvalues, distance, epsilon, count=60, seed=0):
+    """Simulate how many random conditions on v keep it out of the well ``{v: v^T H v / 2 <= epsilon}``: ``(count,)``.
+
+    Each of ``count`` random subspaces runs through a point at ``distance`` from the minimum; conditions are added one
+    by one, and the result is the share of D at which the least loss in the subspace exceeds epsilon. For c conditions
+    C it is ``c^T (C H^-1 C^T)^-1 c / 2`` with ``c = C x``, and one Cholesky factor serves all numbers of conditions.
+    """
+    size, draw = len(eigenvalues), torch.Generator().manual_seed(seed)
+    options = {"generator": draw, "dtype": torch.float64}
+    if not (eigenvalues > 0).all():
+        raise ValueError("eigenvalues hold some that are not positive; a simulated well must end in every direction")
+    shares = []
+    for _ in progress.bar(range(checks.whole("count", count, 1)), desc="subspaces"):
+        conditions = torch.randn(size, size, **options)
+        point = torch.nn.functional.normalize(torch.randn(size, **options), dim=0) * distance
+        factor = torch.linalg.cholesky(conditions / eigenvalues @ conditions.T)
+        solved = torch.linalg.solve_triangular(factor, (conditions @ point)[:, None], upper=False)[:, 0]
+        shares.append(int((solved.square().cumsum(0) / 2 <= epsilon).sum()) / size)
+    return torch.tensor(shares, dtype=torch.float64)
+
+
+def meeting_fraction(eigenvalues, distance, epsilon) -> float:
+    """Where ``meeting`` lies as D grows: ``p = mean r_i^2 / ((1 - p) distance^2 + r_i^2)``, our derivation.
+
+    Gordon's bound, ``curvature.angular_dimension``, is the same without the factor ``1 - p``, and so a bit lower.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        p = (low + high) / 2
+        if p < curvature.angular_dimension(eigenvalues, distance * (1 - p) ** 0.5, epsilon):
+            low = p
+        else:
+            high = p
+    return low
+
+
+def crossing(x, rise, limit):
+    """Where ``rise`` ``(n, ...)`` first exceeds ``limit``, between the points of ``x`` ``(n,)`` in a straight line.
+
+    ``x`` increases. The last x where the limit is never exceeded, the first where it is at once.
+    """
+    above = rise > limit
+    j = above.long().argmax(0).clamp_min(1)
+    low, high = rise.gather(0, (j - 1)[None])[0], rise.gather(0, j[None])[0]
+    inside = x[j - 1] + (x[j] - x[j - 1]) * ((limit - low) / (high - low)).clamp(0, 1)
+    return torch.where(above.any(0), inside, x[-1])
+
+
+def in_nats(losses, errors, tolerance):
+    """The rise of training loss (nats) that goes with a rise of test error by ``tolerance``, by measurement: ``(R,)``.
+
+    ``losses`` and ``errors`` ``(F + 1, R)`` are those of ``projections`` on a way out of the well. NaN where the error
+    never rises so far.
+    """
+    checks.within("tolerance", tolerance, 0, 1, open_low=True, open_high=True)
+    rise = losses - losses[0]
+    steps = torch.arange(len(rise), dtype=torch.float64, device=rise.device)
+    at = crossing(steps, errors - errors[0], tolerance)
+    low = at.floor().long().clamp_max(len(rise) - 2)
+    share = at - low
+    found = rise.gather(0, low[None])[0] * (1 - share) + rise.gather(0, (low + 1)[None])[0] * share
+    return torch.where((errors - errors[0] > tolerance).any(0), found, torch.nan)

@@ -1,0 +1,97 @@
+"""Measured pruning limits against brute force on small quadratic wells and plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import twins
+from torch.testing import assert_close
+
+from lotterylib import curvature, limits, pruning
+
+
+def well(size, negative=False, seed=0):
+    """A random Hessian with a wide spectrum, and weights."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    values = np.logspace(-3, 1, size)
+    if negative:
+        values[:2] = -0.01, 0
+    return basis @ np.diag(values) @ basis.T, rng.normal(size=size), values
+
+
+@pytest.mark.parametrize("order", limits.ORDERS)
+@pytest.mark.parametrize("negative", [False, True])
+def test_the_lowest_loss_in_a_subspace_is_that_of_solving_for_it(order, negative):
+    matrix, weights, values = well(12, negative)
+    found = limits.subspace_losses(torch.from_numpy(matrix), torch.from_numpy(weights), order, seed=3)
+    first = np.argsort(abs(weights))
+    if order == "random":
+        first = torch.randperm(12, generator=torch.Generator().manual_seed(3)).numpy()
+    values, vectors = np.linalg.eigh(matrix)
+    damped = vectors @ np.diag(np.maximum(values, 1e-5 * values.max())) @ vectors.T
+    for count in (1, 4, 11, 12):
+        gone, kept = first[:count], first[count:]
+        v = np.zeros(12)
+        v[gone] = -weights[gone]
+        if len(kept):  # the stationary point over the kept coordinates
+            v[kept] = -np.linalg.solve(damped[np.ix_(kept, kept)], damped[np.ix_(kept, gone)] @ v[gone])
+        assert float(found[count - 1]) == pytest.approx(v @ damped @ v / 2, rel=1e-6)
+    assert (found.diff() >= 0).all()
+
+
+def test_the_lowest_loss_is_at_most_that_of_the_projection():
+    matrix, weights, _ = well(40)
+    found = limits.subspace_losses(torch.from_numpy(matrix), torch.from_numpy(weights))
+    for count in (3, 20, 40):
+        v = np.where(np.argsort(np.argsort(abs(weights))) < count, weights, 0)
+        assert float(found[count - 1]) <= v @ matrix @ v / 2 * (1 + 1e-9)
+    assert float(found[-1]) == pytest.approx(weights @ matrix @ weights / 2)  # nothing is left to move
+
+
+def test_projections_are_pruned_networks(net, ds, small_run):
+    state, mask = small_run[1].state, small_run[1].mask
+    losses, errors = limits.projections(net, state, mask, ds, (0.3, 0.6), "random", seed=5)
+    assert losses.shape == errors.shape == (3, 6)
+    assert_close(errors[0], small_run[1].error)
+    x, y = ds.gather(torch.arange(len(ds.train_y)))
+    for row, fraction in enumerate((None, 0.3, 0.6)):
+        keep = mask if fraction is None else pruning.random(state, mask, fraction, 5)
+        model = twins.module(net, {n: t * keep[n] if n in keep else t for n, t in state.items()}, 4)
+        assert float(errors[row, 4]) == pytest.approx(twins.error(model, ds.test_x, ds.test_y))
+        loss = torch.nn.functional.cross_entropy(model.eval()(x), y)
+        assert float(losses[row, 4]) == pytest.approx(float(loss), rel=1e-4)
+    small, _ = limits.projections(net, state, mask, ds, (0.3,))
+    pruned = pruning.apply(state, pruning.magnitude(state, mask, 0.3))
+    model = twins.module(net, pruned, 2).eval()
+    assert float(small[1, 2]) == pytest.approx(float(torch.nn.functional.cross_entropy(model(x), y)), rel=1e-4)
+    with pytest.raises(ValueError, match="order is 'smallest'"):
+        limits.prune(state, mask, 0.2, "smallest")
+
+
+def test_a_crossing_is_found_on_a_straight_line():
+    x = torch.tensor([0.0, 0.1, 0.3], dtype=torch.float64)
+    rise = torch.tensor([[0, 0, 0, 5], [1, 4, 0, 5], [3, 0, 1, 5]], dtype=torch.float64)
+    assert_close(limits.crossing(x, rise, 2.0), torch.tensor([0.2, 0.05, 0.3, 0.0], dtype=torch.float64))
+
+
+def test_a_tolerance_in_nats_is_read_off_where_the_error_has_risen():
+    errors = torch.tensor([[0.1, 0.1], [0.11, 0.1], [0.15, 0.1]], dtype=torch.float64)
+    losses = torch.tensor([[1.0, 1.0], [2.0, 5.0], [4.0, 9.0]], dtype=torch.float64)
+    found = limits.in_nats(losses, errors, 0.02)
+    assert float(found[0]) == pytest.approx(1 + 2 * 0.25) and math.isnan(found[1])
+    with pytest.raises(ValueError, match="tolerance is 0"):
+        limits.in_nats(losses, errors, 0)
+
+
+def test_bad_wells_are_refused():
+    matrix, weights, _ = well(5)
+    matrix, weights = torch.from_numpy(matrix), torch.from_numpy(weights)
+    with pytest.raises(ValueError, match="no eigenvalue of the Hessian is positive"):
+        limits.subspace_losses(-matrix, weights)
+    with pytest.raises(ValueError, match=r"hessian has shape \(5, 5\); it must be \(4, 4\)"):
+        limits.subspace_losses(matrix, weights[:4])
+    with pytest.raises(ValueError, match="order is"):
+        limits.subspace_losses(matrix, weights, "largest")
+    assert curvature.ORDERS == limits.ORDERS
