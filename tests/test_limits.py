@@ -60,7 +60,7 @@ def test_projections_are_pruned_networks(net, ds, small_run):
         keep = mask if fraction is None else pruning.random(state, mask, fraction, 5)
         model = twins.module(net, {n: t * keep[n] if n in keep else t for n, t in state.items()}, 4)
         assert float(errors[row, 4]) == pytest.approx(twins.error(model, ds.test_x, ds.test_y))
-        loss = torch.nn.functional.cross_entropy(model.eval()(x), y)
+        loss = torch.nn.functional.cross_entropy(model.eval()(x), y).detach()
         assert float(losses[row, 4]) == pytest.approx(float(loss), rel=1e-4)
     small, _ = limits.projections(net, state, mask, ds, (0.3,))
     pruned = pruning.apply(state, pruning.magnitude(state, mask, 0.3))
@@ -95,3 +95,24 @@ def test_bad_wells_are_refused():
     with pytest.raises(ValueError, match="order is"):
         limits.subspace_losses(matrix, weights, "largest")
     assert curvature.ORDERS == limits.ORDERS
+
+
+@pytest.mark.parametrize("distance", [1.0, 5.0])
+def test_simulated_subspaces_meet_the_well_as_random_matrix_theory_says(distance):
+    eigenvalues = torch.logspace(-2, 1, 200, dtype=torch.float64)
+    simulated = limits.meeting(eigenvalues, distance, 0.3, count=40, seed=1)
+    expected = limits.meeting_fraction(eigenvalues, distance, 0.3)
+    error = 1.25 * float(simulated.std()) / 40**0.5 + 1 / 200
+    assert float(simulated.median()) == pytest.approx(expected, abs=2.5 * error)
+    assert curvature.angular_dimension(eigenvalues, distance, 0.3) < expected - 0.005
+    radius = (2 * 0.3 / eigenvalues) / ((1 - expected) * distance**2 + 2 * 0.3 / eigenvalues)
+    assert float(radius.mean()) == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ValueError, match="not positive"):
+        limits.meeting(torch.tensor([1.0, 0.0]), 1.0, 0.1)
+
+
+def test_a_round_well_is_left_where_the_nearest_point_leaves_it():
+    """All radii r: the subspace through a point at distance R is at distance sqrt(p) R, so p = r^2 / R^2."""
+    eigenvalues = torch.full((300,), 2.0, dtype=torch.float64)  # r^2 = epsilon
+    assert limits.meeting_fraction(eigenvalues, 2.0, 1.0) == pytest.approx(0.25, abs=1e-9)
+    assert float(limits.meeting(eigenvalues, 2.0, 1.0, count=20).median()) == pytest.approx(0.25, abs=0.02)

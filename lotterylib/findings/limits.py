@@ -1,0 +1,162 @@
+"""Findings of chapter 4."""
+
+import torch
+
+from .. import experiments, limits
+from .shared import HOLDS, FAILS, PARTLY, STABLE, Table, Verdict, grade, percent, points, rewind_steps, tolerance
+
+EPSILON = 0.02  # nats; the size of the wells that the chapter speaks of
+CLOSE, RELATED = 0.1, 0.7  # mean difference of fractions, and correlation, from which a prediction is one
+
+
+def predicted(spectra, epsilon=EPSILON):
+    """Gordon's fraction, (n, 2, K, R): level, order (magnitude, random), rewind step, replicate."""
+    return spectra["predicted"][:, spectra["epsilon"].tolist().index(epsilon)]
+
+
+def by_projection(projected, epsilon=EPSILON):
+    """Largest fraction whose projection lies in the well, (n, 2, K, R)."""
+    losses = projected["loss"].movedim(2, 0)
+    return limits.crossing(projected["fraction"], losses - losses[0], epsilon)
+
+
+def by_descent(descents, epsilon=EPSILON):
+    """Largest fraction at which a short training in the axial subspace ends in the well, connected: (n, 2, K, R)."""
+    rise = descents["loss"] - descents["solution"][:, None, None]
+    rise = torch.where(descents["barrier"] > STABLE, torch.inf, rise).movedim(2, 0)
+    fraction = torch.cat([torch.zeros(1, dtype=torch.float64), descents["fraction"]])
+    return limits.crossing(fraction, torch.cat([torch.zeros_like(rise[:1]), rise]), epsilon)
+
+
+def by_model(exact, epsilon=EPSILON):
+    """Largest fraction at which the subspace meets the well of the exact quadratic model, (n, R, 2)."""
+    rise = exact["lowest"].movedim(-1, 0)
+    fraction = torch.cat([torch.zeros(1, dtype=torch.float64), exact["fraction"]])
+    return limits.crossing(fraction, torch.cat([torch.zeros_like(rise[:1]), rise]), epsilon)
+
+
+def correlation(a, b):
+    """Pearson's correlation over all entries."""
+    return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
+
+
+def trainings_to(density, error, level_density):
+    """Number of trainings that a run needs to keep at most ``level_density`` of the weights, and its error there.
+
+    ``None`` if it never comes so far.
+    """
+    reached = (density <= level_density * 1.001).nonzero()
+    return (int(reached[0]) + 1, error[int(reached[0])]) if len(reached) else None
+
+
+def pruning_limits(spectra, projected, descents, tickets, control, adaptive) -> Table:
+    """The verdicts of chapter 4, on claim C3."""
+    promise, inside, met = predicted(spectra), by_projection(projected), by_descent(descents)
+    rows = [
+        _predicts("The spectrum predicts how far random pruning can go", promise[:, 1], met[:, 1], "descent"),
+        _predicts("and how far magnitude pruning can go", promise[:, 0], met[:, 0], "descent"),
+        _predicts("The same for the projection itself, by magnitude", promise[:, 0], inside[:, 0], "projection"),
+    ]
+    flatter = (spectra["along"][:, 0] < spectra["along"][:, 1]).double()
+    rows.append(
+        Verdict(
+            "Magnitude pruning removes flatter directions than random pruning",
+            "networks in which the curvature along one pruning by magnitude is the smaller; holds from 90 %, partly "
+            "from 75 %",
+            f"{int(flatter.sum())} of {flatter.numel()}; ratio of the means "
+            f"{float(spectra['along'][:, 0].mean() / spectra['along'][:, 1].mean()):.2f}",
+            grade(float(flatter.mean())),
+        )
+    )
+    shrinks = (promise[-1] < promise[0]).double()
+    rows.append(
+        Verdict(
+            "The sparser the network, the smaller the fraction that can be pruned next",
+            f"predicted fraction by magnitude at levels {int(spectra['level'][0])} and {int(spectra['level'][-1])}; "
+            "share of networks, in both orders, in which it falls; holds from 90 %, partly from 75 %",
+            f"{percent(promise[0, 0].flatten(), 0)}; {percent(promise[-1, 0].flatten(), 0)}; "
+            f"{percent(shrinks.mean(), 0)} of the networks",
+            grade(float(shrinks.mean())),
+        )
+    )
+    return Table([*rows, _one_shot(promise, tickets, control), _adaptive(tickets, adaptive, control)])
+
+
+def _predicts(claim, promise, measured, how):
+    """The verdict on one prediction: close in the mean, or related."""
+    gap, related = float((promise - measured).mean()), correlation(promise, measured)
+    return Verdict(
+        claim,
+        f"largest fraction predicted and measured by {how}, ε = {EPSILON} nats; holds if the mean difference is at "
+        f"most {percent(CLOSE, 0)} and the correlation at least {RELATED}, partly if one of them is so",
+        f"{percent(promise.flatten(), 0)} and {percent(measured.flatten(), 0)}; correlation {related:.2f}",
+        HOLDS if abs(gap) <= CLOSE and related >= RELATED
+        else PARTLY if abs(gap) <= CLOSE or related >= RELATED else FAILS,
+    )  # fmt: skip
+
+
+def _one_shot(promise, tickets, control):
+    limit = 1 - float(promise[0, 0].mean())
+    dense, epsilon = float(tickets["error"][0].mean()), tolerance(tickets)
+    beyond = control["density"] < limit
+    matching = control["one_shot"].mean(-1) <= dense + epsilon
+    return Verdict(
+        "One pruning beyond the limit of the dense network does not match, one within it does",
+        "one-shot pruning of chapter 1, trained again, at the sparsities measured there on both sides of the predicted "
+        "limit; holds if all are as predicted, partly if all beyond it fail",
+        f"limit {percent(limit, 0)} of the weights left; matching within {int((matching & ~beyond).sum())} of "
+        f"{int((~beyond).sum())}, beyond {int((matching & beyond).sum())} of {int(beyond.sum())}",
+        HOLDS if bool((matching == ~beyond).all()) else PARTLY if not (matching & beyond).any() else FAILS,
+    )
+
+
+def _adaptive(tickets, adaptive, control):
+    """Against fixed pruning, at the sparsest level at which fixed pruning still matches and at equal trainings."""
+    i = rewind_steps(tickets).index(int(control["rewind_step"]))
+    fixed, better, said = tickets["error"][:, i], [], []
+    level = int(((fixed.mean(-1) <= float(tickets["error"][0].mean()) + tolerance(tickets)).long().cumprod(0)).sum()) - 1
+    for rise, density, error in zip(adaptive["rise"].tolist(), adaptive["density"], adaptive["error"], strict=True):
+        found = trainings_to(density, error, float(tickets["density"][level]))
+        if found:
+            count, there = found
+            cheaper = count < level + 1 and there.mean() <= fixed[level].mean() + tolerance(tickets)
+            better.append(bool(cheaper))
+            said.append(f"{rise:g} nats: {count} trainings, {percent(there)}")
+    return Verdict(
+        "Adaptive pruning needs fewer trainings than a fixed fraction for the same sparsity and error",
+        f"down to {percent(tickets['density'][level], 0)} of the weights, where fixed pruning needs {level + 1} "
+        f"trainings and has {percent(fixed[level])}; holds if every threshold needs fewer at an error within ε of "
+        "that, partly if one does",
+        "; ".join(said) or "not reached",
+        HOLDS if better and all(better) else PARTLY if any(better) else FAILS,
+    )
+
+
+def numbers(preset) -> dict:
+    """The numbers that chapter 4 quotes."""
+    spectra, projected = experiments.spectra(preset), experiments.projected(preset)
+    descents, exact = experiments.descents(preset), experiments.exact(preset)
+    named = {}
+    sources = {"predicted": predicted(spectra), "projected": by_projection(projected), "met": by_descent(descents)}
+    for name, values in sources.items():
+        for o, order in enumerate(limits.ORDERS):
+            for n in (0, len(values) - 1):
+                named[f"{name} {order} level={int(spectra['level'][n])}"] = percent(values[n, o].flatten(), 0)
+    for name in ("projected", "met"):
+        for o, order in enumerate(limits.ORDERS):
+            named[f"correlation {name} {order}"] = f"{correlation(sources['predicted'][:, o], sources[name][:, o]):.2f}"
+    model = by_model(exact)
+    at = exact["epsilon"].tolist().index(EPSILON)
+    for o, order in enumerate(limits.ORDERS):
+        named[f"model {order}"] = percent(model[..., o].mean(0), 0)
+    named["through zero"] = percent(exact["through_zero"][..., at].mean(0), 0)
+    named["exact predicted random"] = percent(exact["predicted"][..., at, 1].mean(0), 0)
+    for n in (0, len(spectra["level"]) - 1):
+        named[f"largest level={int(spectra['level'][n])}"] = f"{spectra['largest'][n].mean():.1f}"
+        for o, order in enumerate(limits.ORDERS):
+            named[f"along {order} level={int(spectra['level'][n])}"] = f"{spectra['along'][n, o].mean():.4f}"
+    tolerated = tolerance(experiments.winning_tickets(preset))
+    nats = limits.in_nats(projected["loss"][0, 0, :, 0], projected["error"][0, 0, :, 0], tolerated)
+    named["epsilon in nats"] = f"{nats.nanmean():.3f} ± {nats[nats.isfinite()].std():.3f}"
+    named["tolerance"] = points(tolerated, 2)
+    return named
