@@ -74,6 +74,8 @@ def refresh(path):
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):  # a stored widget would need its kernel; its picture stays
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     notebook.metadata["lotterylib"] = {"sources": sources(notebook)}
     store.write_bytes(path, (nbformat.writes(notebook) + "\n").encode())
     print(f"executed {path.name}", flush=True)

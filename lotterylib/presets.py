@@ -85,7 +85,7 @@ PRESETS = {
         control_step=10, control_levels=(1, 3), instability_steps=(0, 20),
         points=3, pair_points=3, plane_steps=3, plane_level=1,
         perturbed_levels=(0, 1, 2), perturbed_scales=(1.0, 2.0, 4.0), perturbed_times=(15, 30), perturbed_replicates=1,
-        short_step=30, limit_levels=(0, 2), limit_replicates=2, limit_steps=(20, 40), exact_levels=(2,), probes=1,
+        short_step=30, limit_levels=(0, 2), limit_replicates=1, limit_steps=(20, 40), exact_levels=(3,), probes=1,
         iterations=2, descent_step=35, adaptive_rises=(0.1,),
     ),
     "book": Preset(

@@ -10,7 +10,7 @@ import pytest
 import torch
 import twins
 
-from lotterylib import data, experiments, landscape, perturbation, records, sgd, training
+from lotterylib import data, experiments, landscape, perturbation, pruning, records, sgd, training
 from lotterylib.networks import select
 
 SMALL = 600  # test examples
@@ -62,10 +62,32 @@ SHAPES = {
         **dict.fromkeys(("none", "short", "kept", "rewound"), (LEVELS + 1, R)),
         **dict.fromkeys(("short_barrier", "rewound_barrier"), (LEVELS, R)), "density": (LEVELS + 1,),
     },
+    "spectra": {
+        **dict.fromkeys(("largest", "norm"), (2, K, 1)), **dict.fromkeys(("removed", "along"), (2, 2, K, 1)),
+        "above": (2, 56, K, 1), "predicted": (2, 6, 2, K, 1), "grid": (56,), "epsilon": (6,), "level": (2,),
+        "fraction": (), "density": (2,), "rewind_step": (K,),
+    },
+    "projected": {
+        "loss": (2, 2, 14, K, 1), "error": (2, 2, 14, K, 1), "fraction": (14,), "level": (2,), "rewind_step": (K,),
+    },
+    "descents": {
+        "loss": (2, 2, 8, K, 1), "barrier": (2, 2, 8, K, 1), "solution": (2, K, 1), "fraction": (8,), "level": (2,),
+        "rewind_step": (K,),
+    },
+    "exact": {
+        "above": (1, 1, 56), "predicted": (1, 1, 6, 2), "lowest": (1, 1, 2, 13), "through_zero": (1, 1, 6),
+        "grid": (56,), "epsilon": (6,), "fraction": (13,), "level": (1,),
+    },
+    "during_training": {
+        "loss": (2, 2, 14, 1), "predicted": (2, 6, 2, 1), "largest": (2, 1), "removed": (2, 2, 1), "step": (2,),
+        "epsilon": (6,), "fraction": (14,),
+    },
+    "adaptive": {"error": (1, LEVELS + 1, R), "density": (1, LEVELS + 1), "rise": (1,)},
 }  # fmt: skip
 NOT_IN_0_1 = {
     "level", "rewind_step", "horizontal", "vertical", "corners", "step", "scale", "distance", "norm", "travelled",
-    "cosine", "track", "magnitudes", "start_magnitudes", "edges",
+    "cosine", "track", "magnitudes", "start_magnitudes", "edges", "above", "largest", "norm", "removed", "along",
+    "grid", "loss", "lowest", "solution",
 }  # fmt: skip
 
 
@@ -157,8 +179,8 @@ def height(curve):
 def test_winning_tickets_are_the_errors_of_the_levels(smoke):
     record, run = smoke["winning_tickets"], smoke.run
     assert record["rewind_step"].tolist() == [0, 10, 20]
-    kept = [4776, 3820, 3056, 2444]  # a fifth fewer each time, rounded up
-    assert record["density"].tolist() == pytest.approx([n / 4776 for n in kept])
+    kept = [824, 659, 527, 421]  # a fifth fewer each time, rounded up
+    assert record["density"].tolist() == pytest.approx([n / 824 for n in kept])
     for level, group, replicate in ((0, 0, 0), (1, 2, 1), (3, 1, 0)):
         expected = plain_error(smoke, run[level].state, 2 * group + replicate)
         assert float(record["error"][level, group, replicate]) == pytest.approx(expected, abs=ONE)
@@ -463,12 +485,106 @@ def test_arms_without_retraining_are_what_they_are_called(smoke):
     assert np.allclose(record["none"][0], record["rewound"][0], atol=ONE)
     column = 1
     weights = {name: abs(run[0].state[name][column].numpy()) for name in run[0].mask}
-    limit = np.sort(np.concatenate([w.flatten() for w in weights.values()]))[4776 - 2444 - 1]
+    limit = np.sort(np.concatenate([w.flatten() for w in weights.values()]))[824 - 421 - 1]
     state = {n: t * torch.from_numpy(abs(t.numpy()) > limit) if n in weights else t for n, t in run[0].state.items()}
     assert float(record["none"][3, column]) == pytest.approx(plain_error(smoke, state, column), abs=ONE)
     single = setup.barrier(brief[1].state, brief[2].state).height
     assert np.allclose(record["short_barrier"][1], single, atol=2 * ONE)
     assert np.allclose(record["rewound_barrier"], smoke["successive_barriers"]["height"][:, 1], atol=2 * ONE)
+
+
+def hessian(smoke, state, mask, column):
+    """Over all prunable weights, from backward passes through a plain module; and which of its rows are kept."""
+    net, ds = smoke.setup.net(), smoke.setup.ds
+    model = twins.module(net, state, column).eval()
+    x, y = ds.gather(torch.arange(len(ds.train_y)))
+    parameters = [dict(model.named_parameters())[name] for name in mask]
+    loss = torch.nn.functional.cross_entropy(model(x), y)
+    slope = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, create_graph=True)])
+    keep = torch.cat([mask[name][column].flatten() for name in mask])
+
+    def product(v):
+        images = torch.autograd.grad(slope @ v, parameters, retain_graph=True)
+        return torch.cat([g.flatten() for g in images]) * keep
+
+    return product, torch.cat([p.detach().flatten() for p in parameters]), keep
+
+
+def test_spectra_are_those_of_the_levels(smoke):
+    record, run = smoke["spectra"], smoke.run.first(1)
+    product, weights, keep = hessian(smoke, run[2].state, run[2].mask, 1)
+    assert float(record["norm"][1, 1, 0]) == pytest.approx(float(weights[keep].norm()), rel=1e-4)
+    for order, prune in enumerate((pruning.magnitude, lambda *a: pruning.random(*a, experiments.OTHER))):
+        after = prune(run[2].state, run[2].mask, 0.2)
+        gone = torch.cat([(run[2].mask[n][1] & ~after[n][1]).flatten() for n in after])
+        step = weights * gone
+        assert float(record["removed"][1, order, 1, 0]) == pytest.approx(float(step.norm()), rel=1e-4)
+        bent = float(step @ product(step) / (step @ step))
+        assert float(record["along"][1, order, 1, 0]) == pytest.approx(bent, rel=1e-2, abs=1e-5)
+    assert torch.equal(record["largest"][0, 0], record["largest"][0, 1])  # level 0 is one network
+    assert not torch.equal(record["largest"][1, 0], record["largest"][1, 1])
+    assert (record["above"].diff(dim=1) <= 1e-9).all() and (record["predicted"].diff(dim=1) >= 0).all()
+
+
+def test_the_exact_spectrum_has_the_hessians_moments(smoke):
+    """The trace of its square is the mean square of products with random signs; and the wells follow from it."""
+    record, run = smoke["exact"], smoke.run.at(10)
+    assert record["level"].tolist() == [3]
+    matrix = experiments.limits.curvature.hessian(
+        smoke.setup.net(), select(run[3].state, [0]), *experiments.limits._training_set(smoke.setup),
+        select(run[3].mask, [0]),
+    )[0]  # fmt: skip
+    product, weights, keep = hessian(smoke, run[3].state, run[3].mask, 0)
+    v = torch.randn(len(weights), generator=torch.Generator().manual_seed(0)) * keep
+    assert torch.allclose(matrix @ v[keep], product(v)[keep], rtol=1e-2, atol=1e-4)
+    values = np.linalg.eigvalsh(matrix.double().numpy())
+    above = [(values > e).mean() for e in record["grid"].tolist()]
+    assert np.allclose(record["above"][0, 0], above, atol=3 / len(values))
+    lowest = record["lowest"][0, 0]
+    assert (lowest.diff(dim=-1) >= 0).all() and (lowest[0, :6] <= lowest[1, :6]).all()
+
+
+def test_projected_losses_are_those_of_pruned_networks(smoke):
+    record, run = smoke["projected"], smoke.run.first(1)
+    assert np.allclose(record["error"][1, 0, 0], smoke["winning_tickets"]["error"][2, :, :1], atol=ONE)
+    mask = pruning.random(run[2].state, run[2].mask, 0.3, experiments.OTHER)
+    pruned = {n: t * mask[n] if n in mask else t for n, t in run[2].state.items()}
+    at = record["fraction"].tolist().index(0.3)
+    assert float(record["error"][1, 1, at, 2, 0]) == pytest.approx(plain_error(smoke, pruned, 2), abs=ONE)
+
+
+def test_descents_start_from_projections_and_stay_inside(smoke):
+    record, run, setup = smoke["descents"], smoke.run.first(1), smoke.setup
+    noted = smoke.trainings["descent_2"]
+    assert set(noted["start"]) == {35} and noted["seeds"] == [0] * 48
+    row = 3 * 9 + 1  # random order, a fifth pruned: group 8 + 1 of 16, then rewind step and replicate
+    mask = pruning.random(run[2].state, run[2].mask, 0.2, experiments.OTHER)
+    for name in mask:
+        assert torch.equal(noted["mask"][name][row], mask[name][1])
+        assert torch.equal(noted["state"][name][row], run[2].state[name][1])
+    ends = training.train(
+        setup.net(), select(noted["state"], [row]), setup.ds, setup.preset.main.config.recipe,
+        select(noted["mask"], [row]), 35, order_seed=[0],
+    )  # fmt: skip
+    x, y = setup.ds.gather(torch.arange(len(setup.ds.train_y)))
+    loss = float(landscape.loss(setup.net(), ends, x, y))
+    assert float(record["loss"][1, 1, 1, 1, 0]) == pytest.approx(loss, rel=1e-3)
+    back = float(setup.barrier(select(run[2].state, [1]), ends).height)
+    assert float(record["barrier"][1, 1, 1, 1, 0]) == pytest.approx(back, abs=2 * ONE)
+
+
+def test_the_limit_during_training_ends_at_level_0(smoke):
+    record, spectra = smoke["during_training"], smoke["spectra"]
+    assert record["step"].tolist() == [20, 40]
+    assert torch.allclose(record["removed"][-1], spectra["removed"][0, :, 0], rtol=1e-2)
+    assert torch.allclose(record["loss"][-1], smoke["projected"]["loss"][0, :, :, 0], rtol=0.05, atol=0.02)
+
+
+def test_adaptive_runs_keep_to_their_threshold(smoke):
+    record, setup = smoke["adaptive"], smoke.setup
+    run = setup.run(rewind_step=10, fraction=experiments.limits.imp.Adaptive(0.1))
+    assert torch.equal(record["error"][0], run.errors[:, 0]) and torch.equal(record["density"][0], run.densities)
+    assert record["density"][0].diff().lt(0).all() and record["rise"].tolist() == [0.1]
 
 
 def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatch):
@@ -510,11 +626,13 @@ def test_presets_fit_together(name):
     assert 0 <= preset.plane_level < main.levels
     assert max(preset.instability_steps) < main.recipe.steps and min(main.rewind_step) == min(plain.rewind_step) == 0
     assert main.replicates < experiments.OTHER and plain.replicates < experiments.OTHER
+    assert max((*preset.limit_levels, *preset.exact_levels)) <= main.levels and preset.limit_levels[0] == 0
+    assert max(preset.limit_steps) <= main.recipe.steps and preset.limit_replicates <= main.replicates
     assert len(preset.perturbed_levels) == 3 and max(preset.perturbed_levels) < main.levels
     assert preset.perturbed_replicates <= main.replicates and {1.0, 2.0, 4.0} <= set(preset.perturbed_scales)
     assert all(preset.control_step <= step < main.recipe.steps for step in (*preset.perturbed_times, preset.short_step))
     if name == "book":
-        assert min(main.replicates, plain.replicates, preset.perturbed_replicates) >= 4 and len(main.rewind_step) >= 4
+        assert min(main.replicates, plain.replicates, preset.perturbed_replicates, preset.limit_replicates) >= 4 and len(main.rewind_step) >= 4
         assert main.recipe.lr == 0.3 and main.recipe.steps == 1500 and main.fraction == 0.2
 
 

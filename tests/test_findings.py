@@ -1,11 +1,13 @@
 """Findings on records made by hand: the rules that decide, and the figures of chapters 3 and 5."""
 
+import ipywidgets
 import pytest
 import torch
 from torch.testing import assert_close
 
 from lotterylib import experiments, findings
-from lotterylib.figures import retraining, robustness
+from lotterylib.figures import limits, retraining, robustness, style
+from lotterylib.figures.panes import Panes
 from lotterylib.findings.shared import FAILS, HOLDS, PARTLY
 
 
@@ -101,6 +103,76 @@ def test_numbers_are_written_with_their_spread():
     assert findings.percent(table(0.1, 0.2)) == "15.0 ± 7.1 %"
 
 
+# Chapter 4: two levels, one rewind step, two replicates; fractions 0, 0.2 and 0.4
+
+PREDICTED = {
+    "predicted": table(0.6, 0.4)[:, None, None, None, None].expand(2, 6, 2, 1, 2) + table(0, 0.02),
+    "epsilon": table(0.005, 0.01, 0.02, 0.05, 0.1, 0.2), "level": torch.tensor([0, 8]),
+    "along": table([0.1, 0.2], [0.3, 0.2])[:, :, None, None].expand(2, 2, 1, 2),
+}  # fmt: skip
+RISES = table([0, 0.02, 0.04], [0, 0.2, 0.9])[:, None, :, None, None].expand(2, 2, 3, 1, 2)
+PROJECTED = {"loss": 1 + RISES, "fraction": table(0, 0.2, 0.4)}
+
+
+def test_measured_fractions_are_read_off_where_the_well_is_left():
+    found = findings.by_projection(PROJECTED, 0.03)
+    assert_close(found[0], torch.full((2, 1, 2), 0.3, dtype=torch.float64))
+    assert_close(found[1], torch.full((2, 1, 2), 0.2 * 0.03 / 0.2, dtype=torch.float64))
+    descents = {
+        "loss": 1 + RISES[:, :, 1:], "solution": torch.ones(2, 1, 2, dtype=torch.float64),
+        "barrier": torch.zeros(2, 2, 2, 1, 2, dtype=torch.float64), "fraction": table(0.2, 0.4),
+    }  # fmt: skip
+    assert_close(findings.by_descent(descents, 0.03), found)
+    descents["barrier"][0, 0, 1] = 0.5  # low enough, but on the other side of a barrier
+    apart = findings.by_descent(descents, 0.03)
+    assert_close(apart[0, 0], torch.full((1, 2), 0.2, dtype=torch.float64))
+    assert_close(apart[0, 1], found[0, 1])
+    exact = {"lowest": table([[0.01, 0.05], [0.5, 0.6]])[:, None], "fraction": table(0.2, 0.4)}
+    assert_close(findings.by_model(exact, 0.03), table([[0.3, 0.2 * 0.03 / 0.5]]))
+
+
+def test_limits_are_judged_by_their_rules():
+    spectra = PREDICTED | {"predicted": PREDICTED["predicted"] - 0.05}
+    met = PREDICTED["predicted"][:, 2]
+    near = findings.limits._predicts("claim", findings.predicted(spectra), met, "descent")
+    assert near.verdict == HOLDS and "correlation 1.00" in near.value
+    assert findings.limits._predicts("", findings.predicted(spectra), met - 0.3, "").verdict == PARTLY
+    assert findings.limits._predicts("", findings.predicted(spectra), 0.6 - met, "").verdict == FAILS
+    tickets = {"error": table([[0.09, 0.11]], [[0.1, 0.1]], [[0.2, 0.2]]), "density": table(1, 0.8, 0.64),
+               "rewind_step": torch.tensor([100])}  # fmt: skip
+    control = {"density": table(0.8, 0.3), "one_shot": table([0.1, 0.1], [0.3, 0.3]), "rewind_step": torch.tensor(100)}
+    promise = findings.predicted(PREDICTED)  # 61 % may go
+    assert findings.limits._one_shot(promise, tickets, control).verdict == HOLDS
+    missed = control | {"one_shot": table([0.3, 0.3], [0.3, 0.3])}
+    assert findings.limits._one_shot(promise, tickets, missed).verdict == PARTLY
+    surprised = control | {"one_shot": table([0.1, 0.1], [0.1, 0.1])}
+    assert findings.limits._one_shot(promise, tickets, surprised).verdict == FAILS
+    tickets["error"][2] = 0.1  # fixed pruning matches down to 64 %, with three trainings
+    runs = {"rise": table(0.01, 0.1), "density": table([1, 0.7, 0.5], [1, 0.5, 0.3]),
+            "error": table([[0.1, 0.1]] * 3, [[0.1, 0.1], [0.1, 0.1], [0.5, 0.5]])}  # fmt: skip
+    row = findings.limits._adaptive(tickets, runs, control)
+    assert row.verdict == PARTLY
+    assert row.value == "0.01 nats: 3 trainings, 10.0 ± 0.0 %; 0.1 nats: 2 trainings, 10.0 ± 0.0 %"
+    slow = runs | {"density": table([1, 0.9, 0.8], [1, 0.9, 0.8])}
+    assert findings.limits._adaptive(tickets, slow, control).verdict == FAILS
+
+
+def test_panes_are_pictures_behind_buttons(monkeypatch):
+    drawings = {
+        name: style.Drawing(style.canvas(width=1, height=1)[0], f'{name}: "3 < 4"') for name in ("one", "two")
+    }  # fmt: skip
+    shown, about = Panes(drawings, "two")._repr_mimebundle_()
+    assert shown["image/png"] == drawings["two"].png() and about["image/png"]["alt"] == 'two: "3 < 4"'
+    box = ipywidgets.Widget.widgets[shown["application/vnd.jupyter.widget-view+json"]["model_id"]]
+    buttons, stack = box.children
+    assert buttons.options == ("one", "two") and buttons.index == stack.selected_index == 1
+    for name, pane in zip(drawings, stack.children, strict=True):
+        assert f'alt="{name}: &quot;3 &lt; 4&quot;"' in pane.value
+    monkeypatch.delattr(ipywidgets, "Stack")
+    old = Panes(drawings, "two")._repr_mimebundle_()[0]["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert len(ipywidgets.Widget.widgets[old].children) == 2
+
+
 def test_figures_say_what_they_show():
     robust, later = experiments.robustness("book"), experiments.forgiveness("book")
     n, i = 1, 2
@@ -120,3 +192,25 @@ def test_figures_say_what_they_show():
     tickets = experiments.winning_tickets("book")
     assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
     assert f"{100 * less['short_barrier'].mean(-1).max():.1f}." in retraining.barriers(less).alt
+    spectra, projected = experiments.spectra("book"), experiments.projected("book")
+    descents, control = experiments.descents("book"), experiments.controls("book")
+    assert f"k = 0: {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt
+    both = findings.correlation(findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0])
+    assert f"correlation {both:.2f}" in limits.against_measured(spectra, projected, descents).alt
+    assert f"{100 * control['one_shot'][-1].mean():.1f} at 7 %" in limits.one_shot(
+        tickets, control, findings.predicted(spectra)
+    ).alt
+    panes = limits.well_size(spectra, projected, 100)
+    promise = findings.predicted(spectra, 0.1)[0, 0, 2].mean()
+    assert f"by magnitude: {100 * promise:.0f} and " in panes.drawings["ε = 0.1"].alt and panes.default == "ε = 0.02"
+    grown, during = experiments.adaptive("book"), experiments.during_training("book")
+    assert f"{100 * grown['error'][0, -1].mean():.1f} at " in limits.adaptive(tickets, grown, 100).alt
+    assert f"{during['largest'][-1].mean():.1f}." in limits.during(during).alt
+    exact = experiments.exact("book")
+    assert findings.percent(findings.by_model(exact)[..., 1].flatten(), 0) in limits.readings(exact).alt
+    ratio = spectra["along"][0, 0, 0].mean() / spectra["along"][0, 1, 0].mean()
+    assert f"k = 0: {ratio:.2f}, " in limits.along(spectra).alt
+    shares = torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
+    bowl = torch.logspace(-2, 1, 50, dtype=torch.float64)
+    assert "up to 30 %" in limits.well(bowl, 0.1, {1.0: shares}).drawings["distance 1"].alt
+    assert "50 dimensions 30.0 ± 10.0 %" in limits.sharper_with_dimension({50: shares}, 0.2, 0.3).alt

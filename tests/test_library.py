@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lotterylib"
 # Each module uses only those before it.
 LADDER = (
     "checks", "store", "progress", "data", "networks", "pruning", "sgd", "training", "imp", "landscape", "curvature",
-    "perturbation", "magnitudes", "records", "presets", "experiments", "findings", "scale", "figures", "notebook",
+    "limits", "perturbation", "magnitudes", "records", "presets", "experiments", "findings", "scale", "figures",
+    "notebook",
 )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ Definitions are those of the notation page. A verdict follows from a rule that s
 """
 
 from .. import experiments
-from . import barriers, retraining, robustness, tickets
+from . import barriers, limits, retraining, robustness, tickets
 from .barriers import connected_and_matching, distant_levels, error_barriers
+from .limits import EPSILON, by_descent, by_model, by_projection, correlation, predicted, pruning_limits
 from .retraining import new_small, role_of_retraining
 from .robustness import critical, critical_share, sgd_robustness
 from .shared import (
@@ -26,10 +27,11 @@ from .shared import (
 from .tickets import CONTROLS, tickets_and_stability, winning_tickets
 
 __all__ = [
-    "CONTROLS", "SPARSE", "STABLE", "TICKET", "Contingency", "Table", "Verdict", "connected_and_matching",
-    "contingency", "contrast_name", "critical", "critical_share", "distant_levels", "error_barriers", "matching",
-    "new_small", "percent", "points", "role_of_retraining", "sgd_robustness", "sparsest_matching",
-    "tickets_and_stability", "tolerance", "winning_tickets",
+    "CONTROLS", "EPSILON", "SPARSE", "STABLE", "TICKET", "Contingency", "Table", "Verdict", "by_descent", "by_model",
+    "by_projection", "connected_and_matching", "contingency", "contrast_name", "correlation", "critical",
+    "critical_share", "distant_levels", "error_barriers", "matching", "new_small", "percent", "points", "predicted",
+    "pruning_limits", "role_of_retraining", "sgd_robustness", "sparsest_matching", "tickets_and_stability",
+    "tolerance", "winning_tickets",
 ]  # fmt: skip
 
 
@@ -37,5 +39,5 @@ def numbers(preset="book") -> dict:
     """Every number that the prose quotes, by name, as text."""
     seconds = sum(getattr(experiments, name)(preset).about["seconds"] for name in experiments.EXPERIMENTS)
     made = {"record hours": f"{seconds / 3600:.1f} hours"}
-    chapters = (tickets, barriers, robustness, retraining)
+    chapters = (tickets, barriers, robustness, limits, retraining)
     return made | {name: text for chapter in chapters for name, text in chapter.numbers(preset).items()}
