@@ -222,9 +222,10 @@ def gordon_fraction(eigenvalues, weights, epsilon, quadrature=None, order="magni
 
     An axial subspace of ``(1 - p) D`` dimensions at distance R(p) from the solution is expected to meet the well
     ``{v: v^T H v / 2 <= epsilon}`` around it while p is below the well's ``angular_dimension`` at R(p) (Larsen et al.
-    2022, Paul et al. 2023): the result is the p at which both are equal. R(p) is the length of the weights that go:
-    the smallest first, or of a random choice, ``R^2 = p ||w||^2`` as expected. ``epsilon`` is in the units of the loss.
-    ``eigenvalues`` ``(K,)`` with their shares ``quadrature`` ``(K,)``, by default the exact spectrum, K = D.
+    2022; for pruning our reconstruction of Paul et al. 2023): the result is the p at which both are equal. R(p) is the
+    length of the weights that go: the smallest first, or of a random choice, ``R^2 = p ||w||^2`` as expected.
+    ``epsilon`` is in the units of the loss. ``eigenvalues`` ``(K,)`` with their shares ``quadrature`` ``(K,)``, by
+    default the exact spectrum, K = D.
     """
     checks.choice("order", order, ORDERS)
     squares = torch.as_tensor(weights, dtype=torch.float64).flatten() ** 2
