@@ -37,8 +37,8 @@ class Config:
     """What determines an IMP run, besides network and dataset.
 
     ``rewind_step``: k, or a tuple of several that are run at once. ``levels``: number of prunings after level 0.
-    ``fraction``: share of the remaining weights pruned at each level, a number or ``Adaptive``. ``replicates``: runs for each rewind step;
-    replicate r is initialised, and its data ordered, by ``seed + r``.
+    ``fraction``: share of the remaining weights pruned at each level, a number or ``Adaptive``. ``replicates``:
+    runs for each rewind step; replicate r is initialised, and its data ordered, by ``seed + r``.
 
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
     ``pruning="one_shot"`` ranks the weights of the dense solution at every level.

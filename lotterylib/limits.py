@@ -43,7 +43,7 @@ def subspace_losses(hessian, weights, order="magnitude", seed=0, damping=1e-5):
     checks.choice("order", order, ORDERS)
     checks.within("damping", damping, 0, 1, open_low=True)
     if hessian.shape != (len(weights),) * 2:
-        raise ValueError(f"hessian has shape {tuple(hessian.shape)}; it must be {(len(weights),) * 2} for these weights")
+        raise ValueError(f"hessian has shape {tuple(hessian.shape)}; it must be {(len(weights),) * 2} as weights are")
     values, vectors = torch.linalg.eigh(hessian.double())
     if not values[-1] > 0:
         raise ValueError("no eigenvalue of the Hessian is positive: the point is no minimum")

@@ -27,14 +27,14 @@ class Preset:
     stable; ``control_step``: rewind step of the controls, of ``main``'s; ``control_levels``: levels at which they are
     trained; ``instability_steps``: values of k at which dense instability is measured; ``points``: along one line;
     ``pair_points``: along each line of the all-pairs matrix and of the recalibrated barriers; ``plane_steps``: a side
-    of the plane's grid; ``plane_level``: the level of its origin. ``perturbed_levels``, three,
-    and ``perturbed_scales``: initializations that are perturbed, and how far; ``perturbed_times``: steps at which the
-    middle one is perturbed in training; ``perturbed_replicates``: how many are; ``short_step``: from where on a
-    short retraining runs. ``limit_levels`` and
-    ``limit_replicates``: networks whose Hessians are looked at, with ``probes`` of ``iterations`` Lanczos steps, and
-    exactly at ``exact_levels``; ``limit_steps``: the same in dense training; ``descent_step``: from where on training
-    inside the axial subspace runs; ``adaptive_rises``: thresholds of adaptive pruning, in nats. ``weights``: whether the levels'
-    weights are published with the records, for chapters that go on from them.
+    of the plane's grid; ``plane_level``: the level of its origin. ``perturbed_levels``, three, and
+    ``perturbed_scales``: initializations that are perturbed, and how far; ``perturbed_times``: steps at which the
+    middle one is perturbed in training; ``perturbed_replicates``: how many are; ``short_step``: from where on a short
+    retraining runs. ``limit_levels`` and ``limit_replicates``: networks whose Hessians are looked at, with ``probes``
+    of ``iterations`` Lanczos steps, and exactly at ``exact_levels``; ``limit_steps``: the same in dense training;
+    ``descent_step``: from where on training inside the axial subspace runs; ``adaptive_rises``: thresholds of adaptive
+    pruning, in nats. ``weights``: whether the levels' weights are published with the records, for chapters that go on
+    from them.
     """
 
     dataset: str

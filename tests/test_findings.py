@@ -197,9 +197,10 @@ def test_figures_say_what_they_show():
     assert f"k = 0: {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt
     both = findings.correlation(findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0])
     assert f"correlation {both:.2f}" in limits.against_measured(spectra, projected, descents).alt
-    assert f"{100 * control['one_shot'][-1].mean():.1f} at 7 %" in limits.one_shot(
-        tickets, control, findings.predicted(spectra)
-    ).alt
+    assert (
+        f"{100 * control['one_shot'][-1].mean():.1f} at 7 %"
+        in limits.one_shot(tickets, control, findings.predicted(spectra)).alt
+    )
     panes = limits.well_size(spectra, projected, 100)
     promise = findings.predicted(spectra, 0.1)[0, 0, 2].mean()
     assert f"by magnitude: {100 * promise:.0f} and " in panes.drawings["ε = 0.1"].alt and panes.default == "ε = 0.02"

@@ -191,7 +191,7 @@ def test_config_refuses(config, change, match):
         dataclasses.replace(config, **change)
 
 
-@pytest.mark.parametrize(("change", "match"), [({"rise": 0}, "rise is 0; it must be > 0"), ({"step": 0.7}, "step is 0.7")])
+@pytest.mark.parametrize(("change", "match"), [({"rise": 0}, "rise is 0; it must be > 0"), ({"step": 0.7}, "step is")])
 def test_adaptive_refuses(change, match):
     with pytest.raises(ValueError, match=match):
         imp.Adaptive(**{"rise": 0.1, **change})

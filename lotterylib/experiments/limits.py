@@ -167,7 +167,7 @@ def _spectrum(s, state, mask, fraction):
         for order in limits.ORDERS
     ], 1)  # fmt: skip
     bent = (gone * curvature.hvp(s.net(), state, x, y, gone, mask)).sum(-1) / gone.square().sum(-1)
-    predicted = [_predictions(*pair) for pair in zip([n[0] for n in nodes], weights, [n[1] for n in nodes], strict=True)]
+    predicted = [_predictions(values, w, shares) for (values, shares), w in zip(nodes, weights, strict=True)]
     return {
         "above": torch.stack([_above(*pair) for pair in nodes], -1),
         "largest": spectrum.eigenvalues.amax((1, 2)), "predicted": torch.stack(predicted, -1),

@@ -64,8 +64,8 @@ def _well(eigenvalues, epsilon, distance, shares):
         figure,
         f"Subspaces through points at distance {distance:g} from the middle of a well. In two dimensions {hits} of "
         f"{count} random lines meet it. In {len(eigenvalues)} dimensions half of the simulated subspaces meet it up to "
-        f"{findings.percent(shares.median(), 0)} of D conditions; Gordon's bound says {findings.percent(bound, 0)}, the "
-        f"limit for large D {findings.percent(sharp, 0)}.",
+        f"{findings.percent(shares.median(), 0)} of D conditions; Gordon's bound says {findings.percent(bound, 0)}, "
+        f"the limit for large D {findings.percent(sharp, 0)}.",
     )
 
 
@@ -153,8 +153,10 @@ def readings(record):
     at, levels, said = record["epsilon"].tolist().index(findings.EPSILON), record["level"].tolist(), []
     model = findings.by_model(record)
     for o, (panel, (called, _)) in enumerate(zip(panels, _ORDERS.values(), strict=True)):
-        lines = {"quadratic model, exact": (model[..., o], "black", "o"),
-                 "Gordon, distance of the projection": (record["predicted"][..., at, o], style.ORANGE, "s")}  # fmt: skip
+        lines = {
+            "quadratic model, exact": (model[..., o], "black", "o"),
+            "Gordon, distance of the projection": (record["predicted"][..., at, o], style.ORANGE, "s"),
+        }
         if o == 1:
             lines["large D, through the origin"] = record["through_zero"][..., at], style.PURPLE, "D"
         for name, (values, colour, marker) in lines.items():
@@ -246,8 +248,8 @@ def _well_size(spectra, projected, step, epsilon):
     style.legend(panels[0], fontsize=9)
     return style.Drawing(
         figure,
-        f"Wells of ε = {epsilon:g} nats at rewind step {step}, levels {', '.join(map(str, levels))}: predicted fraction "
-        f"and fraction whose projection stays in the well, in percent. {'; '.join(said)}.",
+        f"Wells of ε = {epsilon:g} nats at rewind step {step}, levels {', '.join(map(str, levels))}: predicted "
+        f"fraction and fraction whose projection stays in the well, in percent. {'; '.join(said)}.",
     )
 
 

@@ -3,7 +3,20 @@
 import torch
 
 from .. import experiments, limits
-from .shared import HOLDS, FAILS, PARTLY, STABLE, Table, Verdict, grade, percent, points, rewind_steps, tolerance
+from .shared import (
+    FAILS,
+    HOLDS,
+    PARTLY,
+    STABLE,
+    Table,
+    Verdict,
+    grade,
+    percent,
+    points,
+    rewind_steps,
+    sparsest_matching,
+    tolerance,
+)
 
 EPSILON = 0.02  # nats; the size of the wells that the chapter speaks of
 CLOSE, RELATED = 0.1, 0.7  # mean difference of fractions, and correlation, from which a prediction is one
@@ -114,7 +127,7 @@ def _adaptive(tickets, adaptive, control):
     """Against fixed pruning, at the sparsest level at which fixed pruning still matches and at equal trainings."""
     i = rewind_steps(tickets).index(int(control["rewind_step"]))
     fixed, better, said = tickets["error"][:, i], [], []
-    level = int(((fixed.mean(-1) <= float(tickets["error"][0].mean()) + tolerance(tickets)).long().cumprod(0)).sum()) - 1
+    level = int(sparsest_matching(tickets)[i])
     for rise, density, error in zip(adaptive["rise"].tolist(), adaptive["density"], adaptive["error"], strict=True):
         found = trainings_to(density, error, float(tickets["density"][level]))
         if found:
@@ -134,29 +147,26 @@ def _adaptive(tickets, adaptive, control):
 
 def numbers(preset) -> dict:
     """The numbers that chapter 4 quotes."""
-    spectra, projected = experiments.spectra(preset), experiments.projected(preset)
-    descents, exact = experiments.descents(preset), experiments.exact(preset)
-    named = {}
-    sources = {"predicted": predicted(spectra), "projected": by_projection(projected), "met": by_descent(descents)}
-    for name, values in sources.items():
-        for o, order in enumerate(limits.ORDERS):
-            for n in (0, len(values) - 1):
-                named[f"{name} {order} level={int(spectra['level'][n])}"] = percent(values[n, o].flatten(), 0)
-    for name in ("projected", "met"):
-        for o, order in enumerate(limits.ORDERS):
-            named[f"correlation {name} {order}"] = f"{correlation(sources['predicted'][:, o], sources[name][:, o]):.2f}"
-    model = by_model(exact)
+    spectra, exact = experiments.spectra(preset), experiments.exact(preset)
+    promise = predicted(spectra)
+    measured = {
+        "projected": by_projection(experiments.projected(preset)), "met": by_descent(experiments.descents(preset)),
+    }  # fmt: skip
+    named = {
+        "limit replicates": str(promise.shape[-1]), "iterations": str(experiments.PRESETS[preset].iterations),
+    }  # fmt: skip
     at = exact["epsilon"].tolist().index(EPSILON)
     for o, order in enumerate(limits.ORDERS):
-        named[f"model {order}"] = percent(model[..., o].mean(0), 0)
-    named["through zero"] = percent(exact["through_zero"][..., at].mean(0), 0)
-    named["exact predicted random"] = percent(exact["predicted"][..., at, 1].mean(0), 0)
-    for n in (0, len(spectra["level"]) - 1):
-        named[f"largest level={int(spectra['level'][n])}"] = f"{spectra['largest'][n].mean():.1f}"
-        for o, order in enumerate(limits.ORDERS):
-            named[f"along {order} level={int(spectra['level'][n])}"] = f"{spectra['along'][n, o].mean():.4f}"
-    tolerated = tolerance(experiments.winning_tickets(preset))
-    nats = limits.in_nats(projected["loss"][0, 0, :, 0], projected["error"][0, 0, :, 0], tolerated)
-    named["epsilon in nats"] = f"{nats.nanmean():.3f} ± {nats[nats.isfinite()].std():.3f}"
-    named["tolerance"] = points(tolerated, 2)
+        for name, values in {"predicted": promise, **measured}.items():
+            named[f"mean {name} {order}"] = percent(values[:, o].flatten(), 0)
+        for name, values in measured.items():
+            named[f"correlation {name} {order}"] = f"{correlation(promise[:, o], values[:, o]):.2f}"
+        named[f"model {order}"] = percent(by_model(exact)[..., o].flatten(), 0)
+        named[f"exact {order}"] = percent(exact["predicted"][..., at, o].flatten(), 0)
+    named["through zero"] = percent(exact["through_zero"][..., at].flatten(), 0)
+    last = int(spectra["level"][-1])
+    named["largest level=0"] = f"{spectra['largest'][0].mean():.1f}"
+    for i, k in enumerate(rewind_steps(spectra)):
+        named[f"largest level={last} k={k}"] = f"{spectra['largest'][-1, i].mean():.0f}"
+    named["tolerance"] = points(tolerance(experiments.winning_tickets(preset)), 2)
     return named
