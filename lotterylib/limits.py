@@ -60,8 +60,8 @@ def meeting(eigenvalues, distance, epsilon, count=60, seed=0):
     """Simulate how many random conditions on v keep it out of the well ``{v: v^T H v / 2 <= epsilon}``: ``(count,)``.
 
     Each of ``count`` random subspaces runs through a point at ``distance`` from the minimum; conditions are added one
-    by one, and the result is the share of D at which the least loss in the subspace exceeds epsilon. For c conditions
-    C it is ``c^T (C H^-1 C^T)^-1 c / 2`` with ``c = C x``, and one Cholesky factor serves all numbers of conditions.
+    by one, and the result is the share of D at which the least loss in the subspace exceeds epsilon. For conditions
+    ``C v = b`` it is ``b^T (C H^-1 C^T)^-1 b / 2``, and one Cholesky factor serves all numbers of conditions.
     """
     size, draw = len(eigenvalues), torch.Generator().manual_seed(seed)
     options = {"generator": draw, "dtype": torch.float64}

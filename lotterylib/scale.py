@@ -205,6 +205,10 @@ def numbers() -> dict:
             for kind in ("height", "recalibrated"):
                 named[f"{name} {kind} k={k}"] = findings.points(barriers[kind][:-1, i].mean(0))
                 named[f"{name} last {kind} k={k}"] = findings.points(barriers[kind][-1, i])
+        refill = experiments.refilling(name)
+        for i, k in enumerate(refill["rewind_step"].tolist()):
+            named[f"{name} new small k={k}"] = findings.percent(findings.new_small(refill)[:, i].mean(0), 0)
+            named[f"{name} already k={k}"] = findings.percent(refill["already"][:, i].mean(0), 0)
         count = findings.contingency(tickets, barriers["height"], sparse=True)
         named[f"{name} sparse if"] = f"{count.both} of {count.both + count.only_matching}"
         named[f"{name} sparse only if"] = f"{count.both} of {count.both + count.only_connected}"
