@@ -134,10 +134,12 @@ def test_measured_fractions_are_read_off_where_the_well_is_left():
 def test_limits_are_judged_by_their_rules():
     spectra = PREDICTED | {"predicted": PREDICTED["predicted"] - 0.05}
     met = PREDICTED["predicted"][:, 2]
-    near = findings.limits._predicts("claim", findings.predicted(spectra), met, "descent")
-    assert near.verdict == HOLDS and "correlation 1.00" in near.value
-    assert findings.limits._predicts("", findings.predicted(spectra), met - 0.3, "").verdict == PARTLY
-    assert findings.limits._predicts("", findings.predicted(spectra), 0.6 - met, "").verdict == FAILS
+    promise = findings.predicted(spectra)
+    shifted = [findings.limits._number("random pruning", promise, met - by).verdict for by in (0, 0.1, 0.3, -0.2)]
+    assert shifted == [HOLDS, PARTLY, FAILS, FAILS]
+    ranked = findings.limits._rank("random pruning", promise, met - 0.3, -met)
+    assert ranked.verdict == HOLDS and ranked.value == "1.00 (-1.00)"
+    assert findings.limits._rank("random pruning", promise, -met, met).verdict == FAILS
     tickets = {"error": table([[0.09, 0.11]], [[0.1, 0.1]], [[0.2, 0.2]]), "density": table(1, 0.8, 0.64),
                "rewind_step": torch.tensor([100])}  # fmt: skip
     control = {"density": table(0.8, 0.3), "one_shot": table([0.1, 0.1], [0.3, 0.3]), "rewind_step": torch.tensor(100)}
