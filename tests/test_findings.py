@@ -135,7 +135,7 @@ def test_limits_are_judged_by_their_rules():
     spectra = PREDICTED | {"predicted": PREDICTED["predicted"] - 0.05}
     met = PREDICTED["predicted"][:, 2]
     promise = findings.predicted(spectra)
-    shifted = [findings.limits._number("random pruning", promise, met - by).verdict for by in (0, 0.1, 0.3, -0.2)]
+    shifted = [findings.limits._number("random pruning", promise, met - by).verdict for by in (0, 0.2, 0.3, -0.2)]
     assert shifted == [HOLDS, PARTLY, FAILS, FAILS]
     ranked = findings.limits._rank("random pruning", promise, met - 0.3, -met)
     assert ranked.verdict == HOLDS and ranked.value == "1.00 (-1.00)"
