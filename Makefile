@@ -7,6 +7,7 @@ PRESET ?= book
 ONLY   ?=
 
 PY := "$(VENV)/bin/python"
+JUPYTER_BOOK := $(PY) -c "from jupyter_book.cli.main import main; main()"
 
 # The kernel that runs the chapters is the environment's own, whatever else the machine has.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -18,7 +19,7 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book check test lint chapters publish-url records clean distclean
+.PHONY: help setup book check test lint links newest chapters publish-url records clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
@@ -28,6 +29,8 @@ help:
 	@echo "make publish-url URL=https://...   set the address of the published repository: Colab buttons and first cells"
 	@echo "make records    run the experiments again: PRESET=smoke|book|medium|paper, ONLY=\"names\" for some"
 	@echo "make lint       run the linter"
+	@echo "make links      try every link of the book that leads to another host"
+	@echo "make newest     the newest versions of what lotterylib uses, in place of the pins; make distclean undoes it"
 	@echo "make setup      make the virtual environment; all of the above do it by themselves"
 	@echo "make clean      remove what building and testing left (not the environment, not runs/)"
 	@echo "make distclean  remove the environment too (still not runs/)"
@@ -82,7 +85,7 @@ setup:
 	echo "The environment is ready."
 
 book: setup
-	@TQDM_DISABLE=1 $(PY) -c "from jupyter_book.cli.main import main; main()" build . --all -W -n --keep-going
+	@TQDM_DISABLE=1 $(JUPYTER_BOOK) build . --all -W -n --keep-going
 	@$(PY) -c "import pathlib; page = pathlib.Path('_build/html/index.html').resolve(); print('\nThe book is ready. Open', page, 'or', page.as_uri(), sep='\n  ')"
 
 check: setup
@@ -93,6 +96,12 @@ test: lint
 
 lint: setup
 	@$(PY) -m ruff check .
+
+links: setup
+	@TQDM_DISABLE=1 $(JUPYTER_BOOK) build . --all --builder linkcheck
+
+newest: setup
+	@$(PY) -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager --editable ".[book]"
 
 chapters: setup
 	@$(PY) -m lotterylib.notebook $(ONLY)

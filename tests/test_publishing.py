@@ -1,0 +1,148 @@
+"""Workflows, hooks and the development container: what they call is there, and they may do no more than they must."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TARGETS = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+URL = "URL=${{ github.server_url }}/${{ github.repository }}"
+WRITING = {  # every right to write that a job has
+    ("publish", "deploy"): {"pages", "id-token"},
+    ("weekly", "links"): {"issues"},
+    ("weekly", "newest"): {"issues"},
+}
+
+
+def load(path):
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def jobs():
+    return [
+        pytest.param(path.stem, name, id=f"{path.stem}-{name}") for path in WORKFLOWS for name in load(path)["jobs"]
+    ]
+
+
+def job(workflow, name):
+    return load(ROOT / ".github" / "workflows" / f"{workflow}.yml")["jobs"][name]
+
+
+def commands(workflow, name):
+    return [step["run"] for step in job(workflow, name)["steps"] if "run" in step]
+
+
+def test_there_are_the_workflows():
+    assert [path.stem for path in WORKFLOWS] == ["publish", "test", "weekly"]
+    events = {path.stem: load(path)[True] for path in WORKFLOWS}  # YAML reads the key `on` as true
+    assert set(events["test"]) == {"push", "pull_request"}
+    assert events["publish"]["push"] == {"branches": ["main"]}
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", events["weekly"]["schedule"][0]["cron"])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_reads_only_and_knows_no_secret(path):
+    workflow = load(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["concurrency"]["group"]
+    assert set(re.findall(r"secrets\.(\w+)", path.read_text(encoding="utf-8"))) <= {"GITHUB_TOKEN"}
+
+
+@pytest.mark.parametrize(("workflow", "name"), jobs())
+def test_a_job_may_write_only_what_it_must_and_ends(workflow, name):
+    here = job(workflow, name)
+    rights = here.get("permissions", {})
+    assert {right for right, kind in rights.items() if kind != "read"} == WRITING.get((workflow, name), set())
+    assert here["timeout-minutes"] <= 120
+
+
+@pytest.mark.parametrize(("workflow", "name"), jobs())
+def test_a_job_calls_what_is_there(workflow, name):
+    for step in job(workflow, name)["steps"]:
+        assert ("uses" in step) != ("run" in step)
+        if "uses" in step:
+            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
+            continue
+        program, argument, *_ = shlex.split(step["run"])
+        assert program in ("make", ".ci/report")
+        if program == "make":
+            assert argument in TARGETS
+        else:
+            assert os.access(ROOT / program, os.X_OK) and step["if"] == "failure()" and "GH_TOKEN" in step["env"]
+
+
+def test_every_python_that_is_supported_is_tested():
+    versions = job("test", "test")["strategy"]["matrix"]["python"]
+    assert all(isinstance(version, str) for version in versions)  # 3.10 without quotes is 3.1
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert versions[0] == re.search(r'^requires-python = ">=(.*)"$', project, re.MULTILINE)[1]
+    assert versions == [f"3.{10 + number}" for number in range(len(versions))]
+    assert commands("test", "test") == ["make test", "make book", "make check"]
+
+
+def test_the_book_is_published_at_its_own_address():
+    assert load(ROOT / ".github" / "workflows" / "publish.yml")["concurrency"] == {
+        "group": "pages", "cancel-in-progress": False,
+    }  # fmt: skip
+    assert commands("publish", "build") == [f"make publish-url {URL}", "make book", "make check"]
+    uploaded = job("publish", "build")["steps"][-1]
+    assert uploaded["uses"].startswith("actions/upload-pages-artifact@") and uploaded["with"] == {"path": "_build/html"}
+    assert job("publish", "deploy")["needs"] == "build"
+
+
+def test_links_and_newest_dependencies_are_tried_every_week():
+    names = [name for workflow, name in (param.values for param in jobs()) if workflow == "weekly"]
+    tried = {name: commands("weekly", name)[:-1] for name in names}
+    assert tried == {"links": ["make links"], "newest": ["make newest", "make book"]}
+    assert all(commands("weekly", name)[-1].startswith(".ci/report ") for name in tried)
+
+
+@pytest.mark.parametrize("open_issue", ["", "12"])
+def test_a_failure_opens_one_issue(open_issue, tmp_path):
+    """With a ``gh`` that says which issue is open, and notes what else it is asked for."""
+    program, notes = tmp_path / "gh", tmp_path / "notes"
+    program.write_text(f'#!/bin/sh\nif [ "$2" = list ]; then echo "{open_issue}"; else echo "$@" >> "{notes}"; fi\n')
+    program.chmod(0o755)
+    settings = {"GITHUB_SERVER_URL": "https://example.org", "GITHUB_REPOSITORY": "some/book", "GITHUB_RUN_ID": "7"}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = [ROOT / ".ci" / "report", "It fails"]
+    subprocess.run(command, env={**os.environ, **settings, "PATH": path}, check=True)
+    said = notes.read_text()
+    assert said.startswith("issue comment 12 " if open_issue else "issue create --title It fails ")
+    assert said.count("issue") == 1 and "https://example.org/some/book/actions/runs/7" in said
+
+
+def test_hooks_run_in_the_environment_of_the_book():
+    """So their versions are those of requirements.txt."""
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    found = []
+    for repository in load(ROOT / ".pre-commit-config.yaml")["repos"]:
+        assert repository["repo"] == "local"
+        for hook in repository["hooks"]:
+            assert hook["language"] == "system"
+            python, dash_m, module, *rest = shlex.split(hook["entry"])
+            assert (python, dash_m) == (".venv/bin/python", "-m") and f"\n{module}==" in pins
+            found.append(" ".join([module, *rest[:1]]))
+    assert found == ["ruff check", "ruff format", "pytest -q"]
+
+
+def test_the_hook_for_notebooks_is_a_test_that_is_there():
+    hook = load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"][-1]
+    *_, file, _, name = shlex.split(hook["entry"])
+    assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8")
+    changed = ("chapters/01_winning_tickets.ipynb", "lotterylib/figures/style.py", "records/manifest.json")
+    assert all((ROOT / path).exists() and re.search(hook["files"], path) for path in changed)
+
+
+def test_the_development_container_makes_the_environment():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    program, target = container["postCreateCommand"].split()
+    assert program == "make" and target in TARGETS
+    assert re.fullmatch(r"python:3\.\d+", container["image"])
