@@ -18,7 +18,6 @@ from myst_nb.ext import execution_tables
 from lotterylib import records, scale, store
 
 ROOT = Path(__file__).resolve().parent.parent
-
 LONG = 120  # characters of a constant's value; a longer one is not shown
 
 
