@@ -11,23 +11,24 @@ class Panes:
         self.drawings, self.default = drawings, default
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        data, metadata = self.drawings[self.default]._repr_mimebundle_()
-        return {**data, **_stack(self.drawings, self.default)}, metadata
+        bundles = {label: drawing._repr_mimebundle_() for label, drawing in self.drawings.items()}
+        data, metadata = bundles[self.default]
+        return {**data, **_stack(bundles, self.default)}, metadata
 
 
-def _stack(drawings, default):
+def _stack(bundles, default):
     import ipywidgets as widgets
 
     pictures = [
         widgets.HTML(
-            f'<img alt="{html.escape(drawing.alt)}" style="max-width: 100%; width: {data["image/png"]["width"]}px" '
-            f'src="data:image/png;base64,{base64.b64encode(drawing.png()).decode()}">'
+            f'<img alt="{html.escape(about["alt"])}" style="max-width: 100%; width: {about["width"]}px" '
+            f'src="data:image/png;base64,{base64.b64encode(data["image/png"]).decode()}">'
         )
-        for drawing, (_, data) in ((drawing, drawing._repr_mimebundle_()) for drawing in drawings.values())
+        for data, about in ((data, metadata["image/png"]) for data, metadata in bundles.values())
     ]
     if not hasattr(widgets, "Stack"):  # ipywidgets 7, which Colab has
         return widgets.VBox(pictures)._repr_mimebundle_()
-    buttons = widgets.ToggleButtons(options=list(drawings), index=list(drawings).index(default))
+    buttons = widgets.ToggleButtons(options=list(bundles), index=list(bundles).index(default))
     buttons.style.button_width = "auto"
     stack = widgets.Stack(pictures, selected_index=buttons.index)
     widgets.jslink((buttons, "index"), (stack, "selected_index"))
