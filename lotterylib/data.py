@@ -87,6 +87,10 @@ class Dataset:
             x = _crop_and_flip(x, views.flatten())
         return normalise(x.unflatten(0, indices.shape), self.mean, self.std), y
 
+    def training_set(self):
+        """Return all training inputs, ready to feed and not augmented, and their labels."""
+        return self.gather(torch.arange(len(self.train_y), device=self.device))
+
 
 def find_device(name="auto") -> torch.device:
     """Return the torch device called ``name``; ``"auto"`` is CUDA where there is one, else the CPU."""

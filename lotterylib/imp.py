@@ -221,7 +221,7 @@ def _next(net, ds, result, files, bar):
 
 def _largest(net, ds, state, mask, rule):
     """The fraction that an adaptive rule allows."""
-    x, y = ds.gather(torch.arange(len(ds.train_y), device=ds.device))
+    x, y = ds.training_set()
 
     def loss(kept):
         return training.evaluate(net, pruning.apply(state, kept), x, y)[0].mean()

@@ -23,7 +23,7 @@ def projections(net, state, mask, ds, fractions, order="magnitude", seed=0):
 
     The first row is the solution itself. Nothing is trained or recalibrated.
     """
-    x, y = ds.gather(torch.arange(len(ds.train_y), device=ds.device))
+    x, y = ds.training_set()
     losses, errors = [], []
     for fraction in (0, *fractions):
         pruned = pruning.apply(state, prune(state, mask, fraction, order, seed) if fraction else mask)

@@ -531,7 +531,7 @@ def test_the_exact_spectrum_has_the_hessians_moments(smoke):
     record, run = smoke["exact"], smoke.run.at(10)
     assert record["level"].tolist() == [3]
     matrix = experiments.limits.curvature.hessian(
-        smoke.setup.net(), select(run[3].state, [0]), *experiments.limits._training_set(smoke.setup),
+        smoke.setup.net(), select(run[3].state, [0]), *smoke.setup.ds.training_set(),
         select(run[3].mask, [0]),
     )[0]  # fmt: skip
     product, weights, keep = hessian(smoke, run[3].state, run[3].mask, 0)

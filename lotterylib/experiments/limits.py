@@ -4,7 +4,7 @@ import torch
 
 from .. import curvature, imp, limits, pruning, training
 from ..networks import concatenate, select
-from .shared import OTHER, experiment, grouped
+from .shared import OTHER, append, experiment, grouped, stacked
 
 EPSILONS = torch.tensor([0.005, 0.01, 0.02, 0.05, 0.1, 0.2], dtype=torch.float64)  # nats
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -29,10 +29,9 @@ def spectra(s):
             here = run.at(run.config.rewind_step[0])[0]
         seen = _spectrum(s, here.state, here.mask, run.config.fraction)
         repeat = len(run.config.rewind_step) if level == 0 else 1
-        _append(found, **{name: grouped(torch.cat([value] * repeat, -1), run) for name, value in seen.items()})
-    found = {name: torch.stack(values) for name, values in found.items()}
+        append(found, **{name: grouped(torch.cat([value] * repeat, -1), run) for name, value in seen.items()})
     return {
-        **found, "grid": GRID, "epsilon": EPSILONS, "level": torch.tensor(s.preset.limit_levels),
+        **stacked(found), "grid": GRID, "epsilon": EPSILONS, "level": torch.tensor(s.preset.limit_levels),
         "fraction": torch.tensor(run.config.fraction, dtype=torch.float64),
         "density": run.densities[list(s.preset.limit_levels)], "rewind_step": torch.tensor(run.config.rewind_step),
     }  # fmt: skip
@@ -47,9 +46,9 @@ def projected(s):
     run, found = s.run().first(s.preset.limit_replicates), {}
     for level in s.preset.limit_levels:
         losses, errors = _projections(s, run[level].state, run[level].mask)
-        _append(found, loss=grouped(losses, run), error=grouped(errors, run))
+        append(found, loss=grouped(losses, run), error=grouped(errors, run))
     return {
-        "loss": torch.stack(found["loss"]), "error": torch.stack(found["error"]), "fraction": _from_none(FRACTIONS),
+        **stacked(found), "fraction": _from_none(FRACTIONS),
         "level": torch.tensor(s.preset.limit_levels), "rewind_step": torch.tensor(run.config.rewind_step),
     }  # fmt: skip
 
@@ -63,7 +62,7 @@ def descents(s):
     (F,); ``solution`` (n, K, R) is the solution's own loss.
     """
     run, found = s.run().first(s.preset.limit_replicates), {}
-    x, y = _training_set(s)
+    x, y = s.ds.training_set()
     for level in s.preset.limit_levels:
         here = run[level]
         masks = [
@@ -75,12 +74,12 @@ def descents(s):
         ends = s.train(f"descent_{level}", states, masks, starts, seeds)
         back = s.barrier(states, ends).height
         shape = (2, len(DESCENTS), len(run.config.rewind_step), -1)
-        _append(
+        append(
             found, loss=training.evaluate(s.net(), ends, x, y)[0].view(shape), barrier=back.view(shape),
             solution=grouped(training.evaluate(s.net(), here.state, x, y)[0], run),
         )  # fmt: skip
     return {
-        **{name: torch.stack(values) for name, values in found.items()},
+        **stacked(found),
         "fraction": torch.tensor(DESCENTS, dtype=torch.float64),
         "level": torch.tensor(s.preset.limit_levels), "rewind_step": torch.tensor(run.config.rewind_step),
     }  # fmt: skip
@@ -98,20 +97,20 @@ def exact(s):
     for level in s.preset.exact_levels:
         for r in range(len(run.seeds)):
             state, mask = select(run[level].state, [r]), select(run[level].mask, [r])
-            matrix = curvature.hessian(s.net(), state, *_training_set(s), mask)[0]
+            matrix = curvature.hessian(s.net(), state, *s.ds.training_set(), mask)[0]
             weights, values = curvature.weights(state, mask)[0], torch.linalg.eigvalsh(matrix.double())
             curves = [limits.subspace_losses(matrix, weights, order, OTHER + r) for order in limits.ORDERS]
             counts = (torch.tensor(FRACTIONS) * len(weights)).ceil().long() - 1
-            _append(
+            append(
                 found, above=_above(values, torch.full_like(values, 1 / len(values))),
                 predicted=_predictions(values, weights), lowest=torch.stack(curves)[:, counts],
                 through_zero=torch.tensor([
                     limits.meeting_fraction(values, float(weights.norm()), float(e)) for e in EPSILONS
                 ], dtype=torch.float64),
             )  # fmt: skip
-    stacked = {name: torch.stack(values).unflatten(0, (-1, len(run.seeds))) for name, values in found.items()}
+    shaped = {name: values.unflatten(0, (-1, len(run.seeds))) for name, values in stacked(found).items()}
     return {
-        **stacked, "grid": GRID, "epsilon": EPSILONS, "fraction": torch.tensor(FRACTIONS, dtype=torch.float64),
+        **shaped, "grid": GRID, "epsilon": EPSILONS, "fraction": torch.tensor(FRACTIONS, dtype=torch.float64),
         "level": torch.tensor(s.preset.exact_levels),
     }  # fmt: skip
 
@@ -131,9 +130,9 @@ def during_training(s):
         mask = pruning.full(s.net(), point.state)
         seen = _spectrum(s, point.state, mask, arm.fraction)
         losses, _ = _projections(s, point.state, mask)
-        _append(found, loss=losses, **{name: seen[name] for name in ("predicted", "largest", "removed")})
+        append(found, loss=losses, **{name: seen[name] for name in ("predicted", "largest", "removed")})
     return {
-        **{name: torch.stack(values) for name, values in found.items()}, "step": torch.tensor(steps),
+        **stacked(found), "step": torch.tensor(steps),
         "epsilon": EPSILONS, "fraction": _from_none(FRACTIONS),
     }  # fmt: skip
 
@@ -152,13 +151,9 @@ def adaptive(s):
     }  # fmt: skip
 
 
-def _training_set(s):
-    return s.ds.gather(torch.arange(len(s.ds.train_y), device=s.ds.device))
-
-
 def _spectrum(s, state, mask, fraction):
     """What ``spectra`` records of each replicate of one level, (..., R)."""
-    x, y = _training_set(s)
+    x, y = s.ds.training_set()
     spectrum = curvature.spectrum(s.net(), state, x, y, mask, s.preset.probes, s.preset.iterations)
     nodes = [spectrum.nodes(r) for r in range(len(spectrum.eigenvalues))]
     weights = curvature.weights(state, mask)
@@ -195,8 +190,3 @@ def _projections(s, state, mask):
 
 def _from_none(fractions):
     return torch.tensor((0, *fractions), dtype=torch.float64)
-
-
-def _append(lists, **values):
-    for name, value in values.items():
-        lists.setdefault(name, []).append(value)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 
 from .. import magnitudes, pruning
-from .shared import axes, experiment, grouped
+from .shared import append, axes, experiment, grouped, stacked
 
 EDGES = torch.cat([torch.zeros(1, dtype=torch.float64), torch.logspace(-4, 0.5, 37, dtype=torch.float64)])
 
@@ -34,11 +34,10 @@ def refilling(s):
             "removed_without": magnitudes.removed(before.state, here.mask, at_once),
             "signs": signs, "magnitudes": sizes, "start_signs": start_signs, "start_magnitudes": start_sizes,
         }  # fmt: skip
-        for name, value in values.items():
-            found.setdefault(name, []).append(value.double())
+        append(found, **{name: value.double() for name, value in values.items()})
     fraction = torch.tensor(run.config.fraction, dtype=torch.float64)
-    stacked = {name: grouped(torch.stack(values), run) for name, values in found.items()}
-    return {**stacked, "fraction": fraction, **axes(run)}
+    shaped = {name: grouped(values, run) for name, values in stacked(found).items()}
+    return {**shaped, "fraction": fraction, **axes(run)}
 
 
 @experiment("main", "control_step")

@@ -4,7 +4,7 @@ import torch
 
 from .. import landscape, perturbation, pruning, training
 from ..networks import concatenate, select
-from .shared import OTHER, experiment
+from .shared import OTHER, append, experiment, stacked
 
 _FIELDS = ("main", "perturbed_levels", "perturbed_scales", "perturbed_replicates", "points")
 
@@ -30,18 +30,18 @@ def robustness(s):
             "random": perturbation.random_direction(start, before.mask, distance, seed=OTHER),
             "pruning": prune,
         }
-        _append(found, distance=distance, norm=perturbation.length({name: start[name] for name in before.mask}))
+        append(found, distance=distance, norm=perturbation.length({name: start[name] for name in before.mask}))
         for name, direction in directions.items():
             moved = concatenate([perturbation.perturb(start, direction, scale) for scale in scales])
             masks = concatenate([before.mask] * len(scales))
             starts, seeds = run.rewind_steps * len(scales), run.seeds * len(scales)
             ends = s.train(f"perturbed_{name}_{level}", moved, masks, starts, seeds)
             back = s.barrier(concatenate([before.state] * len(scales)), ends).height
-            _append(found, **{name: back.view(len(scales), -1), f"{name}_error": s.error(ends).view(len(scales), -1)})
+            append(found, **{name: back.view(len(scales), -1), f"{name}_error": s.error(ends).view(len(scales), -1)})
         seeds = [seed + OTHER for seed in run.seeds]
         ends = s.train(f"other_order_{level}", run.rewind, before.mask, run.rewind_steps, seeds)
-        _append(found, order=s.barrier(before.state, ends).height, order_error=s.error(ends))
-    shaped = {name: value.unflatten(-1, (len(steps), -1)) for name, value in _stacked(found).items()}
+        append(found, order=s.barrier(before.state, ends).height, order_error=s.error(ends))
+    shaped = {name: value.unflatten(-1, (len(steps), -1)) for name, value in stacked(found).items()}
     return {
         **shaped,
         "level": torch.tensor(levels), "scale": torch.tensor(scales, dtype=torch.float64),
@@ -88,13 +88,13 @@ def return_path(s):
     points = _tracks(s, run, level, begun)
     for _, (calm, *moved) in points:
         cosines = [perturbation.overlap(s.net(), (begun[0], calm), pair) for pair in zip(begun[1:], moved, strict=True)]
-        _append(
+        append(
             found, travelled=landscape.distance(s.net(), begun[0], calm), cosine=torch.stack(cosines).nan_to_num(),
             distance=torch.stack([landscape.distance(s.net(), calm, state) for state in moved]),
         )  # fmt: skip
     scales = torch.tensor(s.preset.perturbed_scales, dtype=torch.float64)
     steps = torch.tensor([step for step, _ in points])
-    return {**_stacked(found), "step": steps, "scale": scales, "level": torch.tensor(level)}
+    return {**stacked(found), "step": steps, "scale": scales, "level": torch.tensor(level)}
 
 
 @experiment(*_FIELDS, "control_step", "plane_steps")
@@ -146,12 +146,3 @@ def _tracks(s, run, level, begun):
         (point.step, [select(point.state, slice(i * count, (i + 1) * count)) for i in range(len(begun))])
         for point in points
     ]
-
-
-def _append(lists, **values):
-    for name, value in values.items():
-        lists.setdefault(name, []).append(value)
-
-
-def _stacked(lists):
-    return {name: torch.stack(values) for name, values in lists.items()}

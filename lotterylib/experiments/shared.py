@@ -96,6 +96,17 @@ def grouped(values, run):
     return values.unflatten(-1, (len(run.config.rewind_step), -1))
 
 
+def append(lists, **values):
+    """Append each value to the list of its name."""
+    for name, value in values.items():
+        lists.setdefault(name, []).append(value)
+
+
+def stacked(lists):
+    """The lists that ``append`` made, each as one tensor."""
+    return {name: torch.stack(values) for name, values in lists.items()}
+
+
 def random_mask(run, level):
     """A mask with as many weights as the IMP mask of a level, at random places."""
     mask = run[0].mask
