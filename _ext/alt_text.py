@@ -1,17 +1,18 @@
-"""Sphinx extension: the alternative text that a figure carries in its output's metadata reaches the built page."""
+"""Sphinx extension: the alternative text and the class that a figure carries in its output reach the built page."""
 
 from myst_nb.core.render import NbElementRenderer
 
 
 def setup(app):
-    """Let myst-nb's image renderer take ``alt`` from the output, as it does ``width`` and ``height``."""
+    """Let myst-nb's image renderer take ``alt`` and ``class`` from the output, as it does ``width`` and ``height``."""
     plain = NbElementRenderer.render_image
 
     def render_image(self, data):
         nodes = plain(self, data)
-        alt = data.output_metadata.get(data.mime_type, {}).get("alt")
-        if alt:
-            nodes[0]["alt"] = alt
+        about = data.output_metadata.get(data.mime_type, {})
+        if about.get("alt"):
+            nodes[0]["alt"] = about["alt"]
+        nodes[0]["classes"] += about.get("class", "").split()
         return nodes
 
     NbElementRenderer.render_image = render_image

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from myst_nb.ext import execution_tables
 
-from lotterylib import records, scale, store
+from lotterylib import findings, records, store
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = 120  # characters of a constant's value; a longer one is not shown
@@ -84,8 +84,8 @@ def published():
         rows.append([link, *(str(value) for value in (about["preset"], about["seconds"], about["date"], number))])
     fields = list(dict.fromkeys(name for machine in machines for name in machine))
     numbered = [[str(n), *(machine.get(name, "") for name in fields)] for n, machine in enumerate(machines, 1)]
-    made = scale.table(["Experiment", "Preset", "Seconds", "Date", "Machine"], rows)
-    return "\n".join([*made, "", *scale.table(["Machine", *fields], numbered)])
+    made = findings.table(["Experiment", "Preset", "Seconds", "Date", "Machine"], rows)
+    return "\n".join([*made, "", *findings.table(["Machine", *fields], numbered)])
 
 
 def machine():
@@ -94,7 +94,7 @@ def machine():
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     names = sorted(set(re.findall(r"^([\w.-]+)==", pins, re.MULTILINE)), key=str.lower)
     rows = [["Python", here["versions"]["python"]], *([name, metadata.version(name)] for name in names)]
-    return f"Device: {here['device']}.\n\n" + "\n".join(scale.table(["Package", "Version"], rows))
+    return f"Device: {here['device']}.\n\n" + "\n".join(findings.table(["Package", "Version"], rows))
 
 
 def fill(text):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from . import data, experiments, findings, imp, networks, records, training
+from .findings import Text, table
 from .presets import PRESETS
 
 NEEDED = ("winning_tickets", "successive_barriers", "instability", "all_pairs", "projections")
@@ -36,18 +37,6 @@ def scales(preset="book"):
         return all((records.PUBLISHED / name / f"{needed}.safetensors").exists() for needed in NEEDED)
 
     return [name for name in PRESETS if name != "smoke" and (name == preset or recorded(name))]
-
-
-class Text(list):
-    """Lines of Markdown that a notebook shows."""
-
-    def _repr_markdown_(self):
-        return "\n".join(self)
-
-
-def table(header, rows) -> Text:
-    """Make a Markdown table of rows of texts."""
-    return Text(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 
 def settings(names) -> Text:
@@ -198,9 +187,8 @@ def numbers() -> dict:
         named[f"{name} dense error"] = findings.percent(tickets["error"][0, 0])
         named[f"{name} epsilon"] = findings.points(epsilon)
         own = tickets["error"] - tickets["error"][0]
-        for i, k in enumerate(tickets["rewind_step"].tolist()):
-            level = int(findings.sparsest_matching(tickets)[i])
-            named[f"{name} matching k={k}"] = findings.percent(tickets["density"][level], 0) if level else "none"
+        for i, (k, reach) in enumerate(zip(tickets["rewind_step"].tolist(), findings.reach(tickets), strict=True)):
+            named[f"{name} matching k={k}"] = reach
             named[f"{name} own k={k}"] = findings.points(own[4, i])
             for kind in ("height", "recalibrated"):
                 named[f"{name} {kind} k={k}"] = findings.points(barriers[kind][:-1, i].mean(0))

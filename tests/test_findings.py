@@ -1,13 +1,10 @@
-"""Findings on records made by hand: the rules that decide, and the figures of chapters 3 and 5."""
+"""Findings on records made by hand: the rules that decide."""
 
-import ipywidgets
 import pytest
 import torch
 from torch.testing import assert_close
 
-from lotterylib import experiments, findings
-from lotterylib.figures import limits, retraining, robustness, style
-from lotterylib.figures.panes import Panes
+from lotterylib import findings
 from lotterylib.findings.shared import FAILS, HOLDS, PARTLY
 
 
@@ -159,61 +156,13 @@ def test_limits_are_judged_by_their_rules():
     assert findings.limits._adaptive(tickets, slow, control).verdict == FAILS
 
 
-def test_panes_are_pictures_behind_buttons(monkeypatch):
-    drawings = {
-        name: style.Drawing(style.canvas(width=1, height=1)[0], f'{name}: "3 < 4"') for name in ("one", "two")
-    }  # fmt: skip
-    shown, about = Panes(drawings, "two")._repr_mimebundle_()
-    assert shown["image/png"] == drawings["two"].png() and about["image/png"]["alt"] == 'two: "3 < 4"'
-    box = ipywidgets.Widget.widgets[shown["application/vnd.jupyter.widget-view+json"]["model_id"]]
-    buttons, stack = box.children
-    assert buttons.options == ("one", "two") and buttons.index == stack.selected_index == 1
-    for name, pane in zip(drawings, stack.children, strict=True):
-        assert f'alt="{name}: &quot;3 &lt; 4&quot;"' in pane.value
-    monkeypatch.delattr(ipywidgets, "Stack")
-    old = Panes(drawings, "two")._repr_mimebundle_()[0]["application/vnd.jupyter.widget-view+json"]["model_id"]
-    assert len(ipywidgets.Widget.widgets[old].children) == 2
-
-
-def test_figures_say_what_they_show():
-    robust, later = experiments.robustness("book"), experiments.forgiveness("book")
-    n, i = 1, 2
-    level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
-    means = ", ".join(f"{100 * h:.1f}" for h in robust["random"][n, :, i].mean(-1).tolist())
-    assert f"level {level}, k = 0: " in robustness.barriers(robust).alt
-    assert f"k = {k}: {means}" in robustness.barriers(robust).alt
-    assert f"k = {k}: {findings.critical(robust)[0, i].mean():.1f}, " in robustness.critical(robust).alt
-    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness.forgiveness(later).alt
-    path, planes = experiments.return_path("book"), experiments.return_plane("book")
-    assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness.returning(path).alt
-    ends = planes["track"][-1, :, -1]
-    assert f"8: {float((ends[0] - ends[1]).norm()):.1f} apart" in robustness.planes(planes).alt
-    refill, less = experiments.refilling("book"), experiments.without_retraining("book")
-    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining.refilled(refill).alt
-    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining.removed(refill).alt
-    tickets = experiments.winning_tickets("book")
-    assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
-    assert f"{100 * less['short_barrier'].mean(-1).max():.1f}." in retraining.barriers(less).alt
-    spectra, projected = experiments.spectra("book"), experiments.projected("book")
-    descents, control = experiments.descents("book"), experiments.controls("book")
-    assert f"k = 0: {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt
-    both = findings.correlation(findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0])
-    assert f"correlation {both:.2f}" in limits.against_measured(spectra, projected, descents).alt
-    assert (
-        f"{100 * control['one_shot'][-1].mean():.1f} at 7 %"
-        in limits.one_shot(tickets, control, findings.predicted(spectra)).alt
-    )
-    panes = limits.well_size(spectra, projected, 100)
-    promise = findings.predicted(spectra, 0.1)[0, 0, 2].mean()
-    assert f"by magnitude: {100 * promise:.0f} and " in panes.drawings["ε = 0.1"].alt and panes.default == "ε = 0.02"
-    grown, during = experiments.adaptive("book"), experiments.during_training("book")
-    assert f"{100 * grown['error'][0, -1].mean():.1f} at " in limits.adaptive(tickets, grown, 100).alt
-    assert f"{during['largest'][-1].mean():.1f}." in limits.during(during).alt
-    exact = experiments.exact("book")
-    assert findings.percent(findings.by_model(exact)[..., 1].flatten(), 0) in limits.readings(exact).alt
-    ratio = spectra["along"][0, 0, 0].mean() / spectra["along"][0, 1, 0].mean()
-    assert f"k = 0: {ratio:.2f}, " in limits.along(spectra).alt
-    shares = torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
-    bowl = torch.logspace(-2, 1, 50, dtype=torch.float64)
-    assert "up to 30 %" in limits.well(bowl, 0.1, {1.0: shares}).drawings["distance 1"].alt
-    assert "50 dimensions 30.0 ± 10.0 %" in limits.sharper_with_dimension({50: shares}, 0.2, 0.3).alt
+def test_every_claim_has_its_verdicts_and_the_counts_are_theirs():
+    tables = findings.claims("book")
+    assert list(tables) == ["C0", "C1", "C2", "C3", "C4"]
+    said = findings.numbers("book")
+    for claim, rows in tables.items():
+        counts = [part.split(" ", 1) for part in said[f"verdicts {claim}"].split(", ")]
+        assert sum(int(count) for count, _ in counts) == len(rows)
+        for verdict, word in findings.VERDICTS.items():
+            expected = sum(row.verdict == verdict for row in rows)
+            assert sum(int(count) for count, called in counts if called == word) == expected

@@ -4,6 +4,7 @@ import torch
 
 from .. import findings
 from . import style
+from .panes import Panes
 
 
 def _panels(records):
@@ -13,19 +14,12 @@ def _panels(records):
     return figure, zip(axes[0], records.items(), strict=True)
 
 
-def _lines(panel, record, x, values):
-    steps = record["rewind_step"].tolist()
-    for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
-        style.spread(panel, x, values[:, i], f"k = {step}", colour, style.MARKERS[i])
-
-
 def errors(records):
     """Test error against weights remaining, a panel for each scale: ``records`` of winning tickets by name."""
     said, (figure, panels) = [], _panels(records)
     for panel, (name, tickets) in panels:
-        dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
-        panel.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="dense ± ε")
-        _lines(panel, tickets, tickets["density"], tickets["error"])
+        style.dense(panel, tickets)
+        style.by_step(panel, tickets["density"], tickets["error"], tickets)
         style.remaining_axis(panel, tickets["density"])
         style.error_axis(panel)
         style.legend(panel)
@@ -39,13 +33,45 @@ def errors(records):
     return style.Drawing(figure, f"Test error against weights remaining at each scale. {'; '.join(said)}.")
 
 
+def yardsticks(records):
+    """How far the error lies above the limit of what matches, against weights remaining; a pane for each such limit."""
+    limits = {
+        "mean dense error + ε": lambda tickets: tickets["error"][0].mean() + findings.tolerance(tickets),
+        "own dense error + ε": lambda tickets: tickets["error"][0] + findings.tolerance(tickets),
+        "own dense error + half a point": lambda tickets: tickets["error"][0] + 0.005,
+    }
+    drawings = {name: _above(records, name, limit) for name, limit in limits.items()}
+    return Panes("limit", drawings, list(drawings)[0])
+
+
+def _above(records, name, limit):
+    said, (figure, panels) = [], _panels(records)
+    for panel, (scale, tickets) in panels:
+        above = tickets["error"] - limit(tickets)
+        style.by_step(panel, tickets["density"], above, tickets)
+        panel.axhspan(-1, 0, color=style.GREY, alpha=0.15, linewidth=0, label="matches")
+        style.remaining_axis(panel, tickets["density"])
+        panel.set_ylim(-0.04, 0.08)
+        style.percent_axis(panel.yaxis)
+        panel.set_ylabel("points above the limit")
+        style.legend(panel, loc="upper left")
+        shares = (above[1:] <= 0).double().mean((0, 2)).tolist()
+        shares = zip(tickets["rewind_step"].tolist(), shares, strict=True)
+        said.append(f"{scale}: {', '.join(f'k = {k} {100 * share:.0f}' for k, share in shares)}")
+    return style.Drawing(
+        figure,
+        f"Error above the limit: {name}. Percent of pruned networks, all levels and replicates, that match: "
+        f"{'; '.join(said)}.",
+    )
+
+
 def barriers(records, tickets):
     """Barrier to the previous level against weights remaining, a panel for each scale."""
     said, (figure, panels) = [], _panels(records)
     for panel, (name, record) in panels:
         epsilon = findings.tolerance(tickets[name])
         panel.axhspan(0, epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="at most ε")
-        _lines(panel, record, record["density"][1:], record["height"])
+        style.by_step(panel, record["density"][1:], record["height"], record)
         style.remaining_axis(panel, record["density"])
         panel.set_yscale("symlog", linthresh=0.01)
         panel.set_ylim(0, 1)

@@ -4,10 +4,7 @@ import torch
 
 from .. import findings
 from . import style
-
-_LINEAR = 0.01  # rates below it are drawn on a linear scale, larger ones on a logarithmic scale
-_TICKS = (0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+from .panes import Panes
 
 
 def _names(record):
@@ -23,47 +20,72 @@ def _points(*values):
     return ", ".join(f"{100 * float(value):.1f}" for value in values)
 
 
-def _rate_scale(axes, which, low=-0.001, high=0.9):
-    """A scale for rates that shows both a tenth of a point and fifty points."""
-    getattr(axes, f"set_{which}scale")("symlog", linthresh=_LINEAR, linscale=0.8)
-    axis = getattr(axes, f"{which}axis")
-    axis.set_ticks([t for t in _TICKS if low <= t <= high])
-    axis.set_ticks([], minor=True)
-    style.percent_axis(axis)
-    getattr(axes, f"set_{which}lim")(low, high)
-
-
 def _barrier_axes(axes, density, title, epsilon):
     """Barriers against weights remaining, with the tolerance; call it after drawing."""
     axes.axhline(epsilon, color=style.GREY, linestyle="--", linewidth=1, label="ε")
     style.remaining_axis(axes, density)
-    _rate_scale(axes, "y")
+    style.rate_scale(axes, "y")
     axes.set_ylabel("barrier (points of error)")
     axes.set_title(title)
 
 
-def curves(barriers, steps, levels=(0, 4, 8, 10, 12)):
-    """Error on the line from level L to level L + 1, a panel for each of two rewind steps, a colour for each L."""
-    figure, panels = style.canvas(1, len(steps), height=3.7, sharey=True, squeeze=False)
-    levels = [level for level in levels if level < len(barriers["height"])]
-    gamma = torch.linspace(0, 1, barriers["curve"].shape[1], dtype=torch.float64)
-    for axes, step in zip(panels[0], steps, strict=True):
-        k = _column(barriers, step)
-        for level, colour, dash in zip(levels, style.shades(len(levels)), _DASHES, strict=False):
-            curve = barriers["curve"][level, :, k]
-            style.spread(axes, gamma, curve, f"{level} to {level + 1}", colour, None, linestyle=dash)
+def curves(barriers, steps):
+    """Error on the line from level L to level L + 1, a pane for each L, a panel for each of two rewind steps.
+
+    The lines of all other levels stand behind it.
+    """
+    drawings = {f"{level} to {level + 1}": _curve(barriers, steps, level) for level in range(len(barriers["height"]))}
+    return Panes("levels", drawings, list(drawings)[len(drawings) // 2])
+
+
+def _curve(barriers, steps, level):
+    figure, panels = style.canvas(1, len(steps), height=3.5, sharey=True, squeeze=False)
+    gamma, said = torch.linspace(0, 1, barriers["curve"].shape[1], dtype=torch.float64), []
+    for axes, step, colour in zip(panels[0], steps, (style.RED, style.BLUE), strict=True):
+        curve, height = barriers["curve"][..., _column(barriers, step), :], barriers["height"][level]
+        axes.plot(gamma, curve.mean(-1).T, color=style.GREY, alpha=0.35, linewidth=0.9)
+        style.spread(axes, gamma, curve[level], "error", colour, None)
+        ends = curve[level][[0, -1]].mean(-1)
+        axes.plot((0, 1), ends, color="black", linestyle=":", marker="o", label="straight line")
         axes.invert_xaxis()
-        axes.set_xlabel("γ (1: level L, 0: level L + 1)")
-        axes.set_title(f"k = {step}")
+        axes.set_xlabel(f"γ (1: level {level}, 0: level {level + 1})")
+        height = findings.points(height[_column(barriers, step)].mean())
+        axes.set_title(f"k = {step}: barrier {height}")
         style.percent_axis(axes.yaxis)
+        style.legend(axes, loc="upper left")
+        said.append(f"at k = {step} it rises above the straight line by {height}")
     panels[0][0].set_ylabel("test error (%)")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), title="levels", loc="outside right center", frameon=False)
-    said = "; ".join(
-        f"at k = {step} it rises above the line between the ends by "
-        f"{_points(*barriers['height'][levels, _column(barriers, step)].mean(-1))} points"
-        for step in steps
+    return style.Drawing(figure, f"Test error between level {level} and level {level + 1}: {'; '.join(said)}.")
+
+
+def along_gamma(barriers):
+    """Error at one place on the line between successive levels, for all levels and rewind steps; a pane a place."""
+    points = barriers["curve"].shape[1]
+    chosen = torch.linspace(0, points - 1, 11).round().int().tolist()
+    drawings = {f"{place / (points - 1):.2f}": _place(barriers, place) for place in chosen}
+    return Panes("γ", drawings, list(drawings)[len(drawings) // 2])
+
+
+def _place(barriers, place):
+    figure, axes = style.canvas()
+    density, curve = barriers["density"], barriers["curve"][:, place]
+    gamma = place / (barriers["curve"].shape[1] - 1)
+    style.by_step(axes, density[1:], curve, barriers)
+    style.remaining_axis(axes, density)
+    axes.set_yscale("log")
+    axes.set_ylim(0.025, 1)
+    axes.set_yticks((0.03, 0.1, 0.3, 1))
+    axes.minorticks_off()
+    style.percent_axis(axes.yaxis)
+    axes.set_ylabel("test error (%)")
+    axes.set_title(f"{findings.percent(1 - gamma, 0)} of the way to the next level")
+    style.legend(axes)
+    said = ", ".join(
+        f"k = {k} {_points(mean)}"
+        for k, mean in zip(barriers["rewind_step"].tolist(), curve.mean((0, 2)).tolist(), strict=True)
     )
-    return style.Drawing(figure, f"Test error between levels L and L + 1, L in {levels}: {said}.")
+    where = f"at γ = {gamma:.2f} on the lines between successive levels"
+    return style.Drawing(figure, f"Test error in percent {where}, mean over levels: {said}.")
 
 
 def successive(barriers, tickets):
@@ -72,9 +94,9 @@ def successive(barriers, tickets):
     panels = {"height": "statistics interpolated", "recalibrated": "statistics recalibrated"}
     figure, both = style.canvas(1, 2, height=3.6, sharey=True)
     for axes, (entry, title) in zip(both, panels.items(), strict=True):
-        for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
+        for i, colour in enumerate(style.shades(len(names))):
             axes.plot(density, barriers[entry][:, i], ".", color=colour, alpha=0.4, markersize=4)
-            style.spread(axes, density, barriers[entry][:, i], name, colour, style.MARKERS[i])
+        style.by_step(axes, density, barriers[entry], barriers)
         _barrier_axes(axes, density, title, epsilon)
     both[1].set_ylabel("")
     both[1].legend(fontsize=9.5)
@@ -132,7 +154,7 @@ def pairs(pairs, tickets):
         axes.axis("off")
     ticks = range(0, len(height), 2 if len(height) > 8 else 1)
     for i, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
-        scale = SymLogNorm(_LINEAR, vmin=0, vmax=0.5)
+        scale = SymLogNorm(style.LINEAR, vmin=0, vmax=0.5)
         picture = axes.imshow(height[..., i], cmap="cividis", norm=scale, origin="lower")
         near = (height[..., i] <= epsilon).nonzero()
         axes.plot(near[:, 1], near[:, 0], ".", color="white", markersize=4)
@@ -173,8 +195,7 @@ def projections(tickets, projected, step):
     left.legend(fontsize=9.5)
     style.remaining_axis(left, density)
     names = _names(projected)
-    for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
-        style.spread(right, density, projected["height"][:, i], name, colour, style.MARKERS[i])
+    style.by_step(right, density, projected["height"], projected)
     _barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
     right.legend(fontsize=9.5)
     rise = _points(*(projected["error"][:, k] - error[:-1]).mean(-1))
@@ -208,111 +229,17 @@ def failing_masks(failing, tickets):
     return style.Drawing(figure, f"Barrier back to the level before, at levels {levels}, in points of error: {said}.")
 
 
-def iff(tickets, barrier):
-    """One dot a pair of successive levels: excess error of the worse end over dense, and barrier (levels, K, R)."""
-    figure, axes = style.canvas(height=4.6)
-    epsilon, dense = findings.tolerance(tickets), float(tickets["error"][0].mean())
-    excess = torch.maximum(tickets["error"][:-1], tickets["error"][1:]) - dense
-    sparse, names = tickets["density"][1:] < findings.SPARSE, _names(tickets)
-    for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
-        for chosen, face in ((~sparse, "none"), (sparse, colour)):
-            x, y = excess[chosen, i].flatten(), barrier[chosen, i].flatten()
-            label = name if face != "none" else None
-            axes.plot(x, y, style.MARKERS[i], color=colour, markerfacecolor=face, alpha=0.7, label=label)
-    for line in (axes.axhline, axes.axvline):
-        line(epsilon, color=style.GREY, linestyle="--", linewidth=1)
-    _rate_scale(axes, "x", min(-0.006, float(excess.min()) - 0.001), high=1)
-    _rate_scale(axes, "y", -0.0035, high=1)  # room for words below zero
-    corners = {
-        ("left", "top"): "matching, not connected", ("right", "top"): "neither",
-        ("left", "bottom"): "matching, connected", ("right", "bottom"): "connected, not matching",
-    }  # fmt: skip
-    for (ha, va), text in corners.items():
-        at = {"left": 0.01, "right": 0.99}[ha], {"top": 0.97, "bottom": 0.02}[va]
-        axes.text(*at, text, transform=axes.transAxes, style="italic", fontsize=10, ha=ha, va=va)
-    axes.set_xlabel("error of the worse end above the dense network (points)")
-    axes.set_ylabel("barrier (points of error)")
-    title = f"filled: below {findings.percent(findings.SPARSE, 0)}\nof the weights"
-    figure.legend(title=title, loc="outside right upper", frameon=False)
-    count = findings.contingency(tickets, barrier)
-    return style.Drawing(
-        figure,
-        f"Barrier against excess error for {sum(count)} pairs of successive levels: {count.both} are matching and "
-        f"connected, {count.neither} neither, {count.only_connected} connected but not matching, {count.only_matching} "
-        "matching but not connected.",
-    )
+def plane(planes, failing, chosen):
+    """Test error on the plane through a solution, its projection and the next solution.
+
+    On the left for the rewind step ``failing``, on the right for another: a pane for each, first that of ``chosen``.
+    """
+    others = [step for step in planes["rewind_step"].tolist() if step != failing]
+    drawings = {f"{step}": _plane(planes, (failing, step)) for step in others}
+    return Panes("rewind step on the right", drawings, f"{chosen}")
 
 
-def contingency(tickets, barrier):
-    """Connected against matching, counted, for networks with many and with few weights."""
-    parts = _parts(tickets, False, True)
-    figure, panels = style.canvas(1, len(parts), height=2.9, sharey=True, squeeze=False)
-    said, cells = [], ("matching and connected", "only matching", "only connected", "neither")
-    for axes, (sparse, title) in zip(panels[0], parts.items(), strict=True):
-        count = findings.contingency(tickets, barrier, sparse=sparse)
-        table = torch.tensor([[count.both, count.only_matching], [count.only_connected, count.neither]])
-        axes.imshow(table, vmin=0, vmax=max(1, int(table.sum())), cmap="Blues", aspect="auto")
-        axes.grid(False)
-        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            number = int(table[row, column])
-            colour = "white" if number > 0.6 * sum(count) else "black"
-            axes.text(column, row, str(number), ha="center", va="center", color=colour, fontsize=16)
-        axes.set_xticks((0, 1), ("connected", "not connected"))
-        axes.set_yticks((0, 1), ("matching", "not matching"))
-        axes.set_title(f"{title}\nagreement {findings.percent(count.agreement, 0)}")
-        said.append(f"{title}: {', '.join(f'{n} {c}' for n, c in zip(cells, count, strict=True))}")
-    return style.Drawing(figure, f"Counts of pairs of successive levels. {'; '.join(said)}.")
-
-
-def _parts(tickets, *wanted):
-    """Titles of the parts that ``findings.contingency`` counts, without those that hold no pair."""
-    kept, sparse = findings.percent(findings.SPARSE, 0), tickets["density"][1:] < findings.SPARSE
-    titles = {None: "all pairs", False: f"at least {kept} of the weights", True: f"less than {kept} of the weights"}
-    return {part: titles[part] for part in wanted if part is None or (sparse == part).any()}
-
-
-def agreement(tickets, barrier, multiples=(0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.7, 8)):
-    """Agreement of connected with matching, and both conditional shares, against the tolerance."""
-    parts, unit, said = _parts(tickets, None, True), findings.tolerance(tickets), []
-    figure, (panels,) = style.canvas(1, len(parts), height=3.9, sharey=True, squeeze=False)
-    for axes, (sparse, title) in zip(panels, parts.items(), strict=True):
-        counts = [findings.contingency(tickets, barrier, unit * m, sparse) for m in multiples]
-        lines = {
-            "agreement": ([c.agreement for c in counts], "black", "-"),
-            "connected, of the matching": ([_share(c.both, c.only_matching) for c in counts], style.BLUE, "--"),
-            "matching, of the connected": ([_share(c.both, c.only_connected) for c in counts], style.ORANGE, "-."),
-            "agreement by chance": ([_chance(c) for c in counts], style.GREY, ":"),
-        }
-        for marker, (name, (shares, colour, dash)) in zip(style.MARKERS, lines.items(), strict=False):
-            axes.plot(multiples, shares, marker=marker, color=colour, linestyle=dash, label=name)
-        axes.set_xscale("log")
-        axes.set_xticks((0.5, 1, 2, 4, 8), ("0.5", "1", "2", "4", "8"))
-        axes.set_xticks([], minor=True)
-        axes.set_xlabel("tolerance ε (dense standard deviations)")
-        axes.set_title(title)
-        at_one = "; ".join(f"{name} {100 * shares[multiples.index(1)]:.0f}" for name, (shares, *_) in lines.items())
-        said.append(f"{title}: {at_one}")
-    panels[0].set_ylim(-0.03, 1.03)
-    style.percent_axis(panels[0].yaxis)
-    panels[0].set_ylabel("share of pairs (%)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    alt = "Agreement of connected with matching against the tolerance. In percent at one dense standard deviation"
-    return style.Drawing(figure, f"{alt}, {'. Of '.join(said)}.")
-
-
-def _share(part, rest):
-    return part / (part + rest) if part + rest else float("nan")
-
-
-def _chance(count):
-    """Agreement to expect if connected and matching were independent, each as frequent as it is."""
-    total = sum(count)
-    match, join = count.both + count.only_matching, count.both + count.only_connected
-    return (match * join + (total - match) * (total - join)) / total**2
-
-
-def plane(planes, steps):
-    """Test error on the plane through a solution, its projection and the next solution, a panel a rewind step."""
+def _plane(planes, steps):
     from matplotlib.colors import BoundaryNorm
 
     figure, panels = style.canvas(1, len(steps), height=4.1, squeeze=False)

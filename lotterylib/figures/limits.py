@@ -22,9 +22,10 @@ def well(eigenvalues, epsilon, simulated):
 
     ``simulated``: what ``limits.meeting`` gives, by distance.
     """
-    drawings = {f"distance {distance:g}": _well(eigenvalues, epsilon, distance, simulated[distance])
-                for distance in simulated}  # fmt: skip
-    return Panes(drawings, list(drawings)[len(drawings) // 2])
+    drawings = {
+        f"{distance:g}": _well(eigenvalues, epsilon, distance, shares) for distance, shares in simulated.items()
+    }
+    return Panes("distance", drawings, list(drawings)[len(drawings) // 2])
 
 
 def _well(eigenvalues, epsilon, distance, shares):
@@ -197,8 +198,7 @@ def during(record):
     """The predicted and the measured fraction in the course of dense training."""
     figure, (left, right) = style.canvas(1, 2, width=9, height=3.5)
     at, steps = record["epsilon"].tolist().index(findings.EPSILON), record["step"].tolist()
-    losses = record["loss"].movedim(2, 0)
-    inside = limits.crossing(record["fraction"], losses - losses[0], findings.EPSILON)
+    inside = findings.by_projection(record)
     style.spread(left, steps, record["predicted"][:, at, 0], "predicted, by magnitude", style.ORANGE, "s")
     style.spread(left, steps, record["predicted"][:, at, 1], "predicted, at random", style.PURPLE, "D")
     style.spread(left, steps, inside[:, 0], "projection stays in the well", "black", "o")
@@ -224,10 +224,9 @@ def during(record):
 
 def well_size(spectra, projected, step):
     """What the size of the well decides, a pane for each epsilon: predicted and measured fractions by level."""
-    drawings = {}
-    for epsilon in spectra["epsilon"].tolist():
-        drawings[f"ε = {epsilon:g}"] = _well_size(spectra, projected, step, epsilon)
-    return Panes(drawings, f"ε = {findings.EPSILON:g}")
+    sizes = spectra["epsilon"].tolist()
+    drawings = {f"{epsilon:g}": _well_size(spectra, projected, step, epsilon) for epsilon in sizes}
+    return Panes("ε (nats)", drawings, f"{findings.EPSILON:g}")
 
 
 def _well_size(spectra, projected, step, epsilon):
@@ -256,9 +255,8 @@ def _well_size(spectra, projected, step, epsilon):
 def one_shot(tickets, control, promise):
     """Error of one-shot pruning and of IMP, with the predicted limit of the dense network."""
     figure, axes = style.canvas()
-    dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
     i = tickets["rewind_step"].tolist().index(int(control["rewind_step"]))
-    axes.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+    style.dense(axes, tickets)
     style.spread(axes, tickets["density"], tickets["error"][:, i], "IMP", style.BLUE, "o")
     style.spread(axes, control["density"], control["one_shot"], "one-shot", style.RED, "^")
     limit = 1 - float(promise[0, 0].mean())
@@ -280,9 +278,8 @@ def adaptive(tickets, record, step):
     runs = {"fixed, 20 %": (tickets["density"], tickets["error"][:, i], "black", "o")}
     for a, (rise, colour) in enumerate(zip(record["rise"].tolist(), style.shades(len(record["rise"])), strict=True)):
         runs[f"adaptive, {rise:g} nats"] = record["density"][a], record["error"][a], colour, style.MARKERS[a + 1]
-    dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
     for axes in (left, right):
-        axes.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+        style.dense(axes, tickets)
     for name, (density, error, colour, marker) in runs.items():
         style.spread(left, density, error, name, colour, marker)
         style.spread(right, range(1, len(density) + 1), error, name, colour, marker)

@@ -7,8 +7,7 @@ from . import style
 def ticket(tickets, barriers, failing, winning):
     """Test error, and barrier between successive levels, for a failing and a winning rewind step."""
     figure, (left, right) = style.canvas(1, 2, width=9, height=3.5)
-    dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
-    left.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+    style.dense(left, tickets)
     steps, density = tickets["rewind_step"].tolist(), tickets["density"]
     said = []
     for k, colour, marker in ((failing, style.RED, "s"), (winning, style.BLUE, "o")):

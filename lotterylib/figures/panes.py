@@ -1,35 +1,48 @@
-"""Several drawings behind a row of buttons, which work in the built page without a kernel."""
+"""Several drawings behind a control that works in the built page without a kernel."""
 
 import base64
 import html
 
+BUTTONS = 5  # more panes than this are chosen with a slider
+
 
 class Panes:
-    """Drawings by label; where there are no widgets, or none that can be stacked, the ``default`` one is shown."""
+    """Drawings by label, one of which is shown, and a control named ``name`` that chooses it.
 
-    def __init__(self, drawings, default):
-        self.drawings, self.default = drawings, default
+    Where there are no widgets, the ``default`` one is shown; where widgets cannot be stacked, all are.
+    """
+
+    def __init__(self, name, drawings, default):
+        self.name, self.drawings, self.default = name, drawings, default
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundles = {label: drawing._repr_mimebundle_() for label, drawing in self.drawings.items()}
         data, metadata = bundles[self.default]
-        return {**data, **_stack(bundles, self.default)}, metadata
+        return {**data, **self._widget(bundles)}, metadata
+
+    def _widget(self, bundles):
+        import ipywidgets as widgets
+
+        pictures = [widgets.HTML(_picture(data["image/png"], **metadata["image/png"]))
+                    for data, metadata in bundles.values()]  # fmt: skip
+        if not hasattr(widgets, "Stack"):  # ipywidgets 7, which Colab has
+            columns = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))")
+            return widgets.GridBox(pictures, layout=columns)._repr_mimebundle_()
+        labels, chosen = list(bundles), list(bundles).index(self.default)
+        options = {"options": labels, "index": chosen, "description": self.name}
+        if len(labels) > BUTTONS:
+            control = widgets.SelectionSlider(continuous_update=True, **options)
+        else:
+            control = widgets.ToggleButtons(**options)
+            control.style.button_width = "auto"
+        control.style.description_width = "initial"
+        stack = widgets.Stack(pictures, selected_index=chosen)
+        widgets.jslink((control, "index"), (stack, "selected_index"))
+        return widgets.VBox([control, stack])._repr_mimebundle_()
 
 
-def _stack(bundles, default):
-    import ipywidgets as widgets
-
-    pictures = [
-        widgets.HTML(
-            f'<img alt="{html.escape(about["alt"])}" style="max-width: 100%; width: {about["width"]}px" '
-            f'src="data:image/png;base64,{base64.b64encode(data["image/png"]).decode()}">'
-        )
-        for data, about in ((data, metadata["image/png"]) for data, metadata in bundles.values())
-    ]
-    if not hasattr(widgets, "Stack"):  # ipywidgets 7, which Colab has
-        return widgets.VBox(pictures)._repr_mimebundle_()
-    buttons = widgets.ToggleButtons(options=list(bundles), index=list(bundles).index(default))
-    buttons.style.button_width = "auto"
-    stack = widgets.Stack(pictures, selected_index=buttons.index)
-    widgets.jslink((buttons, "index"), (stack, "selected_index"))
-    return widgets.VBox([buttons, stack])._repr_mimebundle_()
+def _picture(png, alt, width, **about):
+    return (
+        f'<img class="{about["class"]}" alt="{html.escape(alt)}" style="max-width: 100%; width: {width}px" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    )

@@ -4,6 +4,7 @@ import torch
 
 from .. import findings
 from . import style
+from .panes import Panes
 
 _ARMS = {
     "rewound": ("IMP: rewound, then retrained", "black", "o"),
@@ -33,24 +34,29 @@ _TRIO = (
 )
 
 
-def magnitudes(record, levels):
-    """Magnitudes of solution, projection and next solution, mean over replicates, a panel for each level."""
-    figure, panels = style.canvas(1, len(levels), width=3.2 * len(levels), height=3.4, sharey=True, squeeze=False)
-    said, edges = [], record["edges"]
-    for panel, level in zip(panels[0], levels, strict=True):
-        shares = record["all"][level].mean(1)
-        for (name, colour, options), share in zip(_TRIO, shares, strict=True):
-            _histogram(panel, edges, share, name, colour, **options)
-        _magnitude_axis(panel, record["all"][list(levels)].mean(2).max())
-        panel.set_title(f"level {level}, {findings.percent(record['density'][level], 0)} of the weights")
-        lowest = [float(edges[int((share.cumsum(0) >= 0.05).long().argmax()) + 1]) for share in shares]
-        said.append(f"level {level}: {', '.join(f'{low:.2f}' for low in lowest)}")
-    panels[0][0].set_ylabel("weights (% a bin)")
-    style.legend(panels[0][-1], fontsize=9)
+def magnitudes(record):
+    """Magnitudes of solution, projection and next solution, mean over replicates; a pane for each level."""
+    shares = record["all"].mean(2)
+    drawings = {f"{level}": _magnitudes(record, shares, level) for level in range(len(shares))}
+    return Panes("level", drawings, list(drawings)[len(drawings) // 2])
+
+
+def _magnitudes(record, shares, level):
+    figure, axes = style.canvas(height=3.5)
+    edges = record["edges"]
+    for (name, colour, options), share in zip(_TRIO, shares[level], strict=True):
+        _histogram(axes, edges, share, name, colour, **options)
+    if level:
+        _histogram(axes, edges, shares[0, 0], "dense solution", "black", linewidth=1, linestyle=":")
+    _magnitude_axis(axes, shares.max())
+    axes.set_title(f"level {level}, {findings.percent(record['density'][level], 0)} of the weights")
+    axes.set_ylabel("weights (% a bin)")
+    style.legend(axes, fontsize=9.5, loc="upper left")
+    lowest = [float(edges[int((share.cumsum(0) >= 0.05).long().argmax()) + 1]) for share in shares[level]]
     return style.Drawing(
         figure,
-        "Histograms of the magnitudes of weights. Magnitude below which 5 percent lie, in the solution, its projection "
-        f"and the next solution: {'; '.join(said)}.",
+        f"Histograms of the magnitudes of weights at level {level}. Magnitude below which 5 percent lie: "
+        f"{lowest[0]:.2f} in the solution, {lowest[1]:.2f} in its projection, {lowest[2]:.2f} in the next solution.",
     )
 
 
@@ -77,9 +83,7 @@ def layers(record, level, names):
 
 
 def _lines(axes, record, entry, density):
-    steps = record["rewind_step"].tolist()
-    for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
-        style.spread(axes, density, record[entry][:, i], f"k = {step}", colour, style.MARKERS[i])
+    style.by_step(axes, density, record[entry], record)
     style.remaining_axis(axes, density)
     style.percent_axis(axes.yaxis)
 
@@ -153,8 +157,7 @@ def survivors(record):
 def arms(record, tickets):
     """Test error at the same sparsities with less and less retraining."""
     figure, axes = style.canvas()
-    dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
-    axes.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+    style.dense(axes, tickets)
     for key, (name, colour, marker) in _ARMS.items():
         style.spread(axes, record["density"], record[key], name, colour, marker)
     style.remaining_axis(axes, record["density"])

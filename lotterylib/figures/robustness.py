@@ -4,6 +4,7 @@ import torch
 
 from .. import findings
 from . import style
+from .panes import Panes
 
 _LENGTH = "length of the perturbation (rewind distances)"
 
@@ -35,8 +36,7 @@ def barriers(record, direction="random"):
     figure, panels = style.canvas(1, len(levels), width=3.2 * len(levels), height=3.8, sharey=True, squeeze=False)
     said = []
     for n, (panel, level) in enumerate(zip(panels[0], levels, strict=True)):
-        for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
-            style.spread(panel, scales, record[direction][n, :, i], f"k = {step}", colour, style.MARKERS[i])
+        style.by_step(panel, scales, record[direction][n], record)
         _barrier_axis(panel)
         _scale_axis(panel, scales)
         panel.set_title(f"level {level}, {findings.percent(record['density'][n], 0)} of the weights")
@@ -53,6 +53,30 @@ def barriers(record, direction="random"):
         figure,
         f"Barrier back to the unperturbed solution, in points of error, after a perturbation {where} of {lengths} "
         f"rewind distances. {'. '.join(said)}. The dashed line is at 2 points.",
+    )
+
+
+def returned(record):
+    """How many replicates return to their mode, rewind step by level; a pane for each length of the perturbation."""
+    scales = record["scale"].tolist()
+    drawings = {f"{scale:g}": _returned(record, n) for n, scale in enumerate(scales)}
+    return Panes("length", drawings, f"{scales[len(scales) // 2]:g}")
+
+
+def _returned(record, n):
+    back = (record["random"][:, n] < findings.STABLE).sum(-1).T
+    replicates, steps, levels = record["random"].shape[-1], record["rewind_step"].tolist(), record["level"].tolist()
+    figure, axes = style.canvas(width=5.4, height=0.5 * len(back) + 1.4)
+    style.counts(axes, back, replicates)
+    axes.set_yticks(range(len(steps)), [f"k = {step}" for step in steps])
+    axes.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
+    scale = float(record["scale"][n])
+    axes.set_title(f"replicates, of {replicates}, that return after {scale:g} rewind distances", fontsize=10.5)
+    said = "; ".join(f"k = {k}: {', '.join(map(str, row))}" for k, row in zip(steps, back.tolist(), strict=True))
+    return style.Drawing(
+        figure,
+        f"After a random perturbation of {scale:g} rewind distances so many replicates of {replicates} end within 2 "
+        f"points of their mode, at levels {', '.join(map(str, levels))}. {said}.",
     )
 
 
@@ -87,11 +111,10 @@ def critical(record):
     figure, (left, right) = style.canvas(1, 2, width=9, height=3.6)
     scale, share = findings.critical(record), findings.critical_share(record)
     steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
-    for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
-        for axes, values in ((left, scale), (right, share)):
-            style.spread(axes, levels, values[:, i], f"k = {step}", colour, style.MARKERS[i])
+    for i, step in enumerate(steps):
         said.append(f"k = {step}: {', '.join(f'{value:.1f}' for value in scale[:, i].mean(-1).tolist())}")
-    for axes in (left, right):
+    for axes, values in ((left, scale), (right, share)):
+        style.by_step(axes, levels, values, record)
         axes.set_xticks(levels)
         axes.set_xlabel("level")
         axes.set_ylim(0)

@@ -4,12 +4,16 @@ import io
 
 import torch
 from matplotlib import colormaps
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 from PIL import Image
 
+from .. import findings
+
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#6B6B6B"
 MARKERS = "osD^vP*X"
+LINEAR = 0.01  # rates below it are drawn on a linear scale, larger ones on a logarithmic scale
 _RC = {
     "font.size": 11, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "lines.linewidth": 1.8, "lines.markersize": 5,
@@ -17,7 +21,10 @@ _RC = {
 
 
 class Drawing:
-    """A figure with its alternative text; a notebook shows it as a PNG that carries the text."""
+    """A figure with its alternative text; a notebook shows it as a PNG that carries the text.
+
+    The page may turn its lightness round in the dark theme, but not where a colour bar says what light and dark mean.
+    """
 
     def __init__(self, figure, alt):
         self.figure, self.alt = figure, alt
@@ -30,8 +37,9 @@ class Drawing:
         return packed.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        width = int(self.figure.get_figwidth() * 100)
-        return {"image/png": self.png()}, {"image/png": {"alt": self.alt, "width": width}}
+        kind = "drawing map" if self.figure.findobj(QuadMesh) else "drawing"
+        about = {"alt": self.alt, "width": int(self.figure.get_figwidth() * 100), "class": kind}
+        return {"image/png": self.png()}, {"image/png": about}
 
 
 def canvas(rows=1, columns=1, width=7.2, height=3.6, **options):
@@ -57,6 +65,29 @@ def spread(axes, x, values, label, colour, marker="o", **options):
     axes.plot(x, mean, color=colour, marker=marker, label=label, **options)
     low, high = torch.maximum(mean - std, values.amin(-1)), torch.minimum(mean + std, values.amax(-1))
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def dense(axes, tickets):
+    """Draw the band in which a network matches: the dense error and the tolerance around it."""
+    error, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
+    axes.axhspan(error - epsilon, error + epsilon, color=GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+
+
+def by_step(axes, x, values, record, **options):
+    """Draw ``values`` (n, K, R) against ``x``, a line for each of the K rewind steps of a record."""
+    steps = record["rewind_step"].tolist()
+    for i, (step, colour) in enumerate(zip(steps, shades(len(steps)), strict=True)):
+        spread(axes, x, values[:, i], f"k = {step}", colour, MARKERS[i], **options)
+
+
+def counts(axes, counted, total, **options):
+    """Draw a table of counts (rows, columns), each out of ``total``, the darker the more."""
+    axes.imshow(counted, vmin=0, vmax=total, cmap="Blues", aspect="auto")
+    axes.grid(False)
+    for row, column in torch.cartesian_prod(*map(torch.arange, counted.shape)).tolist():
+        number = int(counted[row, column])
+        colour = "white" if number > 0.6 * total else "black"
+        axes.text(column, row, f"{number}", ha="center", va="center", color=colour, **options)
 
 
 def legend(axes, **options):
@@ -91,3 +122,13 @@ def error_axis(axes):
 def percent_axis(axis):
     """Write an axis of rates in [0, 1] in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+
+
+def rate_scale(axes, which, low=-0.001, high=0.9):
+    """A scale for rates that shows both a tenth of a point and fifty points."""
+    getattr(axes, f"set_{which}scale")("symlog", linthresh=LINEAR, linscale=0.8)
+    axis = getattr(axes, f"{which}axis")
+    axis.set_ticks([t for t in (0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if low <= t <= high])
+    axis.set_ticks([], minor=True)
+    percent_axis(axis)
+    getattr(axes, f"set_{which}lim")(low, high)

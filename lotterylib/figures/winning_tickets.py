@@ -1,19 +1,17 @@
 """Figures of chapter 1."""
 
+from itertools import pairwise
+
 import torch
+from matplotlib.colors import ListedColormap
 
 from .. import findings
 from . import style
+from .panes import Panes
 
 
 def _names(tickets):
     return [f"k = {k}" for k in tickets["rewind_step"].tolist()]
-
-
-def _dense(axes, tickets):
-    dense, epsilon = float(tickets["error"][0].mean()), findings.tolerance(tickets)
-    axes.axhspan(dense - epsilon, dense + epsilon, color=style.GREY, alpha=0.25, linewidth=0)
-    axes.axhline(dense, color=style.GREY, linewidth=1, linestyle="--", label="dense ± ε")
 
 
 def _finish(axes, density):
@@ -43,45 +41,80 @@ def examples(ds):
 def errors(tickets):
     """Test error against weights remaining, one line a rewind step."""
     figure, axes = style.canvas()
-    _dense(axes, tickets)
-    steps = _names(tickets)
-    for i, (name, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
-        style.spread(axes, tickets["density"], tickets["error"][:, i], name, colour, style.MARKERS[i])
+    style.dense(axes, tickets)
+    style.by_step(axes, tickets["density"], tickets["error"], tickets)
     _finish(axes, tickets["density"])
     last = findings.sparsest_matching(tickets).tolist()
     said = "; ".join(
         f"{name} matches the dense network down to {findings.percent(tickets['density'][level], 0)} of the weights"
         if level > 0 else f"{name} never matches"
-        for name, level in zip(steps, last, strict=True)
+        for name, level in zip(_names(tickets), last, strict=True)
     )  # fmt: skip
     return style.Drawing(figure, f"Test error against weights remaining, a line for each rewind step: {said}.")
 
 
 def matching(tickets):
     """Share of replicates that match, level by rewind step."""
-    share = findings.matching(tickets).double().mean(-1).T
-    figure, axes = style.canvas(height=0.5 * len(share) + 1.4)
-    axes.imshow(share, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-    axes.grid(False)
-    replicates = tickets["error"].shape[-1]
-    for (row, column), value in ((divmod(i, share.shape[1]), v) for i, v in enumerate(share.flatten().tolist())):
-        colour = "white" if value > 0.6 else "black"
-        axes.text(column, row, f"{round(value * replicates)}", ha="center", va="center", color=colour)
-    axes.set_yticks(range(len(share)), _names(tickets))
-    axes.set_xticks(range(share.shape[1]), [f"{100 * d:.0f}" for d in tickets["density"].tolist()])
+    matching, replicates = findings.matching(tickets).sum(-1).T, tickets["error"].shape[-1]
+    figure, axes = style.canvas(height=0.5 * len(matching) + 1.4)
+    style.counts(axes, matching, replicates)
+    axes.set_yticks(range(len(matching)), _names(tickets))
+    axes.set_xticks(range(matching.shape[1]), [f"{100 * d:.0f}" for d in tickets["density"].tolist()])
     axes.set_xlabel("weights remaining (%)")
     axes.set_title(f"replicates, of {replicates}, that match the dense network")
     said = "; ".join(
-        f"{name}: {', '.join(str(round(v * replicates)) for v in row)}"
-        for name, row in zip(_names(tickets), share.tolist(), strict=True)
+        f"{name}: {', '.join(map(str, row))}" for name, row in zip(_names(tickets), matching.tolist(), strict=True)
     )
     return style.Drawing(figure, f"Replicates of {replicates} that match, from dense to the sparsest level. {said}.")
+
+
+def masks(run):
+    """What IMP prunes at each level of its first replicate, a pane a level: in the largest layer, and by magnitude."""
+    layer = max(run[0].mask, key=lambda name: run[0].mask[name][0].numel())
+    largest = max(float(weights[0].abs().max()) for weights in _weights(run[0].state, run[0].mask))
+    edges = torch.linspace(-largest, largest, 61)
+    drawings = {f"{n}": _mask(*pair, layer, edges) for n, pair in enumerate(pairwise(run.levels))}
+    return Panes("level", drawings, list(drawings)[len(drawings) // 2])
+
+
+def _weights(state, mask):
+    return [state[name] for name in mask]
+
+
+def _mask(before, after, layer, edges):
+    figure, (left, right) = style.canvas(1, 2, width=9, height=3.4, width_ratios=(5, 4))
+    part = before.mask[layer][0].int() + after.mask[layer][0].int()  # 0 pruned, 1 pruned next, 2 kept
+    colours = ListedColormap(["white", style.ORANGE, style.BLUE])
+    left.imshow(part.flatten(1), cmap=colours, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
+    left.grid(False)
+    left.set_xlabel("inputs × taps" if part.dim() > 2 else "inputs")
+    left.set_ylabel("outputs")
+    left.set_title(f"{layer.removesuffix('.weight')}, {findings.percent((part > 0).double().mean(), 0)} of its weights")
+    kept, next_ = [], []
+    for weights, here, there in zip(
+        _weights(before.state, before.mask), before.mask.values(), after.mask.values(), strict=True
+    ):
+        kept.append(weights[0][there[0]])
+        next_.append(weights[0][here[0] & ~there[0]])
+    kept, next_ = torch.cat(kept), torch.cat(next_)
+    right.hist([kept, next_], edges, stacked=True, color=[style.BLUE, style.ORANGE], label=["kept", "pruned next"])
+    right.set_xlabel("weight")
+    right.set_ylabel("number of weights")
+    right.set_title(f"all layers, {findings.percent(before.density, 0)} of the weights")
+    style.legend(right)
+    return style.Drawing(
+        figure,
+        f"{len(kept) + len(next_)} weights, {findings.percent(before.density, 0)} of all. The {len(next_)} that are "
+        f"pruned next lie within {float(next_.abs().max()):.2f} of zero; of the others half are larger than "
+        f"{float(kept.abs().median()):.2f}. In the layer {layer} {findings.percent((part > 0).double().mean(), 0)} of "
+        "the weights are left.",
+    )
 
 
 def controls(tickets, control):
     """Test error of IMP and of every control, at the rewind step of the controls."""
     figure, axes = style.canvas()
-    _dense(axes, tickets)
+    style.dense(axes, tickets)
     step = int(control["rewind_step"])
     column = tickets["rewind_step"].tolist().index(step)
     style.spread(axes, tickets["density"], tickets["error"][:, column], f"IMP, k = {step}", "black")
@@ -124,10 +157,9 @@ def instability(record):
 def contrast(plain):
     """The contrast to the main network: errors, and barriers between successive levels, for every rewind step."""
     figure, (left, right) = style.canvas(1, 2, width=9, height=3.6)
-    _dense(left, plain)
-    for i, (name, colour) in enumerate(zip(_names(plain), style.shades(len(plain["rewind_step"])), strict=True)):
-        style.spread(left, plain["density"], plain["error"][:, i], name, colour, style.MARKERS[i])
-        style.spread(right, plain["density"][1:], plain["barrier"][:, i], name, colour, style.MARKERS[i])
+    style.dense(left, plain)
+    style.by_step(left, plain["density"], plain["error"], plain)
+    style.by_step(right, plain["density"][1:], plain["barrier"], plain)
     _finish(left, plain["density"])
     style.remaining_axis(right, plain["density"])
     style.percent_axis(right.yaxis)

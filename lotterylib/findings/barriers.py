@@ -106,6 +106,8 @@ def numbers(preset) -> dict:
     named["mask weights"] = percent(failing["density"][1], 0)
     named |= {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
     every, sparse = (contingency(tickets, barriers["height"], sparse=part) for part in (None, True))
+    named["if"] = f"{every.both} of {every.both + every.only_matching}"
+    named["only if"] = f"{every.both} of {every.both + every.only_connected}"
     named |= {"agreement all": percent(every.agreement, 0), "agreement sparse": percent(sparse.agreement, 0)}
     named |= {"chance sparse": percent(sparse.chance, 0), "sparse pairs": str(sum(sparse))}
     named["sparse matching"] = str(sparse.both + sparse.only_matching)

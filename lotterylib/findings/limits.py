@@ -12,7 +12,6 @@ from .shared import (
     Verdict,
     grade,
     percent,
-    points,
     rewind_steps,
     sparsest_matching,
     tolerance,
@@ -180,10 +179,8 @@ def numbers(preset) -> dict:
     for i, k in enumerate(rewind_steps(spectra)):
         named[f"largest level={last} k={k}"] = f"{spectra['largest'][-1, i].mean():.0f}"
     during = experiments.during_training(preset)
-    rise = during["loss"].movedim(2, 0)
-    inside = limits.crossing(during["fraction"], rise - rise[0], EPSILON)[:, 0]
+    inside = by_projection(during)[:, 0]
     for at, name in ((0, "first"), (-1, "last")):
         named[f"during largest {name}"] = f"{during['largest'][at].mean():.1f}"
         named[f"during projected {name}"] = percent(inside[at], 0)
-    named["tolerance"] = points(tolerance(experiments.winning_tickets(preset)), 2)
     return named

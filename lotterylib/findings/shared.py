@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 HOLDS, PARTLY, FAILS, UNTESTED = "holds", "holds partly", "does not hold", "no case to judge by"
+VERDICTS = {HOLDS: "hold", PARTLY: "in part", FAILS: "not", UNTESTED: "without a case"}  # as many rows say it
 TICKET = 3  # levels that have to match before we speak of a ticket: about half of the weights are gone then
 SPARSE = 0.3  # fewer weights than this share remain at "high sparsity"
 AGREE, AGREE_PARTLY = 0.9, 0.75  # share of cases from which a claim holds, or holds partly
@@ -20,12 +21,24 @@ class Verdict(NamedTuple):
     verdict: str
 
 
+class Text(list):
+    """Lines of Markdown that a notebook shows."""
+
+    def _repr_markdown_(self):
+        return "\n".join(self)
+
+
+def table(header, rows) -> Text:
+    """Make a Markdown table of rows of texts."""
+    return Text(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
 class Table(list):
     """Verdicts that a notebook shows as a table."""
 
     def _repr_markdown_(self):
-        rows = ["| claim | measure | value | verdict at this scale |", "|---|---|---|---|"]
-        return "\n".join(rows + [f"| {v.claim} | {v.measure} | {v.value} | **{v.verdict}** |" for v in self])
+        header = ["claim", "measure", "value", "verdict at this scale"]
+        return table(header, [[*row[:3], f"**{row.verdict}**"] for row in self])._repr_markdown_()
 
 
 def tolerance(tickets) -> float:

@@ -1,0 +1,97 @@
+"""Figures of chapter 2 that set connected against matching."""
+
+import torch
+
+from .. import findings
+from . import style
+
+
+def scatter(tickets, barrier):
+    """One dot a pair of successive levels: excess error of the worse end over dense, and barrier (levels, K, R)."""
+    figure, axes = style.canvas(height=4.6)
+    epsilon, dense = findings.tolerance(tickets), float(tickets["error"][0].mean())
+    excess = torch.maximum(tickets["error"][:-1], tickets["error"][1:]) - dense
+    sparse, names = tickets["density"][1:] < findings.SPARSE, [f"k = {k}" for k in tickets["rewind_step"].tolist()]
+    for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
+        for chosen, face in ((~sparse, "none"), (sparse, colour)):
+            x, y = excess[chosen, i].flatten(), barrier[chosen, i].flatten()
+            label = name if face != "none" else None
+            axes.plot(x, y, style.MARKERS[i], color=colour, markerfacecolor=face, alpha=0.7, label=label)
+    for line in (axes.axhline, axes.axvline):
+        line(epsilon, color=style.GREY, linestyle="--", linewidth=1)
+    style.rate_scale(axes, "x", min(-0.006, float(excess.min()) - 0.001), high=1)
+    style.rate_scale(axes, "y", -0.0035, high=1)  # room for words below zero
+    corners = {
+        ("left", "top"): "matching, not connected", ("right", "top"): "neither",
+        ("left", "bottom"): "matching, connected", ("right", "bottom"): "connected, not matching",
+    }  # fmt: skip
+    for (ha, va), text in corners.items():
+        at = {"left": 0.01, "right": 0.99}[ha], {"top": 0.97, "bottom": 0.02}[va]
+        axes.text(*at, text, transform=axes.transAxes, style="italic", fontsize=10, ha=ha, va=va)
+    axes.set_xlabel("error of the worse end above the dense network (points)")
+    axes.set_ylabel("barrier (points of error)")
+    title = f"filled: below {findings.percent(findings.SPARSE, 0)}\nof the weights"
+    figure.legend(title=title, loc="outside right upper", frameon=False)
+    count = findings.contingency(tickets, barrier)
+    return style.Drawing(
+        figure,
+        f"Barrier against excess error for {sum(count)} pairs of successive levels: {count.both} are matching and "
+        f"connected, {count.neither} neither, {count.only_connected} connected but not matching, {count.only_matching} "
+        "matching but not connected.",
+    )
+
+
+def contingency(tickets, barrier):
+    """Connected against matching, counted, for networks with many and with few weights."""
+    parts = _parts(tickets, False, True)
+    figure, panels = style.canvas(1, len(parts), height=2.9, sharey=True, squeeze=False)
+    said, cells = [], ("matching and connected", "only matching", "only connected", "neither")
+    for axes, (sparse, title) in zip(panels[0], parts.items(), strict=True):
+        count = findings.contingency(tickets, barrier, sparse=sparse)
+        table = torch.tensor([[count.both, count.only_matching], [count.only_connected, count.neither]])
+        style.counts(axes, table, max(1, sum(count)), fontsize=16)
+        axes.set_xticks((0, 1), ("connected", "not connected"))
+        axes.set_yticks((0, 1), ("matching", "not matching"))
+        axes.set_title(f"{title}\nagreement {findings.percent(count.agreement, 0)}")
+        said.append(f"{title}: {', '.join(f'{n} {c}' for n, c in zip(cells, count, strict=True))}")
+    return style.Drawing(figure, f"Counts of pairs of successive levels. {'; '.join(said)}.")
+
+
+def _parts(tickets, *wanted):
+    """Titles of the parts that ``findings.contingency`` counts, without those that hold no pair."""
+    kept, sparse = findings.percent(findings.SPARSE, 0), tickets["density"][1:] < findings.SPARSE
+    titles = {None: "all pairs", False: f"at least {kept} of the weights", True: f"less than {kept} of the weights"}
+    return {part: titles[part] for part in wanted if part is None or (sparse == part).any()}
+
+
+def agreement(tickets, barrier, multiples=(0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.7, 8)):
+    """Agreement of connected with matching, and both conditional shares, against the tolerance."""
+    parts, unit, said = _parts(tickets, None, True), findings.tolerance(tickets), []
+    figure, (panels,) = style.canvas(1, len(parts), height=3.9, sharey=True, squeeze=False)
+    for axes, (sparse, title) in zip(panels, parts.items(), strict=True):
+        counts = [findings.contingency(tickets, barrier, unit * m, sparse) for m in multiples]
+        lines = {
+            "agreement": ([c.agreement for c in counts], "black", "-"),
+            "connected, of the matching": ([_share(c.both, c.only_matching) for c in counts], style.BLUE, "--"),
+            "matching, of the connected": ([_share(c.both, c.only_connected) for c in counts], style.ORANGE, "-."),
+            "agreement by chance": ([c.chance for c in counts], style.GREY, ":"),
+        }
+        for marker, (name, (shares, colour, dash)) in zip(style.MARKERS, lines.items(), strict=False):
+            axes.plot(multiples, shares, marker=marker, color=colour, linestyle=dash, label=name)
+        axes.set_xscale("log")
+        axes.set_xticks((0.5, 1, 2, 4, 8), ("0.5", "1", "2", "4", "8"))
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("tolerance ε (dense standard deviations)")
+        axes.set_title(title)
+        at_one = "; ".join(f"{name} {100 * shares[multiples.index(1)]:.0f}" for name, (shares, *_) in lines.items())
+        said.append(f"{title}: {at_one}")
+    panels[0].set_ylim(-0.03, 1.03)
+    style.percent_axis(panels[0].yaxis)
+    panels[0].set_ylabel("share of pairs (%)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    alt = "Agreement of connected with matching against the tolerance. In percent at one dense standard deviation"
+    return style.Drawing(figure, f"{alt}, {'. Of '.join(said)}.")
+
+
+def _share(part, rest):
+    return part / (part + rest) if part + rest else float("nan")

@@ -1,0 +1,164 @@
+"""Figures: panes behind a control, and alternative texts that hold the numbers of the records."""
+
+import ipywidgets
+import matplotlib
+import pytest
+import torch
+from ipywidgets.widgets.widget_link import Link
+
+from lotterylib import experiments, findings
+from lotterylib.figures import at_scale, error_barriers, limits, retraining, robustness, style, winning_tickets
+from lotterylib.figures.panes import BUTTONS, Panes
+
+
+def drawings(count):
+    """So many empty figures by name, with a text that HTML must escape."""
+    return {f"{n}": style.Drawing(style.canvas(width=1, height=1)[0], f'{n}: "3 < 4"') for n in range(count)}
+
+
+def shown(panes):
+    """The widget that a notebook shows."""
+    bundle, _ = panes._repr_mimebundle_()
+    return ipywidgets.Widget.widgets[bundle["application/vnd.jupyter.widget-view+json"]["model_id"]]
+
+
+@pytest.mark.parametrize(
+    ("count", "kind"), [(BUTTONS, ipywidgets.ToggleButtons), (BUTTONS + 1, ipywidgets.SelectionSlider)]
+)
+def test_panes_are_pictures_behind_a_control(count, kind):
+    some = drawings(count)
+    panes = Panes("level", some, "1")
+    control, stack = shown(panes).children
+    assert type(control) is kind and control.description == "level"
+    assert control.options == tuple(some) and control.index == stack.selected_index == 1
+    for name, pane in zip(some, stack.children, strict=True):
+        assert f'class="drawing" alt="{name}: &quot;3 &lt; 4&quot;"' in pane.value
+    (link,) = (
+        widget for widget in ipywidgets.Widget.widgets.values()
+        if isinstance(widget, Link) and widget.source[0] is control
+    )  # fmt: skip
+    assert (link.source[1], link.target) == ("index", (stack, "selected_index"))
+
+
+def test_panes_show_the_default_where_there_are_no_widgets():
+    some = drawings(2)
+    bundle, about = Panes("level", some, "1")._repr_mimebundle_()
+    assert bundle["image/png"] == some["1"].png() and about["image/png"]["alt"] == '1: "3 < 4"'
+
+
+def test_old_widgets_show_all_panes(monkeypatch):
+    monkeypatch.delattr(ipywidgets, "Stack")
+    assert len(shown(Panes("level", drawings(3), "1")).children) == 3
+
+
+def test_only_a_figure_with_a_colour_bar_is_a_map():
+    figure, axes = style.canvas()
+    axes.plot([1, 2])
+    style.counts(axes, torch.tensor([[1, 2]]), 2)
+    assert style.Drawing(figure, "")._repr_mimebundle_()[1]["image/png"]["class"] == "drawing"
+    figure.colorbar(matplotlib.cm.ScalarMappable(), ax=axes)
+    assert style.Drawing(figure, "")._repr_mimebundle_()[1]["image/png"]["class"] == "drawing map"
+
+
+def test_masks_say_what_is_pruned_next():
+    run = experiments.setup("book").run().at(100)
+    panes = winning_tickets.masks(run)
+    assert list(panes.drawings) == [str(level) for level in range(len(run) - 1)]
+    here, after = run[3], run[4]
+    weights = torch.cat([here.state[name][0][keep[0]] for name, keep in here.mask.items()]).abs().sort().values
+    kept, gone = (sum(int(keep[0].sum()) for keep in level.mask.values()) for level in (after, here))
+    alt = panes.drawings["3"].alt
+    assert alt.startswith(f"{gone} weights") and f"The {gone - kept} that are pruned next" in alt
+    assert f"within {weights[gone - kept - 1]:.2f} of zero" in alt
+    assert f"larger than {weights[gone - kept :].median():.2f}." in alt
+
+
+def test_lines_between_levels_say_how_high_they_rise():
+    barriers = experiments.successive_barriers("book")
+    k = barriers["rewind_step"].tolist().index(100)
+    panes = error_barriers.curves(barriers, (0, 100))
+    assert len(panes.drawings) == len(barriers["height"])
+    assert f"at k = 100 it rises above the straight line by {findings.points(barriers['height'][9, k].mean())}" in (
+        panes.drawings["9 to 10"].alt
+    )
+    walk = error_barriers.along_gamma(barriers)
+    ends = torch.stack([barriers["curve"][:, place, 0].mean() for place in (0, -1)])
+    for place, error in zip(("0.00", "1.00"), ends.tolist(), strict=True):
+        assert f"k = 0 {100 * error:.1f}, " in walk.drawings[place].alt
+    planes = error_barriers.plane(experiments.plane("book"), 0, 100)
+    assert list(planes.drawings) == ["50", "100", "300"] and planes.default == "100"
+
+
+def test_returned_counts_replicates_within_two_points():
+    record = experiments.robustness("book")
+    panes = robustness.returned(record)
+    for n, scale in enumerate(record["scale"].tolist()):
+        rows = [
+            f"k = {k}: " + ", ".join(str(sum(h < 0.02 for h in level)) for level in record["random"][:, n, i].tolist())
+            for i, k in enumerate(record["rewind_step"].tolist())
+        ]
+        assert panes.drawings[f"{scale:g}"].alt.endswith("; ".join(rows) + ".")
+
+
+def test_histograms_of_magnitudes_have_a_pane_a_level():
+    record = experiments.histograms("book")
+    panes = retraining.magnitudes(record)
+    assert len(panes.drawings) == len(record["all"])
+    share = record["all"][4, 1].mean(0)  # of the projection at level 4
+    at = next(i for i in range(len(share)) if share[: i + 1].sum() >= 0.05)
+    assert f"{record['edges'][at + 1]:.2f} in its projection" in panes.drawings["4"].alt
+
+
+def test_yardsticks_differ_in_what_they_measure_from():
+    tickets = experiments.winning_tickets("book")
+    panes = at_scale.yardsticks({"book": tickets})
+    error, own = tickets["error"][1:, 2], tickets["error"][0, 2]
+    for name, limit in {
+        "mean dense error + ε": own.mean() + own.std(), "own dense error + ε": own + own.std(),
+        "own dense error + half a point": own + 0.005,
+    }.items():  # fmt: skip
+        assert f"k = 100 {100 * (error <= limit).double().mean():.0f}" in panes.drawings[name].alt
+
+
+def test_figures_of_chapters_3_to_5_say_what_they_show():
+    robust, later = experiments.robustness("book"), experiments.forgiveness("book")
+    n, i = 1, 2
+    level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
+    means = ", ".join(f"{100 * h:.1f}" for h in robust["random"][n, :, i].mean(-1).tolist())
+    assert f"level {level}, k = 0: " in robustness.barriers(robust).alt
+    assert f"k = {k}: {means}" in robustness.barriers(robust).alt
+    assert f"k = {k}: {findings.critical(robust)[0, i].mean():.1f}, " in robustness.critical(robust).alt
+    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness.forgiveness(later).alt
+    path, planes = experiments.return_path("book"), experiments.return_plane("book")
+    assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness.returning(path).alt
+    ends = planes["track"][-1, :, -1]
+    assert f"8: {float((ends[0] - ends[1]).norm()):.1f} apart" in robustness.planes(planes).alt
+    refill, less = experiments.refilling("book"), experiments.without_retraining("book")
+    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining.refilled(refill).alt
+    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining.removed(refill).alt
+    tickets = experiments.winning_tickets("book")
+    assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
+    assert f"{100 * less['short_barrier'].mean(-1).max():.1f}." in retraining.barriers(less).alt
+    spectra, projected = experiments.spectra("book"), experiments.projected("book")
+    descents, control = experiments.descents("book"), experiments.controls("book")
+    assert f"k = 0: {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt
+    both = findings.correlation(findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0])
+    assert f"correlation {both:.2f}" in limits.against_measured(spectra, projected, descents).alt
+    assert (
+        f"{100 * control['one_shot'][-1].mean():.1f} at 7 %"
+        in limits.one_shot(tickets, control, findings.predicted(spectra)).alt
+    )
+    panes = limits.well_size(spectra, projected, 100)
+    promise = findings.predicted(spectra, 0.1)[0, 0, 2].mean()
+    assert f"by magnitude: {100 * promise:.0f} and " in panes.drawings["0.1"].alt and panes.default == "0.02"
+    grown, during = experiments.adaptive("book"), experiments.during_training("book")
+    assert f"{100 * grown['error'][0, -1].mean():.1f} at " in limits.adaptive(tickets, grown, 100).alt
+    assert f"{during['largest'][-1].mean():.1f}." in limits.during(during).alt
+    exact = experiments.exact("book")
+    assert findings.percent(findings.by_model(exact)[..., 1].flatten(), 0) in limits.readings(exact).alt
+    ratio = spectra["along"][0, 0, 0].mean() / spectra["along"][0, 1, 0].mean()
+    assert f"k = 0: {ratio:.2f}, " in limits.along(spectra).alt
+    shares = torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
+    bowl = torch.logspace(-2, 1, 50, dtype=torch.float64)
+    assert "up to 30 %" in limits.well(bowl, 0.1, {1.0: shares}).drawings["1"].alt
+    assert "50 dimensions 30.0 ± 10.0 %" in limits.sharper_with_dimension({50: shares}, 0.2, 0.3).alt
