@@ -53,7 +53,7 @@ def canvas(rows=1, columns=1, width=7.2, height=3.6, **options):
 
 def shades(count):
     """``count`` colours from dark to light, for an ordered quantity such as the rewind step."""
-    return [colormaps["viridis"](0.85 * i / max(1, count - 1)) for i in range(count)]
+    return [colormaps["viridis"](0.75 * i / max(1, count - 1)) for i in range(count)]
 
 
 def spread(axes, x, values, label, colour, marker="o", **options):

@@ -1,0 +1,89 @@
+"""Every chapter's learning aids: questions that answer back, objectives checked off, mistakes, further reading."""
+
+import re
+
+import pytest
+import yaml
+from test_chapters import CHAPTERS, ROOT, prose
+
+CHOICE = re.compile(
+    r'<details class="(choice(?: right)?)" name="([^"]*)"><summary>(.*?)</summary>\n\n(.*?)\n\n</details>', re.DOTALL
+)
+chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def section(path, title):
+    """The text below a heading of level 2, which must be there once."""
+    found = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", prose(path), re.MULTILINE | re.DOTALL)
+    assert len(found) == 1, f"{len(found)} sections {title!r}"
+    return found[0]
+
+
+@chapters
+def test_questions_answer_back(path):
+    first, *questions = re.split(r"^\*\*\d+\. ", section(path, "Check yourself"), flags=re.MULTILINE)
+    assert "<details" not in first
+    assert 2 <= len(questions) <= 3
+    names = []
+    for text in questions:
+        choices = CHOICE.findall(text)
+        assert len(choices) == text.count("<details") and 3 <= len(choices) <= 4
+        assert [kind for kind, *_ in choices].count("choice right") == 1
+        assert len({name for _, name, *_ in choices}) == 1, "one name, so that only one answer is open"
+        names.append(choices[0][1])
+        for kind, _, summary, feedback in choices:
+            assert summary.strip() and not re.search(r"[$*`]", summary), "a summary is plain text"
+            assert feedback.startswith("Right. ") == (kind == "choice right")
+            assert len(feedback.split()) > 5, "feedback says why"
+        right, wrong = (
+            [len(s) for k, _, s, _ in choices if (k == "choice right") == wanted] for wanted in (True, False)
+        )
+        assert 0.7 * min(wrong) < right[0] < 1.2 * max(wrong), "length does not give the answer away"
+    assert names == [f"check-{path.name[:2]}-{number}" for number in range(1, len(questions) + 1)]
+
+
+@chapters
+def test_objectives_are_checked_off_in_order(path):
+    listed = re.search(r"\*You will be able to\*\n\n((?:- .*\n)+)", prose(path))[1]
+    objectives = re.findall(r"^- (.*?)[;.]?$", listed, re.MULTILINE)
+    done = re.findall(r"^- ✓ (.*?) → (.*)$", section(path, "What you can do now"), re.MULTILINE)
+    assert len(done) == len(objectives) > 0
+    for (words, where), objective in zip(done, objectives, strict=True):
+        assert len(words) > 20 and objective.startswith(words)
+        assert "](#" in where
+
+
+@chapters
+def test_links_to_sections_lead_to_one(path):
+    """MyST makes anchors the way GitHub does, down to the level that the settings name."""
+    depth = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["myst_heading_anchors"]
+    headings = re.findall(rf"^#{{1,{depth}}} (.+)$", prose(path), re.MULTILINE)
+    anchors = [re.sub(r"[^\w\- ]", "", heading.strip().lower().replace(" ", "-")) for heading in headings]
+    for title, anchor in re.findall(r"\[([^\]]+)\]\(#([^)]+)\)", prose(path)):
+        assert anchors.count(anchor) == 1, anchor
+        assert headings[anchors.index(anchor)] == title
+
+
+@chapters
+def test_mistakes_stand_in_one_box(path):
+    box = r'<div class="admonition caution">\n<p class="admonition-title">Common mistakes</p>\n\n(.*?)\n\n</div>'
+    found = re.findall(box, prose(path), re.DOTALL)
+    assert len(found) == 1 == prose(path).count("Common mistakes")
+    items = re.findall(r"^- \*\*.+?\*\* \S.+$", found[0], re.MULTILINE)
+    assert 4 <= len(items) <= 6 and len(items) == len(found[0].splitlines())
+
+
+@chapters
+def test_further_reading_is_not_all_older_than_the_paper(path):
+    text = section(path, "Further reading")
+    items = re.findall(r"^- (.+)$", text, re.MULTILINE)
+    assert 3 <= len(items) <= 6 and all("{footcite:t}`" in item for item in items)
+    cited = set(re.findall(r"\{footcite:t\}`(\w+)`", text)) - {"paul2023unmasking"}
+    assert any(int(re.search(r"\d{4}", key)[0]) >= 2023 for key in cited)
+
+
+@chapters
+def test_learning_aids_stand_in_their_order(path):
+    titles = re.findall(r"^## (.+)$", prose(path), re.MULTILINE)
+    assert titles[titles.index("Exercises") - 1] == "Check yourself"
+    assert titles[-3:] == ["What you can do now", "Further reading", "References"]
