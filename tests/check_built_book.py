@@ -4,8 +4,10 @@ pytest runs this file only when it is named, because it needs ``_build/html``. C
 usual names; the environment variable CHROMIUM names another.
 """
 
+import html
 import html.parser
 import os
+import re
 import shutil
 import sys
 import urllib.parse
@@ -157,3 +159,29 @@ def test_internal_links_resolve(page):
         if not known:
             broken.append(target)
     assert broken == []
+
+
+CHAPTERS = [page for page in built_pages() if page.startswith("chapters/0")]
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_terms_and_symbols_are_explained(page):
+    """A chapter's terms link to their definitions, each once, and every formula is followed by one to its symbols."""
+    text = (HTML / page).read_text(encoding="utf-8")
+    glossary = html.unescape((HTML / "chapters" / "glossary.html").read_text(encoding="utf-8")).replace("’", "'")
+    terms = re.findall(r'<a class="term [^>]*href="glossary.html#([^"]+)" title="([^"]+)"><span', text)
+    assert len(terms) == text.count('<a class="term ') == len(set(terms)) >= 10
+    for anchor, definition in terms:
+        shown = re.search(rf'id="{anchor}".*?<dd><p>(.*?)</p>', glossary, re.DOTALL)[1]
+        assert re.sub("<.*?>", "", shown) == html.unescape(definition)
+    linked = r'<div class="math.*?</div>(\s*<p class="symbols"><a [^>]*href="notation.html#\w)?'
+    assert all(re.findall(linked, text, re.DOTALL))
+
+
+def test_index_lists_the_terms_and_where_they_are_used():
+    """Each name in the glossary leads there, and below most terms stand the pages that mention them."""
+    index = (HTML / "genindex.html").read_text(encoding="utf-8")
+    names = re.findall(r'<dt id="(term-[^"]+)"', (HTML / "chapters" / "glossary.html").read_text(encoding="utf-8"))
+    assert len(names) > 60
+    assert [name for name in names if f'<a href="chapters/glossary.html#{name}"><strong>' not in index] == []
+    assert len(set(re.findall(r'<a href="chapters/\w+\.html#(mention-[^"]+)">', index))) > 40

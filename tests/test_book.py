@@ -118,6 +118,12 @@ def test_exercises_have_folded_solutions(page):
         assert re.search(r"^:class:.*\bdropdown\b", options, re.MULTILINE), f"solution to {target} is not folded"
 
 
+@pytest.mark.parametrize("page", pages())
+def test_tables_are_whole(page):
+    for text in cells(page, "markdown"):
+        assert re.findall(r"\n\n(\|.*)\n(?!\|[-:| ]+\|\n)", text) == [], "rows apart from the head of their table"
+
+
 @pytest.mark.parametrize("page", notebooks())
 def test_notebook_is_fit_for_the_book(page):
     content = json.loads(source(page).read_text(encoding="utf-8"))
