@@ -13,7 +13,8 @@ from pathlib import Path
 
 from . import experiments, records, scale, store
 
-URL = ""  # where the book is published; `make publish-url URL=...` sets it here and nowhere else by hand
+# Where the book is published; `make publish-url URL=...` sets it here, and nowhere is it set by hand.
+URL = ""
 BOOTSTRAP = f'''\
 # On Colab this fetches the book and leaves Colab's own packages as they are; elsewhere it does nothing.
 import importlib.util, pathlib, subprocess, sys
@@ -97,10 +98,10 @@ def page(text, numbers, alt) -> str:
 def publish_at(url, root=ROOT):
     """Write the address of the published repository into the first cell of chapters and the book's settings.
 
-    Raises ``ValueError`` unless ``url`` is an https address without spaces or quotes.
+    Raises ``ValueError`` unless ``url`` is https://github.com/OWNER/REPOSITORY, the only kind that Colab opens.
     """
-    if not re.fullmatch(r"https://[^\s\"']+", url):
-        raise ValueError(f"url is {url!r}; it must be the https address of the repository")
+    if not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+(?<!\.git)", url):
+        raise ValueError(f"url is {url!r}; it must be https://github.com/OWNER/REPOSITORY, for Colab")
     settings = root / "_config.yml"
     for path, line, value in (
         (root / "lotterylib" / "notebook.py", "URL = ", url),
