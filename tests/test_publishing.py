@@ -83,7 +83,9 @@ def test_every_python_that_is_supported_is_tested():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert versions[0] == re.search(r'^requires-python = ">=(.*)"$', project, re.MULTILINE)[1]
     assert versions == [f"3.{10 + number}" for number in range(len(versions))]
-    assert commands("test", "test") == ["make test", "make book", "make check"]
+    assert commands("test", "test") + commands("test", "colab") == [
+        "make test", "make book", "make check", "make colab",
+    ]  # fmt: skip
 
 
 def test_the_book_is_published_as_it_is_committed():
