@@ -19,12 +19,13 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book check test lint links newest chapters publish-url records clean distclean
+.PHONY: help setup book check colab test lint links newest chapters publish-url records clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
 	@echo "make test       run the linter and all tests"
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
+	@echo "make colab      run every chapter as Colab would, in an environment with Colab's packages only"
 	@echo "make chapters   execute the changed chapters and keep their outputs: ONLY=\"files\" for some"
 	@echo "make publish-url URL=https://...   set the address of the published repository: Colab buttons and first cells"
 	@echo "make records    run the experiments again: PRESET=smoke|book|medium|paper, ONLY=\"names\" for some"
@@ -90,6 +91,9 @@ book: setup
 
 check: setup
 	@$(PY) -m pytest -q tests/check_built_book.py
+
+colab: setup
+	@$(PY) -m pytest -q --durations=0 -o tmp_path_retention_policy=failed tests/check_colab.py
 
 test: lint
 	@$(PY) -m pytest

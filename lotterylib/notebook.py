@@ -13,18 +13,25 @@ from pathlib import Path
 
 from . import experiments, records, scale, store
 
-URL = ""  # where the book is published; `make publish-url URL=...` sets it here and nowhere else by hand
+# Where the book is published; `make publish-url URL=...` sets it here, and nowhere is it set by hand.
+URL = ""
 BOOTSTRAP = f'''\
-# On Colab this fetches the book and leaves Colab's own packages as they are; elsewhere it does nothing.
-import importlib.util, pathlib, subprocess, sys
+# On Colab this fetches the book and the packages that Colab lacks, and leaves Colab's own as they are.
+# Where lotterylib is installed it does nothing.
+import importlib.util, pathlib, shutil, subprocess, sys
 
 if importlib.util.find_spec("lotterylib") is None:
-    url, folder = "{URL}", pathlib.Path("unmasking-winning-tickets").resolve()
+    url = "{URL}"
     if not url:
         raise ModuleNotFoundError("lotterylib: clone the book's repository and run `make book` there")
+    folder = pathlib.Path("unmasking-winning-tickets").resolve()
     if not folder.exists():
-        subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, str(folder)], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "mnist1d"], check=True)
+        unfinished = folder.with_suffix(".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, unfinished], check=True)
+        unfinished.rename(folder)
+    needed = "mnist1d", "safetensors", "scipy", "tqdm"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-deps", *needed], check=True)
     sys.path.insert(0, str(folder))'''
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,10 +104,10 @@ def page(text, numbers, alt) -> str:
 def publish_at(url, root=ROOT):
     """Write the address of the published repository into the first cell of chapters and the book's settings.
 
-    Raises ``ValueError`` unless ``url`` is an https address without spaces or quotes.
+    Raises ``ValueError`` unless ``url`` is https://github.com/OWNER/REPOSITORY, the only kind that Colab opens.
     """
-    if not re.fullmatch(r"https://[^\s\"']+", url):
-        raise ValueError(f"url is {url!r}; it must be the https address of the repository")
+    if not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+(?<!\.git)", url):
+        raise ValueError(f"url is {url!r}; it must be https://github.com/OWNER/REPOSITORY, for Colab")
     settings = root / "_config.yml"
     for path, line, value in (
         (root / "lotterylib" / "notebook.py", "URL = ", url),

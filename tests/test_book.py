@@ -61,8 +61,12 @@ def test_config_is_valid():
 
 
 def test_no_button_leads_nowhere():
-    if not CONFIG["repository"]["url"]:
-        assert not any(CONFIG["launch_buttons"].values())
+    """There are buttons when, and only when, the notebooks that they open know where they are published."""
+    from lotterylib import notebook
+
+    assert CONFIG["repository"]["url"] == notebook.URL
+    assert bool(CONFIG["launch_buttons"]["colab_url"]) == bool(notebook.URL)
+    if not notebook.URL:
         assert not any(value for key, value in CONFIG["html"].items() if key.startswith("use_") and "button" in key)
 
 

@@ -156,14 +156,15 @@ def test_publishing_sets_the_address_everywhere(tmp_path):
     for name in ("_config.yml", "lotterylib/notebook.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
-    url = "https://example.org/someone/book"
+    url = "https://github.com/someone/a.book"
     notebook.publish_at(url, tmp_path)
     settings = yaml.safe_load((tmp_path / "_config.yml").read_text())
     assert settings["repository"]["url"] == url
     assert settings["launch_buttons"]["colab_url"].startswith("https://")
-    assert f'URL = "{url}"' in (tmp_path / "lotterylib" / "notebook.py").read_text()
-    with pytest.raises(ValueError, match="https"):
-        notebook.publish_at("not an address", tmp_path)
+    assert f'\nURL = "{url}"\n' in (tmp_path / "lotterylib" / "notebook.py").read_text()
+    for wrong in ("not an address", "https://example.org/someone/book", f"{url}.git", f"{url}/", f'{url}"'):
+        with pytest.raises(ValueError, match="https"):
+            notebook.publish_at(wrong, tmp_path)
 
 
 def test_readme_example_runs(tmp_path, monkeypatch):

@@ -48,6 +48,7 @@ def test_panes_show_the_default_where_there_are_no_widgets():
 
 def test_old_widgets_show_all_panes(monkeypatch):
     monkeypatch.delattr(ipywidgets, "Stack")
+    monkeypatch.delattr(ipywidgets.Widget, "_repr_mimebundle_")
     assert len(shown(Panes("level", drawings(3), "1")).children) == 3
 
 

@@ -18,16 +18,18 @@ class Panes:
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundles = {label: drawing._repr_mimebundle_() for label, drawing in self.drawings.items()}
         data, metadata = bundles[self.default]
-        return {**data, **self._widget(bundles)}, metadata
+        # What `_repr_mimebundle_` of a widget gives in ipywidgets 8; ipywidgets 7, which Colab has, lacks it.
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget(bundles).model_id}
+        return {**data, "application/vnd.jupyter.widget-view+json": view}, metadata
 
     def _widget(self, bundles):
         import ipywidgets as widgets
 
         pictures = [widgets.HTML(_picture(data["image/png"], **metadata["image/png"]))
                     for data, metadata in bundles.values()]  # fmt: skip
-        if not hasattr(widgets, "Stack"):  # ipywidgets 7, which Colab has
+        if not hasattr(widgets, "Stack"):  # ipywidgets 7 again
             columns = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))")
-            return widgets.GridBox(pictures, layout=columns)._repr_mimebundle_()
+            return widgets.GridBox(pictures, layout=columns)
         labels, chosen = list(bundles), list(bundles).index(self.default)
         options = {"options": labels, "index": chosen, "description": self.name}
         if len(labels) > BUTTONS:
@@ -38,7 +40,7 @@ class Panes:
         control.style.description_width = "initial"
         stack = widgets.Stack(pictures, selected_index=chosen)
         widgets.jslink((control, "index"), (stack, "selected_index"))
-        return widgets.VBox([control, stack])._repr_mimebundle_()
+        return widgets.VBox([control, stack])
 
 
 def _picture(png, alt, width, **about):
