@@ -1,5 +1,5 @@
-// What scrolls sideways can be scrolled by keyboard. The theme sees to code and tables when the window changes its size;
-// formulas are set too late for it, and what a fold hides has no size before it is opened.
+// Formulas that scroll sideways can be scrolled by keyboard. For code and tables the theme sees to that; formulas are set
+// too late for it.
 window.addEventListener("load", () => {
   const reach = () =>
     document.querySelectorAll("mjx-container[display]").forEach((formula) => {
@@ -7,6 +7,5 @@ window.addEventListener("load", () => {
       else formula.removeAttribute("tabindex");
     });
   window.addEventListener("resize", reach);
-  document.addEventListener("toggle", () => window.dispatchEvent(new Event("resize")), true);
   window.MathJax?.startup?.promise.then(reach);
 });

@@ -119,5 +119,6 @@ def test_questions_answer(browser, page):
             for chosen, answer in enumerate(answers.all()):
                 answer.locator("> summary").click()
                 assert answers.evaluate_all("all => all.map(e => e.open)") == [i == chosen for i in range(len(right))]
+                assert answer.evaluate("e => e.innerText.trim() !== e.firstChild.innerText.trim()"), "no feedback"
                 sign = answer.locator("> summary").evaluate("e => getComputedStyle(e, '::before').content")
                 assert ("✓" if right[chosen] else "✗") in sign, (name, sign)
