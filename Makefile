@@ -19,10 +19,11 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book check colab test lint links newest chapters publish-url records clean distclean
+.PHONY: help setup book print check colab test lint links newest chapters publish-url records clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
+	@echo "make print      the book as one PDF, in _build/book.pdf (needs Chromium)"
 	@echo "make test       run the linter and all tests"
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
 	@echo "make colab      run every chapter as Colab would, in an environment with Colab's packages only"
@@ -89,8 +90,15 @@ book: setup
 	@TQDM_DISABLE=1 $(JUPYTER_BOOK) build . --all -W -n --keep-going
 	@$(PY) -c "import pathlib; page = pathlib.Path('_build/html/index.html').resolve(); print('\nThe book is ready. Open', page, 'or', page.as_uri(), sep='\n  ')"
 
+# The kept outputs, not new ones: on paper there is nothing to move, and those have a picture in place of each widget.
+print: setup
+	@mkdir -p _build
+	@sed -e 's/execute_notebooks: force/execute_notebooks: "off"/' -e 's/: _ext/: ..\/_ext/g' _config.yml > _build/print.yml
+	@$(JUPYTER_BOOK) build . --all --builder singlehtml --config _build/print.yml
+	@$(PY) tests/print_book.py _build/singlehtml/intro.html _build/book.pdf
+
 check: setup
-	@$(PY) -m pytest -q tests/check_built_book.py
+	@$(PY) -m pytest -q tests/check_built_book.py tests/check_reading.py
 
 colab: setup
 	@$(PY) -m pytest -q --durations=0 -o tmp_path_retention_policy=failed tests/check_colab.py

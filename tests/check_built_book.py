@@ -4,72 +4,40 @@ pytest runs this file only when it is named, because it needs ``_build/html``. C
 usual names; the environment variable CHROMIUM names another.
 """
 
+import functools
 import html
 import html.parser
-import os
 import re
-import shutil
 import sys
 import urllib.parse
-from pathlib import Path
 
 import pytest
+from built_book import HTML, SECONDS, built_pages, new_tab, open_page
 
-HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 LOCAL = ("file:", "data:", "blob:", "about:")
-SECONDS = 1000  # the browser counts in milliseconds
 
 pytestmark = pytest.mark.browser
-
-
-def built_pages():
-    """Paths of all pages, relative to the built book."""
-    skipped = ("_static", "_sources", "vendor")
-    pages = (page.relative_to(HTML) for page in HTML.rglob("*.html"))
-    return sorted(page.as_posix() for page in pages if page.parts[0] not in skipped)
-
-
-def find_chromium():
-    """Path of the browser, or None."""
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """One headless Chromium for all pages."""
-    from playwright.sync_api import sync_playwright
-
-    path = find_chromium()
-    assert path, f"no browser found as {', '.join(NAMES)}; install Chromium or set CHROMIUM to its path"
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield running
-        running.close()
 
 
 class Links(html.parser.HTMLParser):
     """Collects where a page's links lead, and the names that links can lead to."""
 
-    def __init__(self, text):
+    def __init__(self, path):
         super().__init__()
         self.targets, self.names = set(), set()
-        self.feed(text)
+        self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         """Note one tag's links and names."""
         attrs = dict(attrs)
         self.names |= {attrs[key] for key in ("id", "name") if attrs.get(key)}
         self.targets |= {attrs[key] for key in ("href", "src") if attrs.get(key)}
+
+
+@functools.cache
+def links(path):
+    """The links of a page, read once: hundreds lead to the same one."""
+    return Links(path)
 
 
 def test_book_is_built():
@@ -79,44 +47,28 @@ def test_book_is_built():
 @pytest.mark.parametrize("page", built_pages())
 def test_page_opens(browser, page):
     """No error, nothing asked of another host, formulas set, widgets shown once, pictures described."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    tab = context.new_page()
-    tab.set_default_timeout(60 * SECONDS)
     problems, requests = [], []
-    tab.on(
-        "console", lambda said: problems.append(f"{said.text} {said.location['url']}") if said.type == "error" else 0
-    )
-    tab.on("pageerror", lambda error: problems.append(str(error)))
-    tab.on("requestfailed", lambda request: problems.append(f"failed: {request.url[:200]}"))
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.goto((HTML / page).as_uri(), wait_until="load")
-
-    if tab.locator("div.math, span.math").count():
-        tab.wait_for_function("() => window.MathJax && window.MathJax.startup && window.MathJax.startup.promise")
-        tab.evaluate("() => window.MathJax.startup.promise")
+    with new_tab(browser) as tab:
+        tab.on("console", lambda said: said.type == "error" and problems.append(f"{said.text} {said.location['url']}"))
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("requestfailed", lambda request: problems.append(f"failed: {request.url[:200]}"))
+        tab.on("request", lambda request: requests.append(request.url))
+        widgets = open_page(tab, HTML / page)
+        tab.wait_for_timeout(SECONDS)  # what comes late, such as a second rendering, would come now
+        assert tab.locator(".widget-subarea").count() == widgets, "each widget must be shown once"
+        problems += stuck_controls(tab)
         unset = tab.evaluate(
             """() => [...document.querySelectorAll("div.math, span.math")]
                      .filter(e => !e.querySelector("mjx-container") || e.querySelector("[data-mjx-error], mjx-merror"))
                      .map(e => e.textContent.slice(0, 80))"""
         )
-        assert not unset, "formulas that are not set"
-
-    views = tab.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
-    if views:
-        shown = "n => document.querySelectorAll('.widget-subarea .jupyter-widgets').length >= n"
-        tab.wait_for_function(shown, arg=views)
-    tab.wait_for_timeout(SECONDS)  # what comes late, such as a second rendering, would come now
-    if views:
-        assert tab.locator(".widget-subarea").count() == views, "each widget must be shown once"
-        problems += stuck_sliders(tab)
-
-    undescribed = tab.evaluate(
-        r"""() => [...document.querySelectorAll("img, svg[role=img]:not(.svg-inline--fa)")]
-                  .filter(e => !e.closest("mjx-container"))
-                  .map(e => e.getAttribute("alt") || e.getAttribute("aria-label") || "nothing.png")
-                  .filter(text => /\.(png|svg|jpe?g|gif)$/i.test(text))"""  # Sphinx describes by the file's name
-    )
-    context.close()
+        undescribed = tab.evaluate(
+            r"""() => [...document.querySelectorAll("img, svg[role=img]:not(.svg-inline--fa)")]
+                      .filter(e => !e.closest("mjx-container"))
+                      .map(e => e.getAttribute("alt") || e.getAttribute("aria-label") || "nothing.png")
+                      .filter(text => /\.(png|svg|jpe?g|gif)$/i.test(text))"""  # Sphinx describes by the file's name
+        )
+    assert not unset, "formulas that are not set"
     assert not undescribed, "pictures without a description"
     if sys.version_info < (3, 11):  # its older theme preloads fonts in a way that a page from the disk may not
         problems = [problem for problem in problems if "/_static/vendor/fontawesome/" not in problem]
@@ -124,20 +76,28 @@ def test_page_opens(browser, page):
     assert [url[:200] for url in requests if not url.startswith(LOCAL)] == [], "requests to other hosts"
 
 
-def stuck_sliders(tab):
-    """Names of sliders that change nothing in their widget when they move."""
-    look = """area => [...area.querySelectorAll("img, .widget-html-content")]
-                      .filter(e => e.offsetParent !== null).map(e => e.src || e.innerText).join(" ")"""
+def stuck_controls(tab):
+    """Names of sliders and buttons that do not change both what their widget shows and how it describes that."""
+    look = """area => {
+        const shown = [...area.querySelectorAll("img")].filter(e => e.offsetParent !== null);
+        return {picture: shown.map(e => e.src).join(), description: shown.map(e => e.alt).join()};
+    }"""
     stuck = []
     for area in tab.locator(".widget-subarea").all():
-        for index, handle in enumerate(area.locator(".noUi-handle").all()):
+        handles, buttons = area.locator(".noUi-handle").all(), area.locator(".widget-toggle-buttons button").all()
+        for control in [*handles, *buttons]:
             before = area.evaluate(look)
-            at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
-            handle.focus()
-            handle.press("ArrowLeft" if at_end else "ArrowRight")
+            if control in handles:
+                at_end = control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
+                control.press("ArrowLeft" if at_end else "ArrowRight")
+            elif "mod-active" in control.get_attribute("class"):
+                continue
+            else:
+                control.click()
             tab.wait_for_timeout(300)
-            if area.evaluate(look) == before:
-                stuck.append(f"slider {index + 1} of a widget changes nothing: {before[:80]!r}")
+            after = area.evaluate(look)
+            kind = "slider" if control in handles else f"button {control.inner_text()}"
+            stuck += [f"{kind}: the same {what} {was[:80]!r}" for what, was in before.items() if was == after[what]]
     return stuck
 
 
@@ -146,7 +106,7 @@ def test_internal_links_resolve(page):
     """Every link inside the book leads to a file that is there, and to a place that is in it."""
     here = HTML / page
     broken = []
-    for target in Links(here.read_text(encoding="utf-8")).targets:
+    for target in links(here).targets:
         url = urllib.parse.urlsplit(target)
         if url.scheme or url.netloc or not (url.path or url.fragment):
             continue
@@ -154,7 +114,7 @@ def test_internal_links_resolve(page):
         known = file.exists() and (
             not url.fragment
             or file.suffix != ".html"
-            or urllib.parse.unquote(url.fragment) in Links(file.read_text(encoding="utf-8")).names
+            or urllib.parse.unquote(url.fragment) in links(file).names
         )
         if not known:
             broken.append(target)

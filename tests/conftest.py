@@ -1,13 +1,21 @@
-"""Small things that many tests share: datasets and networks that train in milliseconds, and one IMP run."""
+"""Small things that many tests share: datasets and networks that train in milliseconds, one IMP run, one browser."""
 
 import numpy as np
 import pytest
 import torch
+from built_book import chromium
 from torch import nn
 
 from lotterylib import data, imp, networks, records, training
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One browser for all pages of the built book."""
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from built_book import find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -167,3 +169,9 @@ def test_help_names_every_command():
     told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
     assert [name for name in targets if name != "help" and f"make {name} " not in told] == []
+
+
+def test_browser_is_there():
+    if not find_chromium() and not os.environ.get("CI"):
+        pytest.skip("no Chromium and no Chrome found: `make check` cannot open the built book")
+    assert find_chromium()

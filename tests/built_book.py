@@ -1,0 +1,66 @@
+"""The built book and the browser that opens it, for all ``check_*.py``."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SECONDS = 1000  # the browser counts in milliseconds
+
+
+def built_pages():
+    """Paths of all pages, relative to the built book."""
+    skipped = ("_static", "_sources", "vendor")
+    pages = (page.relative_to(HTML) for page in HTML.rglob("*.html"))
+    return sorted(page.as_posix() for page in pages if page.parts[0] not in skipped)
+
+
+def find_chromium():
+    """Path of the browser, or None."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def chromium():
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    assert path, f"no browser found as {', '.join(BROWSERS)}; install Chromium or set CHROMIUM to its path"
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@contextmanager
+def new_tab(browser, width=1280):
+    """An empty tab of a fresh profile, which prefers the light theme."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light")
+    tab = context.new_page()
+    tab.set_default_timeout(60 * SECONDS)
+    yield tab
+    context.close()
+
+
+def open_page(tab, path):
+    """Open a page and wait until its formulas are set and its widgets shown; return how many widgets it has."""
+    tab.goto(path.as_uri(), wait_until="load")
+    if tab.locator("div.math, span.math").count():
+        tab.wait_for_function("() => window.MathJax && window.MathJax.startup && window.MathJax.startup.promise")
+        tab.evaluate("() => window.MathJax.startup.promise")
+    widgets = tab.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
+    shown = "n => document.querySelectorAll('.widget-subarea .jupyter-widgets').length >= n"
+    tab.wait_for_function(shown, arg=widgets)
+    return widgets
