@@ -102,6 +102,9 @@ def address(tmp_path_factory):
     """The address of the published repository: what is committed here."""
     bare = tmp_path_factory.mktemp("published") / "book.git"
     subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, bare], check=True)
+    # That commit need not be on a branch here; there it is.
+    for command in ("update-ref refs/heads/main HEAD", "symbolic-ref HEAD refs/heads/main"):
+        subprocess.run(["git", *command.split()], cwd=bare, check=True)
     return bare.as_uri()
 
 
