@@ -125,6 +125,12 @@ CHAPTERS = [page for page in built_pages() if page.startswith("chapters/0")]
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
+def test_chapter_has_something_to_move(page):
+    """A figure with a slider or buttons; that they change it is seen where the page opens."""
+    assert "application/vnd.jupyter.widget-view+json" in (HTML / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
 def test_terms_and_symbols_are_explained(page):
     """A chapter's terms link to their definitions, each once, and every formula is followed by one to its symbols."""
     text = (HTML / page).read_text(encoding="utf-8")

@@ -53,6 +53,20 @@ def test_page_is_accessible(browser, page):
         assert violations(tab, "color-contrast") == [], "dark theme"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("chapters/0")])
+def test_figures_take_the_theme(browser, page):
+    """In the dark every figure is turned round, panes too, but for those whose lightness a colour bar explains."""
+    with new_tab(browser) as tab:
+        open_page(tab, HTML / page)
+        look = "all => all.map(e => [e.classList.contains('map'), getComputedStyle(e).filter.includes('invert(1)')])"
+        figures = tab.locator("article img.drawing")
+        assert figures.count() == tab.locator("article div.cell_output img").count() > 0
+        assert not any(turned for _, turned in figures.evaluate_all(look))
+        tab.emulate_media(color_scheme="dark")
+        tab.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
+        assert all(turned != is_map for is_map, turned in figures.evaluate_all(look))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page_fits_a_phone(browser, page):
     """Nothing makes the page scroll sideways; what scrolls within itself can be reached by keyboard."""
