@@ -76,7 +76,8 @@ def test_page_fits_a_phone(browser, page):
         unfold(tab)
         wide = tab.locator("article *").evaluate_all(
             """all => all.filter(e => e.getBoundingClientRect().right > innerWidth)
-                         .filter(e => !e.closest("pre, mjx-container, div.cell_output, .pst-scrollable-table-container"))
+                         .filter(e => !e.closest("pre, mjx-container, div.cell_output"))
+                         .filter(e => !e.closest(".pst-scrollable-table-container"))
                          .map(e => e.outerHTML.slice(0, 200))"""
         )
         assert wide == []
