@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+from docutils import nodes
 from myst_nb.ext import execution_tables
 
 from lotterylib import findings, records, store
@@ -114,6 +115,13 @@ def skip(app, what, name, obj, skipped, options):
     return what == "class" and not callable(obj) and not isinstance(obj, property | functools.cached_property) or None
 
 
+def name_pages(app, tree, page):
+    """Call a page by its title where myst-nb's table of executions calls it by its file."""
+    for link in tree.findall(nodes.reference):
+        if title := app.env.titles.get(link.astext()):
+            link.children = [nodes.Text(title.astext())]
+
+
 def setup(app):
     """Generate when a page is read; of the executions that myst-nb tells of, show when they were and how long."""
 
@@ -129,4 +137,5 @@ def setup(app):
     app.connect("source-read", read)
     app.connect("autodoc-process-signature", sign)
     app.connect("autodoc-skip-member", skip)
+    app.connect("doctree-resolved", name_pages)
     return {"parallel_read_safe": True}

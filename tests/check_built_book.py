@@ -144,6 +144,14 @@ def test_terms_and_symbols_are_explained(page):
     assert all(re.findall(linked, text, re.DOTALL))
 
 
+def test_status_calls_chapters_by_their_titles():
+    status = (HTML / "chapters" / "status.html").read_text(encoding="utf-8")
+    listed = dict(re.findall(r'<td><p><a class="[^"]*" href="(0[^"]+)">(.*?)</a>', status))
+    assert set(listed) == {page.removeprefix("chapters/") for page in CHAPTERS}
+    for page, title in listed.items():
+        assert f"<h1>{re.sub('<.*?>', '', title)}<" in (HTML / "chapters" / page).read_text(encoding="utf-8")
+
+
 def test_index_lists_the_terms_and_where_they_are_used():
     """Each name in the glossary leads there, and below most terms stand the pages that mention them."""
     index = (HTML / "genindex.html").read_text(encoding="utf-8")

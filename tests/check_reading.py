@@ -90,7 +90,7 @@ def test_text_waits_for_nothing(browser, page):
     """The text is there while heavy scripts are still on their way. Prints how long the first paint takes with them."""
 
     def hold(route):
-        if Path(urllib.parse.urlsplit(route.request.url).path).stat().st_size < HEAVY:
+        if Path(urllib.parse.unquote(urllib.parse.urlsplit(route.request.url).path)).stat().st_size < HEAVY:
             route.continue_()
 
     text = (HTML / page).read_text(encoding="utf-8")

@@ -42,14 +42,14 @@ def _curve(barriers, steps, level):
     figure, panels = style.canvas(1, len(steps), height=3.5, sharey=True, squeeze=False)
     gamma, said = torch.linspace(0, 1, barriers["curve"].shape[1], dtype=torch.float64), []
     for axes, step, colour in zip(panels[0], steps, (style.RED, style.BLUE), strict=True):
-        curve, height = barriers["curve"][..., _column(barriers, step), :], barriers["height"][level]
+        k = _column(barriers, step)
+        curve, height = barriers["curve"][:, :, k], findings.points(barriers["height"][level, k].mean())
         axes.plot(gamma, curve.mean(-1).T, color=style.GREY, alpha=0.35, linewidth=0.9)
         style.spread(axes, gamma, curve[level], "error", colour, None)
         ends = curve[level][[0, -1]].mean(-1)
         axes.plot((0, 1), ends, color="black", linestyle=":", marker="o", label="straight line")
         axes.invert_xaxis()
         axes.set_xlabel(f"γ (1: level {level}, 0: level {level + 1})")
-        height = findings.points(height[_column(barriers, step)].mean())
         axes.set_title(f"k = {step}: barrier {height}")
         style.percent_axis(axes.yaxis)
         style.legend(axes, loc="upper left")

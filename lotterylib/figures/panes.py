@@ -33,7 +33,7 @@ class Panes:
         labels, chosen = list(bundles), list(bundles).index(self.default)
         options = {"options": labels, "index": chosen, "description": self.name}
         if len(labels) > BUTTONS:
-            control = widgets.SelectionSlider(continuous_update=True, **options)
+            control = widgets.SelectionSlider(**options)
         else:
             control = widgets.ToggleButtons(**options)
             control.style.button_width = "auto"

@@ -47,7 +47,7 @@ def _magnitudes(record, shares, level):
     for (name, colour, options), share in zip(_TRIO, shares[level], strict=True):
         _histogram(axes, edges, share, name, colour, **options)
     if level:
-        _histogram(axes, edges, shares[0, 0], "dense solution", "black", linewidth=1, linestyle=":")
+        _histogram(axes, edges, shares[0, 0], "dense solution", "black", linewidth=1.5, linestyle=":")
     _magnitude_axis(axes, shares.max())
     axes.set_title(f"level {level}, {findings.percent(record['density'][level], 0)} of the weights")
     axes.set_ylabel("weights (% a bin)")

@@ -70,15 +70,12 @@ def matching(tickets):
 
 def masks(run):
     """What IMP prunes at each level of its first replicate, a pane a level: in the largest layer, and by magnitude."""
-    layer = max(run[0].mask, key=lambda name: run[0].mask[name][0].numel())
-    largest = max(float(weights[0].abs().max()) for weights in _weights(run[0].state, run[0].mask))
+    dense = run[0]
+    layer = max(dense.mask, key=lambda name: dense.mask[name][0].numel())
+    largest = max(float(dense.state[name][0].abs().max()) for name in dense.mask)
     edges = torch.linspace(-largest, largest, 61)
     drawings = {f"{n}": _mask(*pair, layer, edges) for n, pair in enumerate(pairwise(run.levels))}
     return Panes("level", drawings, list(drawings)[len(drawings) // 2])
-
-
-def _weights(state, mask):
-    return [state[name] for name in mask]
 
 
 def _mask(before, after, layer, edges):
@@ -89,25 +86,24 @@ def _mask(before, after, layer, edges):
     left.grid(False)
     left.set_xlabel("inputs × taps" if part.dim() > 2 else "inputs")
     left.set_ylabel("outputs")
-    left.set_title(f"{layer.removesuffix('.weight')}, {findings.percent((part > 0).double().mean(), 0)} of its weights")
-    kept, next_ = [], []
-    for weights, here, there in zip(
-        _weights(before.state, before.mask), before.mask.values(), after.mask.values(), strict=True
-    ):
-        kept.append(weights[0][there[0]])
-        next_.append(weights[0][here[0] & ~there[0]])
-    kept, next_ = torch.cat(kept), torch.cat(next_)
-    right.hist([kept, next_], edges, stacked=True, color=[style.BLUE, style.ORANGE], label=["kept", "pruned next"])
+    share, all_ = findings.percent((part > 0).double().mean(), 0), findings.percent(before.density, 0)
+    left.set_title(f"{layer.removesuffix('.weight')}, {share} of its weights")
+    kept, gone = [], []
+    for name, here in before.mask.items():
+        weights, there = before.state[name][0], after.mask[name][0]
+        kept.append(weights[there])
+        gone.append(weights[here[0] & ~there])
+    kept, gone = torch.cat(kept), torch.cat(gone)
+    right.hist([kept, gone], edges, stacked=True, color=[style.BLUE, style.ORANGE], label=["kept", "pruned next"])
     right.set_xlabel("weight")
     right.set_ylabel("number of weights")
-    right.set_title(f"all layers, {findings.percent(before.density, 0)} of the weights")
+    right.set_title(f"all layers, {all_} of the weights")
     style.legend(right)
     return style.Drawing(
         figure,
-        f"{len(kept) + len(next_)} weights, {findings.percent(before.density, 0)} of all. The {len(next_)} that are "
-        f"pruned next lie within {float(next_.abs().max()):.2f} of zero; of the others half are larger than "
-        f"{float(kept.abs().median()):.2f}. In the layer {layer} {findings.percent((part > 0).double().mean(), 0)} of "
-        "the weights are left.",
+        f"{len(kept) + len(gone)} weights, {all_} of all. The {len(gone)} that are pruned next lie within "
+        f"{float(gone.abs().max()):.2f} of zero; of the others half are larger than {float(kept.abs().median()):.2f}. "
+        f"In the layer {layer} {share} of the weights are left.",
     )
 
 
