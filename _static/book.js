@@ -1,7 +1,7 @@
-// What scrolls sideways can be scrolled by keyboard. For code and tables the theme sees to that; formulas are set too
-// late for it, and figures scroll on a phone only.
+// What scrolls sideways can be scrolled by keyboard. For code the theme sees to that, but for tables not in all of its
+// versions; formulas are set too late for it, and figures scroll on a phone only.
 const reach = () =>
-  document.querySelectorAll("mjx-container[display], div.cell_output").forEach((part) => {
+  document.querySelectorAll("mjx-container[display], div.cell_output, .pst-scrollable-table-container").forEach((part) => {
     if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
     else part.removeAttribute("tabindex");
   });
