@@ -112,9 +112,7 @@ def test_internal_links_resolve(page):
             continue
         file = (here.parent / urllib.parse.unquote(url.path)).resolve() if url.path else here
         known = file.exists() and (
-            not url.fragment
-            or file.suffix != ".html"
-            or urllib.parse.unquote(url.fragment) in links(file).names
+            not url.fragment or file.suffix != ".html" or urllib.parse.unquote(url.fragment) in links(file).names
         )
         if not known:
             broken.append(target)

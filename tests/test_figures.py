@@ -1,4 +1,6 @@
-"""Figures: panes behind a control, and alternative texts that hold the numbers of the records."""
+"""Figures: panes behind a control, words that can be read, alternative texts that hold the numbers of the records."""
+
+from itertools import combinations, pairwise
 
 import ipywidgets
 import matplotlib
@@ -6,14 +8,24 @@ import pytest
 import torch
 from ipywidgets.widgets.widget_link import Link
 
-from lotterylib import experiments, findings
-from lotterylib.figures import at_scale, error_barriers, limits, retraining, robustness, style, winning_tickets
+from lotterylib import experiments, findings, scale
+from lotterylib.figures import (
+    at_scale,
+    error_barriers,
+    if_and_only_if,
+    limits,
+    overview,
+    retraining,
+    robustness,
+    style,
+    winning_tickets,
+)
 from lotterylib.figures.panes import BUTTONS, Panes
 
 
 def drawings(count):
     """So many empty figures by name, with a text that HTML must escape."""
-    return {f"{n}": style.Drawing(style.canvas(width=1, height=1)[0], f'{n}: "3 < 4"') for n in range(count)}
+    return {f"{n}": style.Drawing(style.canvas(height=1)[0], f'{n}: "3 < 4"') for n in range(count)}
 
 
 def shown(panes):
@@ -61,6 +73,91 @@ def test_only_a_figure_with_a_colour_bar_is_a_map():
     assert style.Drawing(figure, "")._repr_mimebundle_()[1]["image/png"]["class"] == "drawing map"
 
 
+def figures_of_the_book():
+    """The figures that chapters draw from records, by name; of panes the one that is shown first."""
+    record = {name: getattr(experiments, name)("book") for name in experiments.EXPERIMENTS}
+    tickets, barriers, spectra, robust = (
+        record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
+    )
+    setup, medium = experiments.setup("book"), experiments.winning_tickets("medium")
+    run, prunable, ends = setup.run().at(100), setup.net().prunable, (0, 300)
+    bowl = torch.logspace(-3, 1, 50, dtype=torch.float64)
+    yield "overview", overview.ticket(tickets, barriers, 0, 100)
+    yield "examples", winning_tickets.examples(setup.ds)
+    yield "errors", winning_tickets.errors(tickets)
+    yield "matching", winning_tickets.matching(tickets)
+    yield "masks", winning_tickets.masks(run)
+    yield "controls", winning_tickets.controls(tickets, record["controls"])
+    yield "instability", winning_tickets.instability(record["instability"])
+    yield "contrast", winning_tickets.contrast(record["contrast"])
+    yield "curves", error_barriers.curves(barriers, (0, 100))
+    yield "along gamma", error_barriers.along_gamma(barriers)
+    yield "successive", error_barriers.successive(barriers, tickets)
+    yield "path", error_barriers.path(barriers, (0, 100))
+    yield "pairs", error_barriers.pairs(record["all_pairs"], tickets)
+    yield "projections", error_barriers.projections(tickets, record["projections"], 100)
+    yield "failing masks", error_barriers.failing_masks(record["failing_masks"], tickets)
+    yield "scatter", if_and_only_if.scatter(tickets, barriers["height"])
+    yield "contingency", if_and_only_if.contingency(tickets, barriers["height"])
+    yield "agreement", if_and_only_if.agreement(tickets, barriers["height"])
+    yield "plane", error_barriers.plane(record["plane"], 0, 100)
+    yield "perturbed", robustness.barriers(robust)
+    yield "returned", robustness.returned(robust)
+    yield "critical", robustness.critical(robust)
+    yield "kinds", robustness.kinds(robust, 5)
+    yield "forgiveness", robustness.forgiveness(record["forgiveness"])
+    yield "returning", robustness.returning(record["return_path"])
+    yield "planes", robustness.planes(record["return_plane"])
+    yield "well", limits.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
+    yield "dimensions", limits.sharper_with_dimension({50: bowl, 1000: bowl}, 0.2, 0.3)
+    yield "spectra", limits.spectra(spectra, ends)
+    yield "against measured", limits.against_measured(spectra, record["projected"], record["descents"])
+    yield "readings", limits.readings(record["exact"])
+    yield "well size", limits.well_size(spectra, record["projected"], 100)
+    yield "along", limits.along(spectra)
+    yield "during", limits.during(record["during_training"])
+    yield "one-shot", limits.one_shot(tickets, record["controls"], findings.predicted(spectra))
+    yield "adaptive", limits.adaptive(tickets, record["adaptive"], 100)
+    yield "magnitudes", retraining.magnitudes(record["histograms"])
+    yield "layers", retraining.layers(record["histograms"], 5, prunable)
+    yield "refilled", retraining.refilled(record["refilling"])
+    yield "removed", retraining.removed(record["refilling"])
+    yield "survivors", retraining.survivors(record["refilling"])
+    yield "arms", retraining.arms(record["without_retraining"], tickets)
+    yield "short", retraining.barriers(record["without_retraining"])
+    yield "scales", at_scale.errors({"book": tickets, "medium": medium})
+    yield "yardsticks", at_scale.yardsticks({"book": tickets, "medium": medium})
+    yield "published", at_scale.published(scale.PUBLISHED)
+
+
+def words(figure):
+    """The labels, titles and legends around the axes of a figure, each with its bounding box in pixels."""
+    figure.draw_without_rendering()
+    around = [axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    around += [axes.title for axes in figure.axes] + figure.legends + list(figure.texts)
+    return [(artist, artist.get_window_extent()) for artist in around if getattr(artist, "get_text", lambda: "-")()]
+
+
+def test_words_of_figures_are_whole_and_apart():
+    for name, drawn in figures_of_the_book():
+        figure = (drawn.drawings[drawn.default] if isinstance(drawn, Panes) else drawn).figure
+        found = words(figure)
+        for artist, box in found:
+            assert figure.bbox.x0 - 1 <= box.x0 and box.x1 <= figure.bbox.x1 + 1, (name, artist, box)
+            assert figure.bbox.y0 - 1 <= box.y0 and box.y1 <= figure.bbox.y1 + 1, (name, artist, box)
+        for (one, box), (other, place) in combinations(found, 2):
+            assert not box.padded(-1).overlaps(place), (name, one, other)
+        for axes in figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                ticks = [
+                    label.get_window_extent()
+                    for label in axis.get_ticklabels()
+                    if label.get_visible() and label.get_text()
+                ]
+                for box, place in pairwise(ticks):
+                    assert not box.padded(-1).overlaps(place), (name, axis)
+
+
 def test_masks_say_what_is_pruned_next():
     run = experiments.setup("book").run().at(100)
     panes = winning_tickets.masks(run)
@@ -93,12 +190,12 @@ def test_lines_between_levels_say_how_high_they_rise():
 def test_returned_counts_replicates_within_two_points():
     record = experiments.robustness("book")
     panes = robustness.returned(record)
-    for n, scale in enumerate(record["scale"].tolist()):
+    for n, length in enumerate(record["scale"].tolist()):
         rows = [
             f"k = {k}: " + ", ".join(str(sum(h < 0.02 for h in level)) for level in record["random"][:, n, i].tolist())
             for i, k in enumerate(record["rewind_step"].tolist())
         ]
-        assert panes.drawings[f"{scale:g}"].alt.endswith("; ".join(rows) + ".")
+        assert panes.drawings[f"{length:g}"].alt.endswith("; ".join(rows) + ".")
 
 
 def test_histograms_of_magnitudes_have_a_pane_a_level():

@@ -8,10 +8,10 @@ from .panes import Panes
 
 
 def _panels(records):
-    figure, axes = style.canvas(1, len(records), width=max(4.8, 4.5 * len(records)), height=3.6, squeeze=False)
-    for panel, name in zip(axes[0], records, strict=True):
+    figure, panels = style.panels(len(records))
+    for panel, name in zip(panels, records, strict=True):
         panel.set_title(name)
-    return figure, zip(axes[0], records.items(), strict=True)
+    return figure, zip(panels, records.items(), strict=True)
 
 
 def errors(records):

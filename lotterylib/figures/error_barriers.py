@@ -39,9 +39,9 @@ def curves(barriers, steps):
 
 
 def _curve(barriers, steps, level):
-    figure, panels = style.canvas(1, len(steps), height=3.5, sharey=True, squeeze=False)
+    figure, panels = style.panels(len(steps), 3.5, sharey=True)
     gamma, said = torch.linspace(0, 1, barriers["curve"].shape[1], dtype=torch.float64), []
-    for axes, step, colour in zip(panels[0], steps, (style.RED, style.BLUE), strict=True):
+    for axes, step, colour in zip(panels, steps, (style.RED, style.BLUE), strict=True):
         k = _column(barriers, step)
         curve, height = barriers["curve"][:, :, k], findings.points(barriers["height"][level, k].mean())
         axes.plot(gamma, curve.mean(-1).T, color=style.GREY, alpha=0.35, linewidth=0.9)
@@ -54,7 +54,7 @@ def _curve(barriers, steps, level):
         style.percent_axis(axes.yaxis)
         style.legend(axes, loc="upper left")
         said.append(f"at k = {step} it rises above the straight line by {height}")
-    panels[0][0].set_ylabel("test error (%)")
+    panels[0].set_ylabel("test error (%)")
     return style.Drawing(figure, f"Test error between level {level} and level {level + 1}: {'; '.join(said)}.")
 
 
@@ -92,14 +92,14 @@ def successive(barriers, tickets):
     """Barrier to the previous level against weights remaining, as it is and with recalibrated BatchNorm statistics."""
     epsilon, density, names = findings.tolerance(tickets), barriers["density"][1:], _names(barriers)
     panels = {"height": "statistics interpolated", "recalibrated": "statistics recalibrated"}
-    figure, both = style.canvas(1, 2, height=3.6, sharey=True)
+    figure, both = style.canvas(1, 2, height=4, sharey=True)
     for axes, (entry, title) in zip(both, panels.items(), strict=True):
         for i, colour in enumerate(style.shades(len(names))):
             axes.plot(density, barriers[entry][:, i], ".", color=colour, alpha=0.4, markersize=4)
         style.by_step(axes, density, barriers[entry], barriers)
         _barrier_axes(axes, density, title, epsilon)
     both[1].set_ylabel("")
-    both[1].legend(fontsize=9.5)
+    style.legend_below(figure, both[1], 5)
     connected = (barriers["height"].mean(-1) <= epsilon).long().cumprod(0).sum(0)
     reached = [findings.percent(kept, 0) for kept in barriers["density"][connected].tolist()]
     said = ", ".join(f"{name} within ε down to {kept}" for name, kept in zip(names, reached, strict=True))
@@ -111,12 +111,11 @@ def successive(barriers, tickets):
     )
 
 
-def along(position, errors, dense=None):
+def along(position, errors, dense=None, colours=(style.GREEN,)):
     """Error along a path through the levels: ``position`` (P,), ``errors`` a dict of (P, R) by name."""
     figure, axes = style.canvas()
     if dense is not None:
         axes.axhline(dense, color=style.GREY, linewidth=1, linestyle="--", label="dense")
-    colours = (style.RED, style.BLUE, style.GREEN)
     corner = (position == position.round()).nonzero()[:, 0]
     for (name, error), colour, marker in zip(errors.items(), colours, style.MARKERS, strict=False):
         style.spread(axes, position, error, name, colour, marker, markevery=corner.tolist())
@@ -124,7 +123,7 @@ def along(position, errors, dense=None):
     axes.set_xticks(range(int(position[-1]) + 1))
     axes.set_xlabel("level (dots), and the straight lines between levels")
     axes.set_ylabel("test error (%)")
-    axes.legend()
+    style.legend(axes)
     said = "; ".join(
         f"{name}: {_points(*error[corner].mean(-1))} at the levels, at most {_points(error.mean(-1).max())} on the path"
         for name, error in errors.items()
@@ -140,7 +139,7 @@ def path(barriers, steps):
     onward = barriers["curve"].flip(1)  # stored from level L + 1 to level L
     onward = torch.cat([onward[:, :-1].flatten(0, 1), onward[-1, -1:]])
     errors = {f"k = {step}": onward[:, _column(barriers, step)] for step in steps}
-    return along(position, errors, float(onward[0].mean()))
+    return along(position, errors, float(onward[0].mean()), (style.RED, style.BLUE))
 
 
 def pairs(pairs, tickets):
@@ -148,12 +147,9 @@ def pairs(pairs, tickets):
     from matplotlib.colors import SymLogNorm
 
     epsilon, names, height = findings.tolerance(tickets), _names(pairs), pairs["height"].mean(-1)
-    rows = -(-len(names) // 2)
-    figure, grid = style.canvas(rows, 2, height=0.4 + 3.3 * rows, squeeze=False, sharex=True, sharey=True)
-    for axes in grid.flat[len(names) :]:
-        axes.axis("off")
+    figure, panels = style.panels(len(names), 3.5, sharex=True, sharey=True)
     ticks = range(0, len(height), 2 if len(height) > 8 else 1)
-    for i, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
+    for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
         scale = SymLogNorm(style.LINEAR, vmin=0, vmax=0.5)
         picture = axes.imshow(height[..., i], cmap="cividis", norm=scale, origin="lower")
         near = (height[..., i] <= epsilon).nonzero()
@@ -162,11 +158,10 @@ def pairs(pairs, tickets):
         axes.set_xticks(ticks)
         axes.set_yticks(ticks)
         axes.set_title(name)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("level")
-    for axes in grid[-1]:
         axes.set_xlabel("level")
-    bar = figure.colorbar(picture, ax=grid, shrink=0.7, label="barrier (points of error); dot: at most ε", extend="max")
+        axes.set_ylabel("level")
+        axes.label_outer()
+    bar = figure.colorbar(picture, ax=panels, shrink=0.7, label="barrier (points); dot: at most ε", extend="max")
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5])
     bar.ax.minorticks_off()
     style.percent_axis(bar.ax.yaxis)
@@ -192,12 +187,12 @@ def projections(tickets, projected, step):
     style.percent_axis(left.yaxis)
     left.set_ylabel("test error (%)")
     left.set_title(f"k = {step}")
-    left.legend(fontsize=9.5)
+    style.legend(left)
     style.remaining_axis(left, density)
     names = _names(projected)
     style.by_step(right, density, projected["height"], projected)
     _barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
-    right.legend(fontsize=9.5)
+    style.legend(right)
     rise = _points(*(projected["error"][:, k] - error[:-1]).mean(-1))
     highest = _points(*projected["height"].mean(-1).amax(0))
     return style.Drawing(
@@ -223,7 +218,7 @@ def failing_masks(failing, tickets):
     right.set_ylabel("test error (%)")
     right.set_title("test error")
     style.percent_axis(right.yaxis)
-    right.legend(fontsize=9.5)
+    style.legend(right)
     said = "; ".join(f"{name} {_points(*failing[arm].mean(-1))}" for arm, (name, _) in arms.items())
     levels = failing["level"].tolist()
     return style.Drawing(figure, f"Barrier back to the level before, at levels {levels}, in points of error: {said}.")
@@ -242,11 +237,11 @@ def plane(planes, failing, chosen):
 def _plane(planes, steps):
     from matplotlib.colors import BoundaryNorm
 
-    figure, panels = style.canvas(1, len(steps), height=4.1, squeeze=False)
+    figure, panels = style.panels(len(steps), 4.1)
     bounds = [0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9]
     level, said = int(planes["level"]), []
     names = (f"solution {level}", "projection", f"solution {level + 1}")
-    for axes, step in zip(panels[0], steps, strict=True):
+    for axes, step in zip(panels, steps, strict=True):
         k = _column(planes, step)
         norm = BoundaryNorm(bounds, 256, extend="both")
         x, y, error = planes["horizontal"][:, k], planes["vertical"][:, k], planes["error"][..., k]
@@ -260,10 +255,10 @@ def _plane(planes, steps):
         axes.set_title(f"k = {step}")
         axes.set_xlabel("distance towards the projection")
         said.append(f"k = {step}: {_points(_midway(planes, k), error.min())}")
-    panels[0][0].set_ylabel("distance across")
+    panels[0].set_ylabel("distance across")
     bar = figure.colorbar(picture, ax=panels, ticks=bounds, label="test error (%)", shrink=0.85)
     style.percent_axis(bar.ax.yaxis)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    style.legend_below(figure, panels[0], 2)
     alt = (
         f"Contours of test error on the plane through {', '.join(names)}. Percent midway between the solutions, lowest"
     )

@@ -44,9 +44,9 @@ def scatter(tickets, barrier):
 def contingency(tickets, barrier):
     """Connected against matching, counted, for networks with many and with few weights."""
     parts = _parts(tickets, False, True)
-    figure, panels = style.canvas(1, len(parts), height=2.9, sharey=True, squeeze=False)
+    figure, panels = style.panels(len(parts), 2.9, sharey=True)
     said, cells = [], ("matching and connected", "only matching", "only connected", "neither")
-    for axes, (sparse, title) in zip(panels[0], parts.items(), strict=True):
+    for axes, (sparse, title) in zip(panels, parts.items(), strict=True):
         count = findings.contingency(tickets, barrier, sparse=sparse)
         table = torch.tensor([[count.both, count.only_matching], [count.only_connected, count.neither]])
         style.counts(axes, table, max(1, sum(count)), fontsize=16)
@@ -67,7 +67,7 @@ def _parts(tickets, *wanted):
 def agreement(tickets, barrier, multiples=(0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.7, 8)):
     """Agreement of connected with matching, and both conditional shares, against the tolerance."""
     parts, unit, said = _parts(tickets, None, True), findings.tolerance(tickets), []
-    figure, (panels,) = style.canvas(1, len(parts), height=3.9, sharey=True, squeeze=False)
+    figure, panels = style.panels(len(parts), 3.9, sharey=True)
     for axes, (sparse, title) in zip(panels, parts.items(), strict=True):
         counts = [findings.contingency(tickets, barrier, unit * m, sparse) for m in multiples]
         lines = {
@@ -88,7 +88,7 @@ def agreement(tickets, barrier, multiples=(0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.7, 8))
     panels[0].set_ylim(-0.03, 1.03)
     style.percent_axis(panels[0].yaxis)
     panels[0].set_ylabel("share of pairs (%)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    style.legend_below(figure, panels[0], 2)
     alt = "Agreement of connected with matching against the tolerance. In percent at one dense standard deviation"
     return style.Drawing(figure, f"{alt}, {'. Of '.join(said)}.")
 

@@ -4,6 +4,7 @@ import math
 
 import torch
 from matplotlib.patches import Ellipse
+from matplotlib.ticker import MaxNLocator
 
 from .. import curvature, findings, limits
 from . import style
@@ -29,7 +30,7 @@ def well(eigenvalues, epsilon, simulated):
 
 
 def _well(eigenvalues, epsilon, distance, shares):
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.9)
+    figure, (left, right) = style.canvas(1, 2, height=3.9)
     radii = [math.sqrt(2 * epsilon / float(v)) for v in (eigenvalues.quantile(0.5), eigenvalues.quantile(0.05))]
     left.add_patch(Ellipse((0, 0), 2 * radii[1], 2 * radii[0], color=style.BLUE, alpha=0.35))
     left.add_patch(Ellipse((0, 0), 2 * distance, 2 * distance, fill=False, color=style.GREY, linestyle=":"))
@@ -45,7 +46,7 @@ def _well(eigenvalues, epsilon, distance, shares):
     left.set_ylim(-extent, extent)
     left.set_aspect("equal")
     left.grid(False)
-    left.set_title(f"2 dimensions: {hits} of {count} lines meet the well")
+    left.set_title(f"2 dimensions: {hits} of {count} meet it")
     order = shares.sort().values
     right.step([0, *order.tolist(), 1], [*torch.linspace(1, 0, len(order) + 1).tolist(), 0], where="post",
                color="black", label="simulated")  # fmt: skip
@@ -60,7 +61,7 @@ def _well(eigenvalues, epsilon, distance, shares):
     for axis in (right.xaxis, right.yaxis):
         style.percent_axis(axis)
     right.set_title(f"{len(eigenvalues)} dimensions")
-    style.legend(right, fontsize=9)
+    style.legend(right)
     return style.Drawing(
         figure,
         f"Subspaces through points at distance {distance:g} from the middle of a well. In two dimensions {hits} of "
@@ -94,9 +95,9 @@ def sharper_with_dimension(simulated, bound, sharp):
 
 def spectra(record, steps):
     """Share of eigenvalues above each size, a line for each level, a panel for some rewind steps."""
-    figure, panels = style.canvas(1, len(steps), width=4.5 * len(steps), height=3.7, sharey=True, squeeze=False)
+    figure, panels = style.panels(len(steps), 3.7, sharey=True)
     levels, said = record["level"].tolist(), []
-    for panel, step in zip(panels[0], steps, strict=True):
+    for panel, step in zip(panels, steps, strict=True):
         i = record["rewind_step"].tolist().index(step)
         for n, (level, colour) in enumerate(zip(levels, style.shades(len(levels)), strict=True)):
             style.spread(panel, record["grid"], record["above"][n, :, i], f"level {level}", colour, marker="")
@@ -109,8 +110,8 @@ def spectra(record, steps):
         panel.set_title(f"k = {step}")
         largest = ", ".join(f"{value:.1f}" for value in record["largest"][:, i].mean(-1).tolist())
         said.append(f"k = {step}: {largest}")
-    panels[0][0].set_ylabel("eigenvalues above λ (% of the weights)")
-    style.legend(panels[0][0], fontsize=9)
+    panels[0].set_ylabel("eigenvalues above λ (% of the weights)")
+    style.legend(panels[0])
     return style.Drawing(
         figure,
         "Share of the Hessian's eigenvalues above each size. Mean largest eigenvalue at levels "
@@ -125,7 +126,7 @@ def against_measured(spectra, projected, descents):
         "the projection stays in the well": findings.by_projection(projected),
         "the subspace meets the well": findings.by_descent(descents),
     }
-    figure, panels = style.canvas(1, 2, width=9.2, height=4.4, sharey=True)
+    figure, panels = style.canvas(1, 2, height=4.4, sharey=True)
     levels, said = spectra["level"].tolist(), []
     for panel, (name, values) in zip(panels, measured.items(), strict=True):
         for o, (called, marker) in enumerate(_ORDERS.values()):
@@ -142,15 +143,15 @@ def against_measured(spectra, projected, descents):
         _fractions(panel)
         style.percent_axis(panel.xaxis)
         panel.set_xlabel("predicted fraction (%)")
-        panel.set_title(f"{name}", fontsize=11)
+        panel.set_title(name)
     panels[0].set_ylabel("measured fraction (%)")
-    style.legend(panels[0], fontsize=9)
+    style.legend(panels[0])
     return style.Drawing(figure, f"Circles: pruned by magnitude; squares: at random. {'; '.join(said)}.")
 
 
 def readings(record):
     """The exact quadratic model beside what the formulas say of it, by level, a panel for each order."""
-    figure, panels = style.canvas(1, 2, width=9.2, height=3.7, sharey=True)
+    figure, panels = style.canvas(1, 2, height=3.7, sharey=True)
     at, levels, said = record["epsilon"].tolist().index(findings.EPSILON), record["level"].tolist(), []
     model = findings.by_model(record)
     for o, (panel, (called, _)) in enumerate(zip(panels, _ORDERS.values(), strict=True)):
@@ -167,7 +168,7 @@ def readings(record):
         _fractions(panel)
         panel.set_xlabel("level")
         panel.set_title(f"pruned {called}")
-        style.legend(panel, fontsize=9)
+        style.legend(panel)
     panels[0].set_ylabel("largest fraction (%)")
     return style.Drawing(figure, f"Largest prunable fraction, means over levels. {'; '.join(said)}.")
 
@@ -175,18 +176,19 @@ def readings(record):
 def along(record):
     """Curvature along what one pruning takes away, by magnitude and at random, against the level."""
     steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
-    figure, panels = style.canvas(1, len(steps), width=2.4 * len(steps), height=3.5, sharey=True, squeeze=False)
-    for i, (panel, step) in enumerate(zip(panels[0], steps, strict=True)):
+    figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
+    for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
         for o, (colour, (called, marker)) in enumerate(zip((style.BLUE, style.RED), _ORDERS.values(), strict=True)):
             style.spread(panel, levels, record["along"][:, o, i], called, colour, marker)
         panel.set_yscale("log")
         panel.set_xticks(levels)
         panel.set_xlabel("level")
+        panel.set_ylabel("curvature (nats)")
         panel.set_title(f"k = {step}")
+        panel.label_outer()
         ratio = record["along"][:, 0, i].mean(-1) / record["along"][:, 1, i].mean(-1)
         said.append(f"k = {step}: {', '.join(f'{value:.2f}' for value in ratio.tolist())}")
-    panels[0][0].set_ylabel("curvature along the step (nats)")
-    style.legend(panels[0][0], fontsize=9)
+    style.legend(panels[0])
     return style.Drawing(
         figure,
         f"Curvature along what a pruning by magnitude takes away, as a multiple of that of a random one, at levels "
@@ -196,7 +198,7 @@ def along(record):
 
 def during(record):
     """The predicted and the measured fraction in the course of dense training."""
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.5)
+    figure, (left, right) = style.canvas(1, 2, height=3.5)
     at, steps = record["epsilon"].tolist().index(findings.EPSILON), record["step"].tolist()
     inside = findings.by_projection(record)
     style.spread(left, steps, record["predicted"][:, at, 0], "predicted, by magnitude", style.ORANGE, "s")
@@ -204,7 +206,7 @@ def during(record):
     style.spread(left, steps, inside[:, 0], "projection stays in the well", "black", "o")
     _fractions(left)
     left.set_ylabel("fraction (%)")
-    style.legend(left, fontsize=9)
+    style.legend_below(figure, left, 3)
     style.spread(right, steps, record["largest"], "largest eigenvalue", style.BLUE, "o")
     right.set_ylim(0)
     right.set_ylabel("largest eigenvalue")
@@ -230,7 +232,7 @@ def well_size(spectra, projected, step):
 
 
 def _well_size(spectra, projected, step, epsilon):
-    figure, panels = style.canvas(1, 2, width=9, height=3.6, sharey=True)
+    figure, panels = style.canvas(1, 2, height=3.6, sharey=True)
     i, levels, said = spectra["rewind_step"].tolist().index(step), spectra["level"].tolist(), []
     promise, inside = findings.predicted(spectra, epsilon)[:, :, i], findings.by_projection(projected, epsilon)[:, :, i]
     for o, (panel, (called, _)) in enumerate(zip(panels, _ORDERS.values(), strict=True)):
@@ -244,7 +246,7 @@ def _well_size(spectra, projected, step, epsilon):
         pairs = zip(promise[:, o].mean(-1).tolist(), inside[:, o].mean(-1).tolist(), strict=True)
         said.append(f"{called}: {', '.join(f'{100 * a:.0f} and {100 * b:.0f}' for a, b in pairs)}")
     panels[0].set_ylabel("largest fraction (%)")
-    style.legend(panels[0], fontsize=9)
+    style.legend(panels[0])
     return style.Drawing(
         figure,
         f"Wells of ε = {epsilon:g} nats at rewind step {step}, levels {', '.join(map(str, levels))}: predicted "
@@ -273,7 +275,7 @@ def one_shot(tickets, control, promise):
 
 def adaptive(tickets, record, step):
     """Error against weights remaining, and against trainings, for fixed and adaptive fractions."""
-    figure, (left, right) = style.canvas(1, 2, width=9.2, height=3.8, sharey=True)
+    figure, (left, right) = style.canvas(1, 2, height=3.8, sharey=True)
     i = tickets["rewind_step"].tolist().index(step)
     runs = {"fixed, 20 %": (tickets["density"], tickets["error"][:, i], "black", "o")}
     for a, (rise, colour) in enumerate(zip(record["rise"].tolist(), style.shades(len(record["rise"])), strict=True)):
@@ -286,7 +288,8 @@ def adaptive(tickets, record, step):
     style.remaining_axis(left, tickets["density"])
     style.error_axis(left)
     right.set_xlabel("trainings")
-    style.legend(left, fontsize=9)
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.legend(left)
     said = "; ".join(f"{name}: {_row(density, error)}" for name, (density, error, *_) in runs.items())
     return style.Drawing(figure, f"Error in percent at the weights remaining, by the rule of pruning. {said}.")
 

@@ -6,7 +6,7 @@ from . import style
 
 def ticket(tickets, barriers, failing, winning):
     """Test error, and barrier between successive levels, for a failing and a winning rewind step."""
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.5)
+    figure, (left, right) = style.canvas(1, 2, height=3.5)
     style.dense(left, tickets)
     steps, density = tickets["rewind_step"].tolist(), tickets["density"]
     said = []

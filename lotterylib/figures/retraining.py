@@ -51,7 +51,7 @@ def _magnitudes(record, shares, level):
     _magnitude_axis(axes, shares.max())
     axes.set_title(f"level {level}, {findings.percent(record['density'][level], 0)} of the weights")
     axes.set_ylabel("weights (% a bin)")
-    style.legend(axes, fontsize=9.5, loc="upper left")
+    style.legend(axes, loc="upper left")
     lowest = [float(edges[int((share.cumsum(0) >= 0.05).long().argmax()) + 1]) for share in shares[level]]
     return style.Drawing(
         figure,
@@ -62,15 +62,16 @@ def _magnitudes(record, shares, level):
 
 def layers(record, level, names):
     """The same for each layer, at one level."""
-    figure, panels = style.canvas(1, len(names), width=2.5 * len(names), height=3.3, sharey=True, squeeze=False)
+    figure, panels = style.panels(len(names), 2.7, sharex=True, sharey=True)
     edges = record["edges"]
-    for panel, name, shares in zip(panels[0], names, record["layer"][:, level], strict=True):
+    for panel, name, shares in zip(panels, names, record["layer"][:, level], strict=True):
         for (part, colour, options), share in zip(_TRIO, shares, strict=True):
             _histogram(panel, edges, share, part, colour, **options)
         _magnitude_axis(panel, record["layer"][:, level].max())
-        panel.set_title(name.removesuffix(".weight"), fontsize=10)
-    panels[0][0].set_ylabel("weights (% a bin)")
-    style.legend(panels[0][0], fontsize=8.5)
+        panel.set_title(name.removesuffix(".weight"))
+        panel.set_ylabel("weights (% a bin)")
+        panel.label_outer()
+    style.legend(panels[0])
     medians = [
         f"{name.removesuffix('.weight')} {float(edges[int((shares[2].cumsum(0) >= 0.5).long().argmax()) + 1]):.2f}"
         for name, shares in zip(names, record["layer"][:, level], strict=True)
@@ -95,7 +96,7 @@ def _means(record, entry):
 
 def refilled(record):
     """New small weights, and how many of the weights pruned next were small already, against weights remaining."""
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.7)
+    figure, (left, right) = style.canvas(1, 2, height=3.7)
     density, fraction = record["density"][1:-1], float(record["fraction"])
     _lines(left, record, "refilled", density)
     left.axhline(fraction, color="black", linestyle=":", linewidth=1.2, label="pruned next")
@@ -105,7 +106,7 @@ def refilled(record):
     right.axhline(fraction, color="black", linestyle=":", linewidth=1.2, label="chance")
     right.set_ylim(0, 1)
     right.set_ylabel("of those pruned next, small already (%)")
-    style.legend(left, fontsize=9, ncols=2)
+    style.legend(left, ncols=2)
     return style.Drawing(
         figure,
         "After retraining, means over levels in percent. Weights below the threshold of the last pruning: "
@@ -117,16 +118,17 @@ def refilled(record):
 def removed(record):
     """Length that the next pruning removes, after retraining and without it."""
     steps, density = record["rewind_step"].tolist(), record["density"][1:-1]
-    figure, panels = style.canvas(1, len(steps), width=2.5 * len(steps), height=3.5, sharey=True, squeeze=False)
-    for i, (panel, step) in enumerate(zip(panels[0], steps, strict=True)):
+    figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
+    for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
         style.spread(panel, density, record["removed_without"][:, i], "without retraining", style.RED, "^")
         style.spread(panel, density, record["removed"][:, i], "after retraining", style.BLUE, "o")
         style.remaining_axis(panel, density)
         style.percent_axis(panel.yaxis)
         panel.set_title(f"k = {step}")
-    panels[0][0].set_ylim(0)
-    panels[0][0].set_ylabel("length removed (% of the weights')")
-    style.legend(panels[0][0], fontsize=9)
+        panel.set_ylabel("length removed (%)")
+        panel.label_outer()
+    panels[0].set_ylim(0)
+    style.legend(panels[0])
     return style.Drawing(
         figure,
         "Length of what the next pruning removes, in percent of the weights' length, means over levels. After "
@@ -136,7 +138,7 @@ def removed(record):
 
 def survivors(record):
     """Signs and magnitudes of surviving weights: from projection to next solution, and from the rewind point to it."""
-    figure, panels = style.canvas(1, 2, width=9, height=3.6, sharey=True)
+    figure, panels = style.canvas(1, 2, height=3.6, sharey=True)
     density, said = record["density"][1:-1], []
     for panel, prefix, title in (
         (panels[0], "", "projection and next solution"), (panels[1], "start_", "rewind point and next solution"),
@@ -150,19 +152,19 @@ def survivors(record):
         said.append(f"{title}: equal signs {_means(record, f'{prefix}signs')}")
     panels[0].set_ylim(0, 1.02)
     panels[0].set_ylabel("equal signs (solid), correlation (dotted)", fontsize=10)
-    style.legend(panels[0], fontsize=9)
+    style.legend(panels[0])
     return style.Drawing(figure, f"Surviving weights, means over levels in percent. {'; '.join(said)}.")
 
 
 def arms(record, tickets):
     """Test error at the same sparsities with less and less retraining."""
-    figure, axes = style.canvas()
+    figure, axes = style.canvas(height=4)
     style.dense(axes, tickets)
     for key, (name, colour, marker) in _ARMS.items():
         style.spread(axes, record["density"], record[key], name, colour, marker)
     style.remaining_axis(axes, record["density"])
     style.error_axis(axes)
-    style.legend(axes, fontsize=9.5)
+    style.legend_below(figure, axes, 3)
     last = "; ".join(f"{name} {100 * float(record[key][-1].mean()):.1f}" for key, (name, *_) in _ARMS.items())
     kept = findings.percent(record["density"][-1], 0)
     return style.Drawing(figure, f"Error with less and less retraining, in percent, at {kept} of the weights: {last}.")

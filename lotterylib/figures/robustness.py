@@ -6,7 +6,7 @@ from .. import findings
 from . import style
 from .panes import Panes
 
-_LENGTH = "length of the perturbation (rewind distances)"
+_LENGTH = "length (rewind distances)"
 
 
 def _said(values):
@@ -27,26 +27,26 @@ def _scale_axis(axes, scales):
     axes.set_xscale("log")
     axes.set_xticks(scales, [f"{scale:g}" for scale in scales])
     axes.minorticks_off()
+    axes.set_xlabel(_LENGTH)
 
 
 def barriers(record, direction="random"):
     """Barrier back to ``w^(L)`` against the length of the perturbation, a panel for each level."""
     levels, scales = record["level"].tolist(), record["scale"].tolist()
     steps = record["rewind_step"].tolist()
-    figure, panels = style.canvas(1, len(levels), width=3.2 * len(levels), height=3.8, sharey=True, squeeze=False)
+    figure, panels = style.panels(len(levels), 3.8, sharey=True)
     said = []
-    for n, (panel, level) in enumerate(zip(panels[0], levels, strict=True)):
+    for n, (panel, level) in enumerate(zip(panels, levels, strict=True)):
         style.by_step(panel, scales, record[direction][n], record)
         _barrier_axis(panel)
         _scale_axis(panel, scales)
-        panel.set_title(f"level {level}, {findings.percent(record['density'][n], 0)} of the weights")
+        panel.set_title(f"level {level}: {findings.percent(record['density'][n], 0)} left")
         means = "; ".join(
             f"k = {k}: {_said(record[direction][n, :, i].mean(-1).tolist())}" for i, k in enumerate(steps)
         )
         said.append(f"level {level}, {means}")
-    panels[0][0].set_ylabel("barrier back to the solution (points)")
-    figure.supxlabel(_LENGTH, fontsize=11)
-    style.legend(panels[0][0], fontsize=9)
+    panels[0].set_ylabel("barrier back to the solution (points)")
+    style.legend_below(figure, panels[0], len(steps))
     lengths = ", ".join(f"{scale:g}" for scale in scales)
     where = "in a random direction" if direction == "random" else "along the pruning direction"
     return style.Drawing(
@@ -66,12 +66,12 @@ def returned(record):
 def _returned(record, n):
     back = (record["random"][:, n] < findings.STABLE).sum(-1).T
     replicates, steps, levels = record["random"].shape[-1], record["rewind_step"].tolist(), record["level"].tolist()
-    figure, axes = style.canvas(width=5.4, height=0.5 * len(back) + 1.4)
+    figure, axes = style.canvas(height=0.5 * len(back) + 1.4)
     style.counts(axes, back, replicates)
     axes.set_yticks(range(len(steps)), [f"k = {step}" for step in steps])
     axes.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
     scale = float(record["scale"][n])
-    axes.set_title(f"replicates, of {replicates}, that return after {scale:g} rewind distances", fontsize=10.5)
+    axes.set_title(f"replicates, of {replicates}, that return after {scale:g} rewind distances")
     said = "; ".join(f"k = {k}: {', '.join(map(str, row))}" for k, row in zip(steps, back.tolist(), strict=True))
     return style.Drawing(
         figure,
@@ -83,22 +83,22 @@ def _returned(record, n):
 def kinds(record, level):
     """Random direction, pruning direction and another data order side by side, a panel for each rewind step."""
     n, steps, scales = record["level"].tolist().index(level), record["rewind_step"].tolist(), record["scale"].tolist()
-    figure, panels = style.canvas(1, len(steps), width=2.4 * len(steps), height=3.7, sharey=True, squeeze=False)
+    figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
     said = []
-    for i, (panel, step) in enumerate(zip(panels[0], steps, strict=True)):
+    for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
         style.spread(panel, scales, record["random"][n, :, i], "random direction", style.BLUE, "o")
         style.spread(panel, scales, record["pruning"][n, :, i], "pruning direction", style.ORANGE, "s")
         order = float(record["order"][n, i].mean())
         panel.axhline(order, color=style.GREEN, label="another data order")
         _barrier_axis(panel)
         _scale_axis(panel, scales)
+        panel.set_ylabel("barrier (points)")
         panel.set_title(f"k = {step}")
+        panel.label_outer()
         at_one = scales.index(1.0)
         means = [record[kind][n, at_one, i].mean() for kind in ("random", "pruning")]
         said.append(f"k = {step}: {_said([*map(float, means), order])}")
-    panels[0][0].set_ylabel("barrier back to the solution (points)")
-    figure.supxlabel(_LENGTH, fontsize=11)
-    style.legend(panels[0][0], fontsize=9)
+    style.legend(panels[0])
     return style.Drawing(
         figure,
         f"Level {level}: mean barriers in points of error after a perturbation of one rewind distance in a random "
@@ -108,7 +108,7 @@ def kinds(record, level):
 
 def critical(record):
     """The length at which the mode is lost, in rewind distances and as a share of the initialization's length."""
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.6)
+    figure, (left, right) = style.canvas(1, 2, height=3.6)
     scale, share = findings.critical(record), findings.critical_share(record)
     steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
     for i, step in enumerate(steps):
@@ -132,7 +132,7 @@ def critical(record):
 
 def forgiveness(record):
     """Barrier and error against the step at which a perturbation of fixed length comes, a line for each length."""
-    figure, panels = style.canvas(1, 2, width=9, height=3.9)
+    figure, panels = style.canvas(1, 2, height=4.3)
     steps, scales = record["step"].tolist(), record["scale"].tolist()
     names = ["none" if scale == 0 else f"{scale:g}" for scale in scales]
     for axes, entry in zip(panels, ("barrier", "error"), strict=True):
@@ -145,7 +145,7 @@ def forgiveness(record):
     _barrier_axis(panels[0])
     panels[0].set_ylabel("barrier back to the solution (points)")
     style.error_axis(panels[1])
-    panels[1].legend(frameon=False, title="length", fontsize=9, ncols=2, loc="upper left")
+    style.legend_below(figure, panels[1], 4, title="length")
     said = [
         f"{name}: barriers {_said(record['barrier'][:, i].mean(-1).tolist())}, errors "
         f"{_said(record['error'][:, i].mean(-1).tolist())}"
@@ -160,7 +160,7 @@ def forgiveness(record):
 
 def returning(record):
     """Distance between perturbed and unperturbed training, and the cosine of their displacements, against the step."""
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.7)
+    figure, (left, right) = style.canvas(1, 2, height=4.3)
     steps, scales, said = record["step"], record["scale"].tolist(), []
     for i, (scale, colour) in enumerate(zip(scales, style.shades(len(scales)), strict=True)):
         distance = record["distance"][:, i]
@@ -174,7 +174,7 @@ def returning(record):
     right.set_ylim(-0.15, 1.05)
     for axes in (left, right):
         axes.set_xlabel("step")
-    left.legend(frameon=False, title="length", fontsize=9, ncols=2)
+    style.legend_below(figure, left, 4, title="length")
     return style.Drawing(
         figure,
         "Perturbed and unperturbed training side by side. By length of the perturbation in rewind distances: their "
@@ -186,8 +186,8 @@ def returning(record):
 def planes(record):
     """The two trainings in the plane through their start, the solution and the perturbed solution."""
     scales, said = record["scale"].tolist(), []
-    figure, panels = style.canvas(1, len(scales), width=9.6, height=3.6, squeeze=False)
-    for i, (panel, scale) in enumerate(zip(panels[0], scales, strict=True)):
+    figure, panels = style.panels(len(scales), 3.6)
+    for i, (panel, scale) in enumerate(zip(panels, scales, strict=True)):
         x, y, error = record["horizontal"][i], record["vertical"][i], record["error"][i].clamp(0.03, 0.9).log10()
         filled = panel.contourf(x, y, error, levels=torch.linspace(-1.5, -0.05, 12), cmap="cividis", extend="both")
         for track, name, colour, marker in zip(
@@ -198,11 +198,11 @@ def planes(record):
         panel.set_title(f"length {scale:g}")
         apart = float((record["track"][i][0, -1] - record["track"][i][1, -1]).norm())
         said.append(f"{scale:g}: {apart:.1f} apart at the end")
-    panels[0][0].set_ylabel("distance across")
+    panels[0].set_ylabel("distance across")
     figure.supxlabel("distance from the initialization towards its solution", fontsize=11)
     bar = figure.colorbar(filled, ax=panels, label="test error (%)")
     bar.set_ticks([-1.5, -1, -0.5], labels=["3", "10", "32"])
-    panels[0][0].legend(fontsize=9, facecolor="#555555", labelcolor="white")
+    panels[0].legend(fontsize=9, facecolor="#555555", labelcolor="white")
     return style.Drawing(
         figure,
         "Test error on the plane through the initialization, its solution and the solution of a perturbed training, "

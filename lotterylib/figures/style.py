@@ -13,6 +13,7 @@ from .. import findings
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#6B6B6B"
 MARKERS = "osD^vP*X"
+WIDTH = 7.2  # inches, the page's, for every figure: then lettering has one size throughout the book
 LINEAR = 0.01  # rates below it are drawn on a linear scale, larger ones on a logarithmic scale
 _RC = {
     "font.size": 11, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False,
@@ -42,13 +43,23 @@ class Drawing:
         return {"image/png": self.png()}, {"image/png": about}
 
 
-def canvas(rows=1, columns=1, width=7.2, height=3.6, **options):
+def canvas(rows=1, columns=1, height=3.6, **options):
     """Return a figure outside pyplot's state, and its axes as ``Figure.subplots`` gives them."""
     from matplotlib import rc_context
 
     with rc_context(_RC):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         return figure, figure.subplots(rows, columns, **options)
+
+
+def panels(count, height=3.6, **options):
+    """Return a figure and ``count`` axes of equal rank: up to three in a row, or else two. ``height`` is a row's."""
+    columns = count if count <= 3 else 2
+    rows = -(-count // columns)
+    figure, axes = canvas(rows, columns, height * rows, squeeze=False, **options)
+    for spare in axes.flat[count:]:
+        spare.axis("off")
+    return figure, axes.flat[:count]
 
 
 def shades(count):
@@ -91,8 +102,14 @@ def counts(axes, counted, total, **options):
 
 
 def legend(axes, **options):
-    """A legend without a frame."""
-    axes.legend(frameon=False, **options)
+    """A legend that stays readable where it lies over a line."""
+    axes.legend(**{"fontsize": 9.5, "framealpha": 0.7, "edgecolor": "none", **options})
+
+
+def legend_below(figure, axes, ncols, **options):
+    """One legend for all panels, below them, of the lines of ``axes``."""
+    lines = axes.get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=ncols, frameon=False, fontsize=9.5, **options)
 
 
 def remaining_axis(axes, density):

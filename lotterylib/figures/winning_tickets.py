@@ -79,7 +79,7 @@ def masks(run):
 
 
 def _mask(before, after, layer, edges):
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.4, width_ratios=(5, 4))
+    figure, (left, right) = style.canvas(1, 2, height=3.4, width_ratios=(5, 4))
     part = before.mask[layer][0].int() + after.mask[layer][0].int()  # 0 pruned, 1 pruned next, 2 kept
     colours = ListedColormap(["white", style.ORANGE, style.BLUE])
     left.imshow(part.flatten(1), cmap=colours, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
@@ -152,7 +152,7 @@ def instability(record):
 
 def contrast(plain):
     """The contrast to the main network: errors, and barriers between successive levels, for every rewind step."""
-    figure, (left, right) = style.canvas(1, 2, width=9, height=3.6)
+    figure, (left, right) = style.canvas(1, 2, height=3.6)
     style.dense(left, plain)
     style.by_step(left, plain["density"], plain["error"], plain)
     style.by_step(right, plain["density"][1:], plain["barrier"], plain)
