@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -69,12 +70,13 @@ def test_a_job_calls_what_is_there(workflow, name):
         if "uses" in step:
             assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
             continue
-        program, argument, *_ = shlex.split(step["run"])
-        assert program in ("make", ".ci/report")
+        program, *arguments = shlex.split(step["run"])
         if program == "make":
-            assert argument in TARGETS
-        else:
-            assert os.access(ROOT / program, os.X_OK) and step["if"] == "failure()" and "GH_TOKEN" in step["env"]
+            assert arguments[0] in TARGETS
+            continue
+        assert program in (".ci/address", ".ci/report") and os.access(ROOT / program, os.X_OK)
+        if program == ".ci/report":
+            assert step["if"] == "failure()" and "GH_TOKEN" in step["env"]
 
 
 def test_every_python_that_is_supported_is_tested():
@@ -93,10 +95,23 @@ def test_the_book_is_published_as_it_is_committed():
     assert load(ROOT / ".github" / "workflows" / "publish.yml")["concurrency"] == {
         "group": "pages", "cancel-in-progress": False,
     }  # fmt: skip
-    assert commands("publish", "build") == ["make book", "make check"]
+    assert commands("publish", "build") == [".ci/address", "make book", "make check"]
     uploaded = job("publish", "build")["steps"][-1]
     assert uploaded["uses"].startswith("actions/upload-pages-artifact@") and uploaded["with"] == {"path": "_build/html"}
     assert job("publish", "deploy")["needs"] == "build"
+
+
+@pytest.mark.parametrize(("address", "warns"), [("", True), ("of/another", True), ("some/book", False)])
+def test_a_book_with_the_buttons_of_another_warns(address, warns, tmp_path):
+    address = address and f"https://github.com/{address}"
+    (tmp_path / "_config.yml").write_text(f'repository:\n  url: "{address}"\n')
+    program = tmp_path / ".ci" / "address"
+    program.parent.mkdir()
+    shutil.copy(ROOT / ".ci" / "address", program)
+    here = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "some/book"}
+    said = subprocess.run([program], env={**os.environ, **here}, check=True, capture_output=True, text=True).stdout
+    assert said.startswith("::warning file=_config.yml::") is warns
+    assert ("make publish-url URL=https://github.com/some/book," in said) is warns
 
 
 def test_links_and_newest_dependencies_are_tried_every_week():
