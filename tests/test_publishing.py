@@ -163,3 +163,4 @@ def test_the_development_container_makes_the_environment():
     program, target = container["postCreateCommand"].split()
     assert program == "make" and target in TARGETS
     assert re.fullmatch(r"python:3\.\d+", container["image"])
+    assert container["onCreateCommand"].split()[-1] == "chromium"  # for make check and make print
