@@ -13,8 +13,8 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.util.nodes import make_refnode
 
-GLOSSARY, NOTATION = "chapters/glossary", "chapters/notation"
-REFERENCE = {GLOSSARY, NOTATION, "chapters/api", "chapters/status"}  # pages that explain, or that nobody wrote
+GLOSSARY, NOTATION, LIBRARY = "chapters/glossary", "chapters/notation", "chapters/api"
+REFERENCE = {GLOSSARY, NOTATION, LIBRARY, "chapters/status"}  # pages that explain, or that nobody wrote
 PROSE = nodes.paragraph, nodes.emphasis, nodes.strong
 NOT_PROSE = nodes.container, nodes.footnote, nodes.reference, nodes.table  # a container holds what a cell shows
 
@@ -76,7 +76,10 @@ class Explain(SphinxTransform):
     default_priority = 840  # after smart quotes (750), before the index is collected (850)
 
     def apply(self):
-        """Change the page, unless it is one that explains."""
+        """Change the page, unless it is one that explains. The index is one of terms: functions would drown them."""
+        if self.env.docname == LIBRARY:
+            for index in self.document.findall(addnodes.index):
+                index["entries"] = []
         if self.env.docname in REFERENCE:
             return
         glossary, notation = (Path(self.env.doc2path(page)) for page in (GLOSSARY, NOTATION))
