@@ -94,7 +94,7 @@ book: setup
 print: setup
 	@mkdir -p _build
 	@sed -e 's/execute_notebooks: force/execute_notebooks: "off"/' -e 's/: _ext/: ..\/_ext/g' _config.yml > _build/print.yml
-	@$(JUPYTER_BOOK) build . --all --builder singlehtml --config _build/print.yml
+	@$(JUPYTER_BOOK) build . --all -W -n --keep-going --builder singlehtml --config _build/print.yml
 	@$(PY) tests/print_book.py _build/singlehtml/intro.html _build/book.pdf
 
 check: setup

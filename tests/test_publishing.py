@@ -86,7 +86,7 @@ def test_every_python_that_is_supported_is_tested():
     assert versions[0] == re.search(r'^requires-python = ">=(.*)"$', project, re.MULTILINE)[1]
     assert versions == [f"3.{10 + number}" for number in range(len(versions))]
     assert commands("test", "test") + commands("test", "colab") == [
-        "make test", "make book", "make check", "make colab",
+        "make test", "make book", "make check", "make print", "make colab",
     ]  # fmt: skip
 
 
