@@ -63,8 +63,17 @@ def panels(count, height=3.6, **options):
 
 
 def shades(count):
-    """``count`` colours from dark to light, for an ordered quantity such as the rewind step."""
-    return [colormaps["viridis"](0.75 * i / max(1, count - 1)) for i in range(count)]
+    """``count`` colours from dark to light, for an ordered quantity such as the rewind step.
+
+    They end where a line still stands out from the page, three to one, and in the dark theme too.
+    """
+    return [colormaps["viridis"](0.6 * i / max(1, count - 1)) for i in range(count)]
+
+
+def look(record, step):
+    """Colour and marker of a rewind step of a record: the same in every figure of the chapter."""
+    steps = record["rewind_step"].tolist()
+    return shades(len(steps))[steps.index(step)], MARKERS[steps.index(step)]
 
 
 def spread(axes, x, values, label, colour, marker="o", **options):
@@ -86,9 +95,8 @@ def dense(axes, tickets):
 
 def by_step(axes, x, values, record, **options):
     """Draw ``values`` (n, K, R) against ``x``, a line for each of the K rewind steps of a record."""
-    steps = record["rewind_step"].tolist()
-    for i, (step, colour) in enumerate(zip(steps, shades(len(steps)), strict=True)):
-        spread(axes, x, values[:, i], f"k = {step}", colour, MARKERS[i], **options)
+    for i, step in enumerate(record["rewind_step"].tolist()):
+        spread(axes, x, values[:, i], f"k = {step}", *look(record, step), **options)
 
 
 def counts(axes, counted, total, **options):
