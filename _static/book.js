@@ -1,9 +1,15 @@
-// What scrolls sideways can be scrolled by keyboard. For code the theme sees to that, but for tables not in all of its
-// versions; formulas are set too late for it, and figures scroll on a phone only.
+// What scrolls sideways can be scrolled by keyboard, and fades where there is more to see. For code the theme sees to the
+// first, but for tables not in all of its versions; formulas are set too late for it, and figures scroll on a phone only.
+const SCROLLING = "mjx-container[display], div.cell_output, p:has(> img.drawing), .pst-scrollable-table-container";
+
+const fade = (part) =>
+  part.classList.toggle("more", part.scrollLeft + part.clientWidth < part.scrollWidth - 1);
+
 const reach = () =>
-  document.querySelectorAll("mjx-container[display], div.cell_output, .pst-scrollable-table-container").forEach((part) => {
+  document.querySelectorAll(SCROLLING).forEach((part) => {
     if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
     else part.removeAttribute("tabindex");
+    fade(part);
   });
 
 // A slider says what it chooses and which pane is chosen. Its own handle has no name, and counts panes instead.
@@ -21,6 +27,7 @@ const nameSliders = () =>
 window.addEventListener("load", () => {
   new MutationObserver(nameSliders).observe(document.body, { childList: true, subtree: true });
   window.addEventListener("resize", reach);
+  document.addEventListener("scroll", (event) => event.target.matches?.(SCROLLING) && fade(event.target), true);
   reach();
   window.MathJax?.startup?.promise.then(reach);
 });

@@ -38,20 +38,18 @@ def chromium():
 
     path = find_chromium()
     assert path, f"no browser found as {', '.join(BROWSERS)}; install Chromium or set CHROMIUM to its path"
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=list(FLAGS))
+    with sync_playwright() as play, play.chromium.launch(executable_path=path, args=list(FLAGS)) as running:
         yield running
-        running.close()
 
 
 @contextmanager
-def new_tab(browser, width=1280):
+def new_tab(browser, width=1280, **options):
     """An empty tab of a fresh profile, which prefers the light theme."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light")
-    tab = context.new_page()
-    tab.set_default_timeout(60 * SECONDS)
-    yield tab
-    context.close()
+    size = {"width": width, "height": 900}
+    with browser.new_context(viewport=size, color_scheme="light", **options) as context:
+        tab = context.new_page()
+        tab.set_default_timeout(60 * SECONDS)
+        yield tab
 
 
 def open_page(tab, path):

@@ -85,6 +85,7 @@ def stuck_controls(tab):
     stuck = []
     for area in tab.locator(".widget-subarea").all():
         handles, buttons = area.locator(".noUi-handle").all(), area.locator(".widget-toggle-buttons button").all()
+        stuck += [] if handles or buttons else ["a widget without a control"]
         for control in [*handles, *buttons]:
             before = area.evaluate(look)
             if control in handles:
