@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PRESET ?= book
 ONLY   ?=
+BRANCH ?= main
 
 PY := "$(VENV)/bin/python"
 JUPYTER_BOOK := $(PY) -c "from jupyter_book.cli.main import main; main()"
@@ -19,7 +20,7 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book print check colab test lint links newest chapters publish-url records clean distclean
+.PHONY: help setup book print check colab test smoke lint links newest chapters publish-url records clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
@@ -27,8 +28,9 @@ help:
 	@echo "make test       run the linter and all tests"
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
 	@echo "make colab      run every chapter as Colab would, in an environment with Colab's packages only"
+	@echo "make smoke      run every chapter and every solution in seconds each (make test does it too)"
 	@echo "make chapters   execute the changed chapters and keep their outputs: ONLY=\"files\" for some"
-	@echo "make publish-url URL=https://...   set the address of the published repository: Colab buttons and first cells"
+	@echo "make publish-url URL=https://...   set the address of the published repository, BRANCH=main: buttons, first cells"
 	@echo "make records    run the experiments again: PRESET=smoke|book|medium|paper, ONLY=\"names\" for some"
 	@echo "make lint       run the linter"
 	@echo "make links      try every link of the book that leads to another host"
@@ -76,7 +78,7 @@ setup:
 	  $(PY) -m ensurepip --upgrade >/dev/null; \
 	  key="$$($(PY) -c "$$KEY_PY")"; \
 	else \
-	  $(PY) -c "$$CHECK_PY"; touch "$$mark"; \
+	  $(PY) -c "$$CHECK_PY"; \
 	fi; \
 	if [ ! -f "$$stamp" ] || [ "$$(cut -d' ' -f1,2 "$$stamp")" != "$$(echo "$$key" | cut -d' ' -f1,2)" ]; then \
 	  echo "Installing requirements.txt (minutes, the first time) ..."; \
@@ -90,11 +92,14 @@ book: setup
 	@TQDM_DISABLE=1 $(JUPYTER_BOOK) build . --all -W -n --keep-going
 	@$(PY) -c "import pathlib; page = pathlib.Path('_build/html/index.html').resolve(); print('\nThe book is ready. Open', page, 'or', page.as_uri(), sep='\n  ')"
 
-# The kept outputs, not new ones: on paper there is nothing to move, and those have a picture in place of each widget.
-print: setup
+# The book's settings, but for its outputs, which are the kept ones.
+_build/kept.yml: _config.yml
 	@mkdir -p _build
-	@sed -e 's/execute_notebooks: force/execute_notebooks: "off"/' -e 's/: _ext/: ..\/_ext/g' _config.yml > _build/print.yml
-	@$(JUPYTER_BOOK) build . --all -W -n --keep-going --builder singlehtml --config _build/print.yml
+	@sed -e 's/execute_notebooks: force/execute_notebooks: "off"/' -e 's/: _ext/: ..\/_ext/g' _config.yml > $@
+
+# On paper there is nothing to move, and the kept outputs have a picture in place of each widget.
+print: setup _build/kept.yml
+	@$(JUPYTER_BOOK) build . --all -W -n --keep-going --builder singlehtml --config _build/kept.yml
 	@$(PY) tests/print_book.py _build/singlehtml/intro.html _build/book.pdf
 
 check: setup
@@ -106,11 +111,15 @@ colab: setup
 test: lint
 	@$(PY) -m pytest
 
+smoke: setup
+	@$(PY) -m pytest -q tests/test_chapters.py -k runs_in_smoke
+
 lint: setup
 	@$(PY) -m ruff check .
+	@$(PY) -m check_jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-links: setup
-	@TQDM_DISABLE=1 $(JUPYTER_BOOK) build . --all --builder linkcheck
+links: setup _build/kept.yml
+	@$(JUPYTER_BOOK) build . --all --builder linkcheck --config _build/kept.yml --path-output _build/links
 
 newest: setup
 	@$(PY) -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager --editable ".[book]"
@@ -119,7 +128,7 @@ chapters: setup
 	@$(PY) -m lotterylib.notebook $(ONLY)
 
 publish-url: setup
-	@$(PY) -m lotterylib.notebook --url "$(URL)"
+	@$(PY) -m lotterylib.notebook --url "$(URL)" --branch "$(BRANCH)"
 	@$(PY) -m lotterylib.notebook
 
 records: setup

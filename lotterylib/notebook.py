@@ -13,22 +13,24 @@ from pathlib import Path
 
 from . import experiments, records, scale, store
 
-# Where the book is published; `make publish-url URL=...` sets it here, and nowhere is it set by hand.
-URL = ""
+# Where the book is published, and the branch whose notebooks its buttons open; `make publish-url URL=...` sets both.
+URL, BRANCH = "", "main"
+COLAB = "https://colab.research.google.com"
 BOOTSTRAP = f'''\
 # On Colab this fetches the book and the packages that Colab lacks, and leaves Colab's own as they are.
 # Where lotterylib is installed it does nothing.
 import importlib.util, pathlib, shutil, subprocess, sys
 
 if importlib.util.find_spec("lotterylib") is None:
-    url = "{URL}"
+    url, branch = "{URL}", "{BRANCH}"
     if not url:
         raise ModuleNotFoundError("lotterylib: clone the book's repository and run `make book` there")
     folder = pathlib.Path("unmasking-winning-tickets").resolve()
     if not folder.exists():
         unfinished = folder.with_suffix(".part")
         shutil.rmtree(unfinished, ignore_errors=True)
-        subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, unfinished], check=True)
+        clone = "git", "clone", "--quiet", "--depth", "1", "--branch", branch
+        subprocess.run([*clone, url, unfinished], check=True)
         unfinished.rename(folder)
     needed = "mnist1d", "safetensors", "scipy", "tqdm"
     subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-deps", *needed], check=True)
@@ -38,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "intro.md")
 OVERVIEW = ROOT / "images" / "overview.png"
 _PICTURE = re.compile(r"!\[.*?\]\(images/overview\.png\)")
+_COLAB = re.compile(r"(<!-- colab -->\n).*?(<!-- /colab -->)", re.DOTALL)
 _NUMBER = re.compile(r'(<span data-value="([^"]+)">)(.*?)(</span>)', re.DOTALL)
 
 
@@ -53,11 +56,10 @@ def fill(text, numbers) -> str:
 
 
 def sources(notebook) -> str:
-    """Hash of what the outputs of a chapter depend on: its cells, the library's drawing code, the published records."""
+    """Hash of what the outputs of a chapter depend on: its cells, the library, the published records."""
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
     library = Path(__file__).parent
-    code = [library / "presets.py", library / "scale.py"]
-    code += [path for folder in ("findings", "figures") for path in sorted((library / folder).glob("*.py"))]
+    code = sorted(path for path in library.rglob("*.py") if path != Path(__file__))
     manifest = records.PUBLISHED / "manifest.json"
     return store.key([cells, [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, manifest]]])
 
@@ -96,25 +98,41 @@ def overview():
     return overview.ticket(tickets, barriers, failing=0, winning=experiments.PRESETS["book"].control_step)
 
 
+def colab() -> str:
+    """Links that open the published chapters in Colab; none before they are published."""
+    if not URL:
+        return ""
+    there = f"{COLAB}/github/{URL.removeprefix('https://github.com/')}/blob/{BRANCH}/chapters"
+    names = sorted(path.name for path in (ROOT / "chapters").glob("*.ipynb"))
+    return "".join(f"- [{name}]({there}/{name})\n" for name in names)
+
+
 def page(text, numbers, alt) -> str:
-    """Put the current numbers, and the overview's alternative text, into a page of Markdown."""
-    return _PICTURE.sub(lambda _: f"![{alt}](images/overview.png)", fill(text, numbers))
+    """Put the current numbers, the links to Colab, and the overview's alternative text, into a page of Markdown."""
+    text = _COLAB.sub(lambda match: match[1] + colab() + match[2], fill(text, numbers))
+    return _PICTURE.sub(lambda _: f"![{alt}](images/overview.png)", text)
 
 
-def publish_at(url, root=ROOT):
-    """Write the address of the published repository into the first cell of chapters and the book's settings.
+def publish_at(url, branch="main", root=ROOT):
+    """Write where the book is published into the first cell of chapters and the book's settings.
 
-    Raises ``ValueError`` unless ``url`` is https://github.com/OWNER/REPOSITORY, the only kind that Colab opens.
+    Raises ``ValueError`` unless ``url`` is https://github.com/OWNER/REPOSITORY, the only kind that Colab opens, and
+    ``branch`` a plain name.
     """
     if not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+(?<!\.git)", url):
         raise ValueError(f"url is {url!r}; it must be https://github.com/OWNER/REPOSITORY, for Colab")
+    if not re.fullmatch(r"[\w./-]+", branch):
+        raise ValueError(f"branch is {branch!r}; it must be a name of letters, digits and ._/-")
     settings = root / "_config.yml"
-    for path, line, value in (
-        (root / "lotterylib" / "notebook.py", "URL = ", url),
-        (settings, "  url: ", url),
-        (settings, "  colab_url: ", "https://colab.research.google.com"),
+    for path, name, value in (
+        (root / "lotterylib" / "notebook.py", "URL, BRANCH = ", f'"{url}", "{branch}"'),
+        (settings, "  url: ", f'"{url}"'),
+        (settings, "  branch: ", branch),
+        (settings, "  colab_url: ", f'"{COLAB}"'),
+        (settings, "  use_repository_button: ", "true"),
+        (settings, "  use_issues_button: ", "true"),
     ):
-        text = re.sub(f'(?m)^{line}".*"', lambda _, new=f'{line}"{value}"': new, path.read_text(), count=1)
+        text = re.sub(f"(?m)^{name}.*", lambda _, new=name + value: new, path.read_text(), count=1)
         store.write_bytes(path, text.encode())
 
 
@@ -124,9 +142,13 @@ def main(arguments=None):
     chapters = sorted((ROOT / "chapters").glob("*.ipynb"))
     parser.add_argument("paths", nargs="*", type=Path, default=chapters, help="default: all chapters")
     parser.add_argument("--url", help="only set the address at which the repository is published")
+    parser.add_argument("--branch", default="main", help="with --url: the branch that its buttons open")
     options = parser.parse_args(arguments)
     if options.url is not None:
-        return publish_at(options.url)
+        try:
+            return publish_at(options.url, options.branch)
+        except ValueError as error:
+            parser.error(error)
     for path in options.paths:
         refresh(path)
     drawing, numbers = overview(), scale.numbers()

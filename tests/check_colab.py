@@ -28,6 +28,7 @@ BOOKS = ("torch", "torchvision", "numpy", "matplotlib")  # in the versions of re
 # Colab's versions of what runs a notebook and shows it: github.com/googlecolab/backend-info, August 2026.
 COLABS = ("ipywidgets==7.7.1", "ipykernel==6.17.1", "ipython==7.34.0")
 INSTALLED = {"mnist1d", "safetensors", "scipy", "tqdm"}  # Colab lacks only the first; here nothing is taken for granted
+BRANCH = "published"
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 PACKAGES = """
@@ -99,20 +100,19 @@ def content(tmp_path):
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory):
-    """The address of the published repository: what is committed here."""
+    """The address of the published repository: what is committed here, on a branch that is not the default one."""
     bare = tmp_path_factory.mktemp("published") / "book.git"
     subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, bare], check=True)
-    # That commit need not be on a branch here; there it is.
-    for command in ("update-ref refs/heads/main HEAD", "symbolic-ref HEAD refs/heads/main"):
+    for command in (f"update-ref refs/heads/{BRANCH} HEAD", "symbolic-ref HEAD refs/heads/unborn"):
         subprocess.run(["git", *command.split()], cwd=bare, check=True)
     return bare.as_uri()
 
 
 def published(source, address):
     """The first cell as it is once the book is published at ``address``."""
-    here = f'url = "{notebook.URL}"'
+    here = f'url, branch = "{notebook.URL}", "{notebook.BRANCH}"'
     assert source.count(here) == 1
-    return source.replace(here, f'url = "{address}"')
+    return source.replace(here, f'url, branch = "{address}", "{BRANCH}"')
 
 
 def run_all(cells, python, folder):
@@ -190,12 +190,12 @@ def test_the_first_cell_can_be_run_again(python, content, address):
 def test_the_button_opens_the_committed_chapter(address, tmp_path):
     """A published book, built from the outputs that it holds."""
     book, url = tmp_path / "book", "https://github.com/someone/a.book"
-    subprocess.run(["git", "clone", "--quiet", address, book], check=True)
-    notebook.publish_at(url, book)
+    subprocess.run(["git", "clone", "--quiet", "--branch", BRANCH, address, book], check=True)
+    notebook.publish_at(url, BRANCH, book)
     settings = book / "_config.yml"
     settings.write_text(settings.read_text().replace("execute_notebooks: force", 'execute_notebooks: "off"'))
     build = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", book]
     subprocess.run(build, env=surroundings() | {"PYTHONPATH": str(book)}, check=True)
     for path in CHAPTERS:
-        button = f"https://colab.research.google.com/github/someone/a.book/blob/main/chapters/{path.name}"
+        button = f"https://colab.research.google.com/github/someone/a.book/blob/{BRANCH}/chapters/{path.name}"
         assert f'href="{button}"' in (book / "_build" / "html" / "chapters" / f"{path.stem}.html").read_text()
