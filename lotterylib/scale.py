@@ -1,5 +1,6 @@
 """What holds at each scale, side by side, and what each scale costs."""
 
+import math
 import time
 from typing import NamedTuple
 
@@ -26,6 +27,14 @@ INPUTS = {  # shape of an input, classes, training examples
     "cifar100": ((3, 32, 32), 100, 50000),
     "imagenet": ((3, 224, 224), 1000, 1281167),
 }
+
+HALF_A_POINT = 0.005
+LIMITS = {  # errors up to which a network matches, from a record of winning tickets: scalar or (K, R)
+    "mean dense error + ε": lambda tickets: tickets["error"][0].mean() + findings.tolerance(tickets),
+    "own dense error + ε": lambda tickets: tickets["error"][0] + findings.tolerance(tickets),
+    "own dense error + half a point": lambda tickets: tickets["error"][0] + HALF_A_POINT,
+}
+LARGER = {"levels": 15, "replicates": 3}  # what we assume of runs beyond the presets, besides one rewind step
 
 
 def scales(preset="book"):
@@ -72,6 +81,17 @@ def verdicts(names) -> Text:
     return table(["claim", *names], rows)
 
 
+def matching_share(tickets, limit):
+    """Share of the pruned networks, of all levels and replicates, up to one of ``LIMITS``, by rewind step: (K,)."""
+    return (tickets["error"][1:] <= limit(tickets)).double().mean((0, 2))
+
+
+def first_stable(unstable):
+    """The index of the first step at which the mean instability is below ``STABLE``, ``None`` if there is none."""
+    below = (unstable["height"].mean(1) < findings.STABLE).tolist()
+    return below.index(True) if True in below else None
+
+
 class Work(NamedTuple):
     """What an IMP run takes: weights, training steps of all replicates together, and operations of one step."""
 
@@ -111,10 +131,10 @@ class Work(NamedTuple):
 
 
 def larger() -> dict:
-    """Runs beyond the presets, by name: the paper's other two networks, at one rewind step and with 3 replicates."""
+    """Runs beyond the presets, by name: the paper's other two networks, at one rewind step, as large as ``LARGER``."""
 
     def config(recipe, rewind_step):
-        return imp.Config(recipe, rewind_step=rewind_step, levels=15, replicates=3)
+        return imp.Config(recipe, rewind_step=rewind_step, **LARGER)
 
     def resnet50(shape, classes):
         return data.import_torchvision().models.resnet50(num_classes=classes)
@@ -159,7 +179,7 @@ def costs(work, speeds) -> Text:
     for name, run in work.items():
         rate = speeds[name] * run.step_operations if name in speeds else rate
         rows.append([
-            name, f"{run.weights:,}", _short(run.step_operations / 1e9), f"{run.steps:,}", f"{run.operations:.1e}",
+            name, f"{run.weights:,}", _short(run.step_operations / 1e9), f"{run.steps:,}", _power(run.operations),
             _duration(run.operations / rate) + ("" if name in speeds else " (extrapolated)"),
         ])  # fmt: skip
     header = ["run", "weights", "10⁹ operations a step", "steps, all replicates", "operations", "time on this machine"]
@@ -170,6 +190,12 @@ def _short(value):
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
+def _power(value):
+    """Two digits and a power of ten, for numbers from one on."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}\u00a0·\u00a010{str(int(exponent)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 def _duration(seconds):
     for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
@@ -178,28 +204,75 @@ def _duration(seconds):
 
 
 def numbers() -> dict:
-    """Every number that the prose quotes, by name: those of the preset ``book``, and those of the other scales."""
+    """Every number that the prose quotes, by name: those of the preset ``book``, and those of each scale."""
     named = findings.numbers()
-    for name in scales()[1:]:
-        tickets, barriers = experiments.winning_tickets(name), experiments.successive_barriers(name)
-        unstable, epsilon = experiments.instability(name), findings.tolerance(tickets)
-        named[f"{name} replicates"] = str(tickets["error"].shape[-1])
-        named[f"{name} dense error"] = findings.percent(tickets["error"][0, 0])
-        named[f"{name} epsilon"] = findings.points(epsilon)
-        own = tickets["error"] - tickets["error"][0]
-        for i, (k, reach) in enumerate(zip(tickets["rewind_step"].tolist(), findings.reach(tickets), strict=True)):
-            named[f"{name} matching k={k}"] = reach
-            named[f"{name} own k={k}"] = findings.points(own[4, i])
-            for kind in ("height", "recalibrated"):
-                named[f"{name} {kind} k={k}"] = findings.points(barriers[kind][:-1, i].mean(0))
-                named[f"{name} last {kind} k={k}"] = findings.points(barriers[kind][-1, i])
-        refill = experiments.refilling(name)
-        for i, k in enumerate(refill["rewind_step"].tolist()):
-            named[f"{name} new small k={k}"] = findings.percent(findings.new_small(refill)[:, i].mean(0), 0)
-            named[f"{name} already k={k}"] = findings.percent(refill["already"][:, i].mean(0), 0)
-        count = findings.contingency(tickets, barriers["height"], sparse=True)
-        named[f"{name} sparse if"] = f"{count.both} of {count.both + count.only_matching}"
-        named[f"{name} sparse only if"] = f"{count.both} of {count.both + count.only_connected}"
-        for k, height in zip(unstable["rewind_step"].tolist(), unstable["height"], strict=True):
-            named[f"{name} instability k={k}"] = findings.points(height)
+    for name in scales():
+        named |= {f"{name} {what}": text for what, text in {**_numbers(name), **_size(name)}.items()}
+    return named | {f"larger {what}": str(count) for what, count in LARGER.items()}
+
+
+def _numbers(name):
+    """What the records of one scale say."""
+    tickets, unstable = experiments.winning_tickets(name), experiments.instability(name)
+    own = tickets["error"] - tickets["error"][0]
+    named = {"replicates": str(own.shape[-1]), "epsilon": findings.points(findings.tolerance(tickets), 2)}
+    for i, (k, reach) in enumerate(zip(tickets["rewind_step"].tolist(), findings.reach(tickets), strict=True)):
+        named[f"matching k={k}"] = reach
+        named[f"own k={k}"] = findings.points(own[4, i])
+        for called, limit in LIMITS.items():
+            named[f"{called} k={k}"] = findings.percent(matching_share(tickets, limit)[i], 0)
+    named["minutes"] = f"{tickets.about['seconds'] / 60:.0f}"
+    named["excess"] = findings.points(tickets["error"][1, 0] - tickets["error"][0].mean())
+    refill = experiments.refilling(name)
+    for i, k in enumerate(refill["rewind_step"].tolist()):
+        named[f"new small k={k}"] = findings.percent(findings.new_small(refill)[:, i].mean(0), 0)
+        named[f"already k={k}"] = findings.percent(refill["already"][:, i].mean(0), 0)
+    for k, height in zip(unstable["rewind_step"].tolist(), unstable["height"], strict=True):
+        named[f"instability k={k}"] = findings.points(height)
+    first = first_stable(unstable)
+    if first is not None:
+        share = int(unstable["rewind_step"][first]) / PRESETS[name].main.config.recipe.steps
+        named["stable from"] = findings.percent(share)
+    return named | pairs(tickets, experiments.successive_barriers(name))
+
+
+def pairs(tickets, barriers) -> dict:
+    """How high the barriers of successive levels are and how many pairs are connected, as texts by name.
+
+    ``height`` is the barrier with interpolated BatchNorm statistics, ``recalibrated`` that with statistics measured
+    anew; ``if`` counts the matching pairs that are connected, ``others`` the connected ones of the rest.
+    """
+    named = {}
+    for i, k in enumerate(barriers["rewind_step"].tolist()):
+        error = tickets["error"][:, i : i + 1]
+        for kind in ("height", "recalibrated"):
+            barrier = barriers[kind][:, i : i + 1]
+            named[f"{kind} k={k}"] = findings.points(barrier[:-1, 0].mean(0))
+            named[f"last {kind} k={k}"] = findings.points(barrier[-1, 0])
+            count = findings.contingency({"error": error}, barrier)
+            named[f"{kind} if k={k}"] = _of(count.both, count.only_matching)
+            named[f"{kind} others k={k}"] = _of(count.only_connected, count.neither)
+            named[f"{kind} connected k={k}"] = f"{count.both + count.only_connected} of {sum(count)}"
+        named[f"highest k={k}"] = findings.percent(barriers["curve"][:, :, i].amax(1).mean(0), 0)
+        height = barriers["height"][:, i]
+        first = findings.contingency({"error": error[:2]}, height[:1, None])
+        named[f"first if k={k}"] = _of(first.both, first.only_matching)
+        named[f"first k={k}"] = f"{100 * height[0].min():.1f} to {findings.points(height[0].max())}"
+    count = findings.contingency(tickets, barriers["height"], sparse=True)
+    named["sparse if"] = _of(count.both, count.only_matching)
+    named["sparse only if"] = _of(count.both, count.only_connected)
     return named
+
+
+def _of(some, others):
+    return f"{some} of {some + others}"
+
+
+def _size(name):
+    """How large one scale is: network, data, and the operations of a step as a multiple of the testbed's."""
+    work, (shape, _, examples) = Work.of(name), INPUTS[PRESETS[name].dataset]
+    factor = work.step_operations / Work.of("book").step_operations
+    return {
+        "weights": f"{work.weights:,}", "inputs": f"{math.prod(shape):,}", "examples": f"{examples:,}",
+        "step factor": f"{factor:.0f}",
+    }  # fmt: skip

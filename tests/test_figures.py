@@ -127,6 +127,8 @@ def figures_of_the_book():
     yield "short", retraining.barriers(record["without_retraining"])
     yield "scales", at_scale.errors({"book": tickets, "medium": medium})
     yield "yardsticks", at_scale.yardsticks({"book": tickets, "medium": medium})
+    yield "scales' barriers", at_scale.barriers({"book": barriers}, {"book": tickets})
+    yield "scales' instability", at_scale.instability({"book": record["instability"]}, {"book": 1500})
     yield "published", at_scale.published(scale.PUBLISHED)
 
 
@@ -215,7 +217,10 @@ def test_yardsticks_differ_in_what_they_measure_from():
         "mean dense error + ε": own.mean() + own.std(), "own dense error + ε": own + own.std(),
         "own dense error + half a point": own + 0.005,
     }.items():  # fmt: skip
-        assert f"k = 100 {100 * (error <= limit).double().mean():.0f}" in panes.drawings[name].alt
+        share = f"{100 * (error <= limit).double().mean():.0f} %"
+        assert f"k = 100 {share}" in panes.drawings[name].alt
+        words = [text.get_text() for text in panes.drawings[name].figure.axes[0].get_legend().get_texts()]
+        assert words[2] == f"k = 100: {share}"
 
 
 def test_figures_of_chapters_3_to_5_say_what_they_show():

@@ -63,6 +63,46 @@ def test_costs_are_measured_or_extrapolated():
     text = scale.costs(work, {"a": 1.0})._repr_markdown_().splitlines()
     assert len(text) == 4 and text[2].endswith("| 2 hours |")
     assert text[3].endswith("| 10 days (extrapolated) |")  # 8.64e14 operations at 1e9 a second
+    assert "| 7.2\u00a0·\u00a010¹² |" in text[2] and "| 8.6\u00a0·\u00a010¹⁴ |" in text[3]
+
+
+def small():
+    """Records made by hand: mean dense error 0.10, epsilon 0.0173; two levels, two rewind steps, three replicates."""
+    dense = [0.08, 0.11, 0.11]
+    error = [[dense, dense], [[0.105, 0.13, 0.12], [0.09, 0.10, 0.112]], [[0.30, 0.30, 0.30], [0.09, 0.11, 0.20]]]
+    height = [[[0.50, 0.60, 0.70], [0.03, 0.01, 0.015]], [[0.40, 0.40, 0.40], [0.01, 0.30, 0.01]]]
+    steps, error, height = torch.tensor([0, 7]), torch.tensor(error).double(), torch.tensor(height).double()
+    tickets = {"error": error, "density": torch.tensor([1, 0.5, 0.25]), "rewind_step": steps}
+    barriers = {
+        "height": height, "recalibrated": height / 2, "rewind_step": steps,
+        "curve": torch.stack([error[:-1], error[1:] + height, error[1:]], 1),
+    }  # fmt: skip
+    return tickets, barriers
+
+
+def test_pairs_are_counted_by_hand():
+    named = scale.pairs(*small())
+    assert named["height if k=0"] == "0 of 1" and named["height connected k=0"] == "0 of 6"
+    assert named["height if k=7"] == "3 of 5"  # 0.03 and 0.30 are above epsilon; the sixth pair does not match
+    assert named["height others k=7"] == "1 of 1" and named["height connected k=7"] == "4 of 6"
+    assert named["recalibrated if k=7"] == "4 of 5"  # 0.15 remains above
+    assert named["first if k=7"] == "2 of 3" and named["first k=7"] == "1.0 to 3.0 points"
+    assert named["height k=7"] == "1.8 ± 1.0 points" and named["last recalibrated k=0"] == "20.0 ± 0.0 points"
+    assert named["highest k=0"] == "71 ± 5 %"  # 0.6525, 0.715, 0.76
+    assert named["sparse if"] == "1 of 2" and named["sparse only if"] == "1 of 2"
+
+
+def test_shares_that_match_by_each_limit():
+    tickets, _ = small()
+    mean, own, half = (scale.matching_share(tickets, limit).tolist() for limit in scale.LIMITS.values())
+    assert mean == pytest.approx([1 / 6, 5 / 6])  # at most 0.1173
+    assert own == pytest.approx([1 / 6, 5 / 6])  # 0.0973, 0.1273, 0.1273: another one of k = 0
+    assert half == pytest.approx([0, 1 / 2])  # 0.085, 0.115, 0.115
+
+
+def test_the_first_stable_step():
+    height = torch.tensor([[0.3, 0.3], [0.01, 0.05], [0.01, 0.02], [0.0, 0.0]])
+    assert scale.first_stable({"height": height}) == 2 and scale.first_stable({"height": height[:2]}) is None
 
 
 def test_speed_is_that_of_training(monkeypatch):
@@ -95,7 +135,11 @@ def test_the_published_numbers_fit_together():
     assert len(error) == PRESETS["paper"].main.config.levels + 1
     assert all(value > max(error[level], error[level + 1]) for level, value in midway.items())
     drawing = draw.published(scale.PUBLISHED)
-    assert "Published, not ours" in drawing.alt and "8.3" in drawing.alt and "57 percent" in drawing.alt
+    assert "Published, not ours" in drawing.alt and "reaches 57 %" in drawing.alt
+    assert "within half a point of the dense 8.3 % down to 13 % of the weights" in drawing.alt
+    assert sum(value <= error[0] + 0.5 for value in error) == 10 and round(100 * 0.8**9) == 13
+    (axes,) = drawing.figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "64", "41", "26", "17", "11", "6.9", "4.4"]
 
 
 def test_the_verdicts_stand_side_by_side():
@@ -113,13 +157,14 @@ def test_the_verdicts_stand_side_by_side():
 def test_figures_say_what_they_show():
     tickets, barriers = experiments.winning_tickets("book"), experiments.successive_barriers("book")
     unstable = experiments.instability("book")
-    assert "k = 0 never" in draw.errors({"book": tickets}).alt
-    mean = 100 * float(barriers["height"][:, 0].mean())
-    assert f"k = 0 {mean:.1f}" in draw.barriers({"book": barriers}, {"book": tickets}).alt
+    assert "matches: book: k = 0 none, k = 50 " in draw.errors({"book": tickets}).alt
+    before, last = 100 * barriers["height"][:-1, 0].mean(), 100 * barriers["height"][-1, 0].mean()
+    assert f"k = 0 {before:.1f} and {last:.1f}" in draw.barriers({"book": barriers}, {"book": tickets}).alt
     first = next(
         int(k) for k, h in zip(unstable["rewind_step"], unstable["height"].mean(1), strict=True) if h < findings.STABLE
     )
-    assert f"book is stable from {100 * first / 1500:.1f} %" in draw.instability({"book": unstable}, {"book": 1500}).alt
+    alt = draw.instability({"book": unstable}, {"book": 1500}).alt
+    assert alt.startswith(f"book is first below 2 points at {100 * first / 1500:.1f} % of its training, with 0.3 ± 0.1")
     never = {"rewind_step": torch.tensor([0, 10]), "height": torch.full((2, 3), 0.5)}
     assert "x is stable nowhere measured" in draw.instability({"x": never}, {"x": 100}).alt
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from .. import findings
+from .. import findings, scale
 from . import style
 from .panes import Panes
 
@@ -14,6 +14,11 @@ def _panels(records):
     return figure, zip(panels, records.items(), strict=True)
 
 
+def _each(record, texts):
+    """One text for each rewind step of a record, after its name."""
+    return ", ".join(f"k = {k} {text}" for k, text in zip(record["rewind_step"].tolist(), texts, strict=True))
+
+
 def errors(records):
     """Test error against weights remaining, a panel for each scale: ``records`` of winning tickets by name."""
     said, (figure, panels) = [], _panels(records)
@@ -23,45 +28,41 @@ def errors(records):
         style.remaining_axis(panel, tickets["density"])
         style.error_axis(panel)
         style.legend(panel)
-        reached = [
-            f"k = {step} down to {findings.percent(tickets['density'][level], 0)}" if level else f"k = {step} never"
-            for step, level in zip(
-                tickets["rewind_step"].tolist(), findings.sparsest_matching(tickets).tolist(), strict=True
-            )
-        ]
-        said.append(f"{name}, matching: {', '.join(reached)}")
-    return style.Drawing(figure, f"Test error against weights remaining at each scale. {'; '.join(said)}.")
+        said.append(f"{name}: {_each(tickets, findings.reach(tickets))}")
+    return style.Drawing(
+        figure,
+        f"Fewest weights down to which the mean error matches: {'; '.join(said)}. "
+        "Drawn: test error against weights remaining at each scale.",
+    )
 
 
 def yardsticks(records):
     """How far the error lies above the limit of what matches, against weights remaining; a pane for each such limit."""
-    limits = {
-        "mean dense error + ε": lambda tickets: tickets["error"][0].mean() + findings.tolerance(tickets),
-        "own dense error + ε": lambda tickets: tickets["error"][0] + findings.tolerance(tickets),
-        "own dense error + half a point": lambda tickets: tickets["error"][0] + 0.005,
-    }
-    drawings = {name: _above(records, name, limit) for name, limit in limits.items()}
+    drawings = {name: _above(records, name, limit) for name, limit in scale.LIMITS.items()}
     return Panes("limit", drawings, list(drawings)[0])
 
 
 def _above(records, name, limit):
     said, (figure, panels) = [], _panels(records)
-    for panel, (scale, tickets) in panels:
-        above = tickets["error"] - limit(tickets)
-        style.by_step(panel, tickets["density"], above, tickets)
-        panel.axhspan(-1, 0, color=style.GREY, alpha=0.15, linewidth=0, label="matches")
+    for panel, (preset, tickets) in panels:
+        style.by_step(panel, tickets["density"], tickets["error"] - limit(tickets), tickets)
+        shares = [f"{100 * share:.0f} %" for share in scale.matching_share(tickets, limit).tolist()]
+        for line, share in zip(panel.get_lines(), shares, strict=True):
+            line.set_label(f"{line.get_label()}: {share}")
+        said.append(f"{preset}: {_each(tickets, shares)}")
+        panel.axhspan(-1, 0, color=style.GREY, alpha=0.15, linewidth=0)
         style.remaining_axis(panel, tickets["density"])
         panel.set_ylim(-0.04, 0.08)
         style.percent_axis(panel.yaxis)
         panel.set_ylabel("points above the limit")
-        style.legend(panel, loc="upper left")
-        shares = (above[1:] <= 0).double().mean((0, 2)).tolist()
-        shares = zip(tickets["rewind_step"].tolist(), shares, strict=True)
-        said.append(f"{scale}: {', '.join(f'k = {k} {100 * share:.0f}' for k, share in shares)}")
+        style.legend(
+            panel, loc="lower left", ncols=2, fontsize=9, handlelength=1.5,
+            title="share that matches (shaded)", title_fontsize=9.5,
+        )  # fmt: skip
     return style.Drawing(
         figure,
-        f"Error above the limit: {name}. Percent of pruned networks, all levels and replicates, that match: "
-        f"{'; '.join(said)}.",
+        f"Share of the pruned networks, all levels and replicates, below the {name}: {'; '.join(said)}. "
+        "Drawn: how far the error is above this limit, against weights remaining.",
     )
 
 
@@ -73,19 +74,16 @@ def barriers(records, tickets):
         panel.axhspan(0, epsilon, color=style.GREY, alpha=0.25, linewidth=0, label="at most ε")
         style.by_step(panel, record["density"][1:], record["height"], record)
         style.remaining_axis(panel, record["density"])
-        panel.set_yscale("symlog", linthresh=0.01)
-        panel.set_ylim(0, 1)
-        panel.set_yticks([0, 0.01, 0.1, 1])
-        style.percent_axis(panel.yaxis)
+        style.rate_scale(panel, "y")
         panel.set_ylabel("barrier to the previous level (points)")
-        style.legend(panel, loc="center left", bbox_to_anchor=(0, 0.62), fontsize=9)
-        means = record["height"].mean((0, 2)).tolist()
-        said.append(
-            f"{name}: "
-            + ", ".join(f"k = {k} {100 * m:.1f}" for k, m in zip(record["rewind_step"].tolist(), means, strict=True))
-        )
+        style.legend(panel, loc="center left", bbox_to_anchor=(0, 0.6), fontsize=9, handlelength=1.5)
+        before, last = record["height"][:-1].mean((0, 2)), record["height"][-1].mean(-1)
+        heights = [f"{100 * b:.1f} and {100 * at:.1f}" for b, at in zip(before.tolist(), last.tolist(), strict=True)]
+        said.append(f"{name}: {_each(record, heights)}")
     return style.Drawing(
-        figure, f"Barriers between successive levels; means over levels in points of error. {'; '.join(said)}."
+        figure,
+        "Mean barrier between successive levels, in points of error, before the last pair of levels and at it: "
+        f"{'; '.join(said)}. Drawn: each barrier against weights remaining.",
     )
 
 
@@ -96,37 +94,42 @@ def instability(records, steps):
     for (name, record), colour, marker in zip(records.items(), colours, style.MARKERS, strict=False):
         share = record["rewind_step"].double() / steps[name]
         style.spread(axes, share, record["height"], name, colour, marker)
-        below = (record["height"].mean(1) < findings.STABLE).nonzero()
+        first = scale.first_stable(record)
         said.append(
-            f"{name} is stable from {100 * float(share[below[0, 0]]):.1f} % of its training on"
-            if len(below)
-            else f"{name} is stable nowhere measured"
+            f"{name} is stable nowhere measured"
+            if first is None
+            else f"{name} is first below 2 points at {findings.percent(share[first])} of its training, "
+            f"with {findings.points(record['height'][first])}"
         )
     axes.axhline(findings.STABLE, color=style.GREY, linestyle="--", linewidth=1, label="stable below 2 points")
     style.percent_axis(axes.xaxis)
-    style.percent_axis(axes.yaxis)
+    style.rate_scale(axes, "y")
     axes.set_xlabel("step k at which the two trainings part (% of the training)")
     axes.set_ylabel("instability (points of error)")
     style.legend(axes)
-    return style.Drawing(figure, f"Instability of the dense network at each scale: {'; '.join(said)}.")
+    return style.Drawing(
+        figure, f"{'; '.join(said)}. Drawn: instability of the dense network against k as a share of training."
+    )
 
 
 def published(numbers):
     """The published errors of ResNet-20 on CIFAR-10, at the levels and halfway between them."""
     figure, axes = style.canvas()
     error = torch.tensor(numbers["error"], dtype=torch.float64) / 100
-    axes.plot(range(len(error)), error, color=style.BLUE, marker="o", label="at the levels")
-    halfway = {level + 0.5: value / 100 for level, value in numbers["midway"].items()}
-    label = "halfway between two levels (read by eye)"
+    density = 0.8 ** torch.arange(len(error), dtype=torch.float64)
+    axes.plot(density, error, color=style.BLUE, marker="o", label="at the levels")
+    halfway = {0.8 ** (level + 0.5): value / 100 for level, value in numbers["midway"].items()}
+    label = "halfway between two levels, read by eye\n(with more weights: like the levels, not drawn)"
     axes.plot(list(halfway), list(halfway.values()), color=style.RED, marker="s", linestyle=":", label=label)
-    axes.set_xticks(range(len(error)), [f"{100 * 0.8**level:.3g}" for level in range(len(error))], fontsize=8.5)
-    axes.set_xlabel("weights remaining (%)")
+    style.remaining_axis(axes, density)
     style.error_axis(axes)
     style.legend(axes)
-    ends, middle = 100 * error, list(numbers["midway"].values())
+    near = int((error <= error[0] + scale.HALF_A_POINT).nonzero()[-1])
     return style.Drawing(
         figure,
-        f"Published, not ours: ResNet-20 on CIFAR-10, rewound to step 1,000. The error stays near {ends[0]:.1f} % "
-        f"for nine levels and rises to {ends[-1]:.1f}; halfway between levels it leaves that of the ends after level "
-        f"{min(numbers['midway'])} and reaches {middle[-1]:.0f} percent.",
+        f"The error stays within half a point of the dense {findings.percent(error[0])} down to "
+        f"{findings.percent(density[near], 0)} of the weights and rises to {findings.percent(error[-1])}; halfway "
+        f"between levels it leaves that of the ends after level {min(numbers['midway'])} and reaches "
+        f"{findings.percent(list(halfway.values())[-1], 0)}. "
+        "Published, not ours: ResNet-20 on CIFAR-10, rewound to step 1,000.",
     )
