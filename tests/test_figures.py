@@ -189,6 +189,79 @@ def test_lines_between_levels_say_how_high_they_rise():
     assert list(planes.drawings) == ["50", "100", "300"] and planes.default == "100"
 
 
+def small(*barriers):
+    """Records of three levels, two rewind steps, two replicates; the dense error is 10 ± 1.4 %."""
+    error = torch.tensor([0.09, 0.11], dtype=torch.float64).repeat(4, 2, 1)
+    error[1:, 0] += 0.05
+    axes = {"density": torch.tensor([1, 0.8, 0.6, 0.5]), "rewind_step": torch.tensor([0, 100])}
+    height = torch.tensor(barriers, dtype=torch.float64)[..., None].expand(-1, -1, 2)
+    return {"error": error, **axes}, {"height": height, "recalibrated": height / 2, "barrier": height, **axes}
+
+
+def test_where_no_level_is_connected_the_text_says_so():
+    tickets, barriers = small([0.3, 0.01], [0.2, 0.05], [0.3, 0.0])
+    said = "the mean barrier is within ε: k = 0 at no level; k = 100 at 80 %, 50 %."
+    assert said in error_barriers.successive(barriers, tickets).alt
+    assert said[:-1] in error_barriers.within(barriers, barriers["height"], 0.011)
+    joined = error_barriers.within(barriers, barriers["height"], 0.1)
+    assert joined.endswith("k = 0 at no level; k = 100 at 80 % to 50 %.")
+    apart = overview.ticket(tickets, barriers, 0, 100).alt
+    assert "never matches, and the mean barrier between successive levels is at least 20.0 points" in apart
+    assert "down to 50 % of the weights" in apart and apart.endswith("is at most 5.0 points.")
+
+
+def test_pairs_say_up_to_which_level_all_are_connected():
+    tickets, _ = small([0, 0])
+    height = torch.full((4, 4, 2, 2), 0.2, dtype=torch.float64)
+    height[:3, :3, 1] = 0.01
+    height[range(4), range(4)] = 0
+    record = {"height": height, "rewind_step": tickets["rewind_step"]}
+    assert error_barriers.pairs(record, tickets).alt.endswith("k = 0: none, k = 100: 2.")
+
+
+def test_instability_that_rises_is_not_said_to_fall():
+    record = {"rewind_step": torch.tensor([0, 10]), "height": torch.tensor([[0.3, 0.5], [0.1, 0.1]])}
+    assert "falls with k: 40.0 at k = 0, 10.0 at k = 10" in winning_tickets.instability(record).alt
+    assert "falls" not in winning_tickets.instability({**record, "height": record["height"].flip(0)}).alt
+
+
+def test_agreement_is_said_at_both_ends():
+    tickets, barriers = experiments.winning_tickets("book"), experiments.successive_barriers("book")
+    alt, unit = if_and_only_if.agreement(tickets, barriers["height"]).alt, findings.tolerance(tickets)
+    counts = [findings.contingency(tickets, barriers["height"], multiple * unit) for multiple in (0.5, 1, 8)]
+    assert "at 0.5, 1, 8 dense" in alt
+    assert "matching, of the connected " + ", ".join(f"{100 * c.connected_matching:.0f}" for c in counts) in alt
+
+
+def test_a_plane_says_whether_a_ridge_lies_between():
+    """Two rewind steps on one grid: at the first a ridge midway, at the second none."""
+    side = torch.linspace(0, 1, 5, dtype=torch.float64)
+    error = torch.full((5, 5, 2), 0.05, dtype=torch.float64)
+    error[2, :, 0], error[0, 4], error[1, 4, 1] = 0.3, 0.06, 0.04
+    record = {
+        "error": error, "horizontal": side[:, None].expand(5, 2), "vertical": side[:, None].expand(5, 2),
+        "corners": torch.tensor([[0.0, 0], [1, 0], [1, 1]]).double()[..., None].expand(3, 2, 2),
+        "level": torch.tensor(4), "rewind_step": torch.tensor([0, 100]),
+    }  # fmt: skip
+    alt = error_barriers.plane(record, 0, 100).drawings["100"].alt
+    ridge, none = alt.split("k = 100: ")
+    assert "5.0 at the solution, 6.0 at its projection, 30.0 midway to the next solution, 5.0 there, 1.4 away" in ridge
+    assert ": a ridge between." in ridge and "projection's side, 5.0 at least" in ridge
+    assert ": no ridge between." in none and "projection's side, 4.0 at least" in none
+
+
+def test_lines_have_the_look_of_their_rewind_step():
+    barriers = experiments.successive_barriers("book")
+    lines = error_barriers.path(barriers, (0, 100)).figure.axes[0].get_lines()
+    panes = error_barriers.curves(barriers, (0, 100))
+    for n, step in enumerate((0, 100)):
+        colour, marker = style.look(barriers, step)
+        line = next(line for line in lines if line.get_label() == f"k = {step}")
+        assert (line.get_color(), line.get_marker()) == (colour, marker)
+        drawn = panes.drawings[panes.default].figure.axes[n].get_lines()
+        assert next(line for line in drawn if line.get_label() == "error").get_color() == colour
+
+
 def test_returned_counts_replicates_within_two_points():
     record = experiments.robustness("book")
     panes = robustness.returned(record)

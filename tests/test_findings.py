@@ -95,6 +95,39 @@ def test_pairs_are_counted_by_connected_and_matching():
     assert findings.contingency(tickets, barrier, epsilon=0.01, sparse=False) == (2, 1, 1, 0)
 
 
+def test_what_lies_in_the_lcs_set_is_as_good_as_the_level_before_and_connected():
+    """One rewind step, four replicates: as good and joined; worse; apart; as good only as the dense one."""
+    error = table([0.10, 0.10, 0.11, 0.11], [0.10, 0.20, 0.10, 0.11], [0.05, 0.05, 0.05, 0.11])[:, None]
+    found = findings.barriers.in_lcs_set(
+        {"error": error, "density": table(1, 0.8, 0.6)},
+        {"height": table([0.0, 0.0, 0.5, 0.005], [0.0, 0.0, 0.0, 0.5])[:, None]},
+    )
+    assert found[:, 0].tolist() == [[True, False, False, True], [True, True, True, False]]
+
+
+def test_connected_levels_and_blocks_are_by_the_mean():
+    barrier = replicated(table([0.3, 0.01], [0.01, 0.019], [0.0, 0.3]))
+    joined = findings.barriers.connected(barrier, 0.02)
+    assert joined.T.tolist() == [[False, True, True], [True, True, False]]
+    height = torch.zeros(4, 4, 2, 2, dtype=torch.float64)
+    height[0, 1:, 0] = height[1:, 0, 0] = height[3, 0, 1] = height[0, 3, 1] = 0.1
+    assert findings.barriers.block({"height": height}, 0.02) == [0, 2]
+
+
+def test_a_control_is_compared_with_imp_at_its_own_levels():
+    tickets = {"error": replicated(table([0.1, 0.1], [0.2, 0.1], [0.4, 0.2])), "rewind_step": torch.tensor([0, 100])}
+    control = {"level": torch.tensor([2]), "rewind_step": torch.tensor(100)}
+    assert_close(findings.tickets._imp(tickets, control), table([0.18, 0.22]))
+
+
+def test_margins_say_how_far_inside_the_last_matching_level_is():
+    """Dense 10 ± 1 %; at step 0 nothing matches, at step 100 level 1 does, with one replicate of two."""
+    error = torch.stack([table([0.10, 0.10], [0.3, 0.10]), table([0.12, 0.12], [0.3, 0.13])], -1)
+    said = findings.tickets._errors({"error": error, "rewind_step": torch.tensor([0, 100])})
+    assert said["margin k=100"] == f"{100 * (0.11 + 0.02 / 2**0.5 - 0.115):.2f} points"
+    assert said["last matching k=100"] == "1 of 2" and said["error level=1 k=0"] == "30.0 %"
+
+
 def test_numbers_are_written_with_their_spread():
     assert findings.percent(0.1234) == "12.3 %" and findings.points(-0.05, 0) == "−5 points"
     assert findings.percent(table(0.1, 0.2)) == "15.0 ± 7.1 %"

@@ -1,5 +1,7 @@
 """Figures of chapter 2."""
 
+from itertools import groupby
+
 import torch
 
 from .. import findings
@@ -20,7 +22,18 @@ def _points(*values):
     return ", ".join(f"{100 * float(value):.1f}" for value in values)
 
 
-def _barrier_axes(axes, density, title, epsilon):
+def within(record, barrier, epsilon):
+    """A sentence for an alternative text: the weights at which the mean barrier (levels, K, R) is within epsilon."""
+    kept = [findings.percent(density, 0) for density in record["density"][1:].tolist()]
+    said = []
+    for name, near in zip(_names(record), findings.barriers.connected(barrier, epsilon).T.tolist(), strict=True):
+        runs = [list(run) for joined, run in groupby(range(len(near)), near.__getitem__) if joined]
+        spans = [kept[run[0]] if len(run) == 1 else f"{kept[run[0]]} to {kept[run[-1]]}" for run in runs]
+        said.append(f"{name} at {', '.join(spans) or 'no level'}")
+    return f"By weights remaining, the mean barrier is within ε: {'; '.join(said)}."
+
+
+def barrier_axes(axes, density, title, epsilon):
     """Barriers against weights remaining, with the tolerance; call it after drawing."""
     axes.axhline(epsilon, color=style.GREY, linestyle="--", linewidth=1, label="ε")
     style.remaining_axis(axes, density)
@@ -32,20 +45,21 @@ def _barrier_axes(axes, density, title, epsilon):
 def curves(barriers, steps):
     """Error on the line from level L to level L + 1, a pane for each L, a panel for each of two rewind steps.
 
-    The lines of all other levels stand behind it.
+    The lines of all levels stand behind it. An early one is shown first, where what wins at all still matches.
     """
     drawings = {f"{level} to {level + 1}": _curve(barriers, steps, level) for level in range(len(barriers["height"]))}
-    return Panes("levels", drawings, list(drawings)[len(drawings) // 2])
+    return Panes("levels", drawings, list(drawings)[min(2, len(drawings) - 1)])
 
 
 def _curve(barriers, steps, level):
     figure, panels = style.panels(len(steps), 3.5, sharey=True)
     gamma, said = torch.linspace(0, 1, barriers["curve"].shape[1], dtype=torch.float64), []
-    for axes, step, colour in zip(panels, steps, (style.RED, style.BLUE), strict=True):
+    for axes, step in zip(panels, steps, strict=True):
         k = _column(barriers, step)
         curve, height = barriers["curve"][:, :, k], findings.points(barriers["height"][level, k].mean())
-        axes.plot(gamma, curve.mean(-1).T, color=style.GREY, alpha=0.35, linewidth=0.9)
-        style.spread(axes, gamma, curve[level], "error", colour, None)
+        every = axes.plot(gamma, curve.mean(-1).T, color=style.GREY, alpha=0.35, linewidth=0.9)
+        every[0].set_label("all levels")
+        style.spread(axes, gamma, curve[level], "error", style.look(barriers, step)[0], None)
         ends = curve[level][[0, -1]].mean(-1)
         axes.plot((0, 1), ends, color="black", linestyle=":", marker="o", label="straight line")
         axes.invert_xaxis()
@@ -97,36 +111,34 @@ def successive(barriers, tickets):
         for i, colour in enumerate(style.shades(len(names))):
             axes.plot(density, barriers[entry][:, i], ".", color=colour, alpha=0.4, markersize=4)
         style.by_step(axes, density, barriers[entry], barriers)
-        _barrier_axes(axes, density, title, epsilon)
+        barrier_axes(axes, density, title, epsilon)
     both[1].set_ylabel("")
     style.legend_below(figure, both[1], 5)
-    connected = (barriers["height"].mean(-1) <= epsilon).long().cumprod(0).sum(0)
-    reached = [findings.percent(kept, 0) for kept in barriers["density"][connected].tolist()]
-    said = ", ".join(f"{name} within ε down to {kept}" for name, kept in zip(names, reached, strict=True))
     means = "; recalibrated ".join(_points(*barriers[entry].mean((0, 2))) for entry in panels)
     return style.Drawing(
         figure,
-        f"Barrier between successive levels, mean over replicates: {said} of the weights. Means over levels, in points "
-        f"of error and in the same order: {means}.",
+        f"Barrier between successive levels. {within(barriers, barriers['height'], epsilon)} Means over levels, in "
+        f"points of error and in the same order: {means}.",
     )
 
 
-def along(position, errors, dense=None, colours=(style.GREEN,)):
-    """Error along a path through the levels: ``position`` (P,), ``errors`` a dict of (P, R) by name."""
+def along(position, errors, record, dense=None):
+    """Error along a path through the levels: ``position`` (P,), ``errors`` of (P, R) by rewind step of a record."""
     figure, axes = style.canvas()
     if dense is not None:
         axes.axhline(dense, color=style.GREY, linewidth=1, linestyle="--", label="dense")
     corner = (position == position.round()).nonzero()[:, 0]
-    for (name, error), colour, marker in zip(errors.items(), colours, style.MARKERS, strict=False):
-        style.spread(axes, position, error, name, colour, marker, markevery=corner.tolist())
+    for step, error in errors.items():
+        style.spread(axes, position, error, f"k = {step}", *style.look(record, step), markevery=corner.tolist())
     style.percent_axis(axes.yaxis)
     axes.set_xticks(range(int(position[-1]) + 1))
     axes.set_xlabel("level (dots), and the straight lines between levels")
     axes.set_ylabel("test error (%)")
     style.legend(axes)
     said = "; ".join(
-        f"{name}: {_points(*error[corner].mean(-1))} at the levels, at most {_points(error.mean(-1).max())} on the path"
-        for name, error in errors.items()
+        f"k = {step}: {_points(*error[corner].mean(-1))} at the levels, at most {_points(error.mean(-1).max())} on the "
+        "path"
+        for step, error in errors.items()
     )
     return style.Drawing(figure, f"Test error in percent along straight lines from level to level. {said}.")
 
@@ -138,8 +150,8 @@ def path(barriers, steps):
     position = torch.cat([position.flatten(), torch.tensor([levels], dtype=torch.float64)])
     onward = barriers["curve"].flip(1)  # stored from level L + 1 to level L
     onward = torch.cat([onward[:, :-1].flatten(0, 1), onward[-1, -1:]])
-    errors = {f"k = {step}": onward[:, _column(barriers, step)] for step in steps}
-    return along(position, errors, float(onward[0].mean()), (style.RED, style.BLUE))
+    errors = {step: onward[:, _column(barriers, step)] for step in steps}
+    return along(position, errors, barriers, float(onward[0].mean()))
 
 
 def pairs(pairs, tickets):
@@ -169,10 +181,14 @@ def pairs(pairs, tickets):
         f"{name}: {_points(torch.diagonal(height[..., i], 1).mean())}, {_points(height[0, -1, i])}"
         for i, name in enumerate(names)
     )
+    blocks = ", ".join(
+        f"{name}: {last or 'none'}" for name, last in zip(names, findings.barriers.block(pairs, epsilon), strict=True)
+    )
     return style.Drawing(
         figure,
         "Heatmaps of the barrier between any two levels. In points of error, mean over neighbouring levels, and from "
-        f"the dense network to the sparsest level: {said}.",
+        f"the dense network to the sparsest level: {said}. Last level up to which any two have a barrier within ε: "
+        f"{blocks}.",
     )
 
 
@@ -191,7 +207,7 @@ def projections(tickets, projected, step):
     style.remaining_axis(left, density)
     names = _names(projected)
     style.by_step(right, density, projected["height"], projected)
-    _barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
+    barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
     style.legend(right)
     rise = _points(*(projected["error"][:, k] - error[:-1]).mean(-1))
     highest = _points(*projected["height"].mean(-1).amax(0))
@@ -207,13 +223,13 @@ def failing_masks(failing, tickets):
     figure, (left, right) = style.canvas(1, 2, height=3.6)
     arms = {
         "own": ("own mask", style.BLUE), "failing": ("mask of a failing run", style.ORANGE),
-        "random": ("random mask", style.RED),
+        "random": ("random mask", style.PURPLE),
     }  # fmt: skip
     right.axhline(float(tickets["error"][0].mean()), color=style.GREY, linestyle="--", linewidth=1, label="dense")
     for marker, (arm, (name, colour)) in zip(style.MARKERS, arms.items(), strict=False):
         style.spread(left, failing["density"], failing[arm], name, colour, marker)
         style.spread(right, failing["density"], failing[f"{arm}_error"], name, colour, marker)
-    _barrier_axes(left, failing["density"], "barrier back to the level before", findings.tolerance(tickets))
+    barrier_axes(left, failing["density"], "barrier back to the level before", findings.tolerance(tickets))
     style.remaining_axis(right, failing["density"])
     right.set_ylabel("test error (%)")
     right.set_title("test error")
@@ -239,14 +255,16 @@ def _plane(planes, steps):
 
     figure, panels = style.panels(len(steps), 4.1)
     bounds = [0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9]
+    top = max(float(planes["error"].max()), bounds[1])
+    bounds = [bound for bound, below in zip(bounds, [0, *bounds], strict=False) if below < top]
     level, said = int(planes["level"]), []
     names = (f"solution {level}", "projection", f"solution {level + 1}")
     for axes, step in zip(panels, steps, strict=True):
         k = _column(planes, step)
         norm = BoundaryNorm(bounds, 256, extend="both")
         x, y, error = planes["horizontal"][:, k], planes["vertical"][:, k], planes["error"][..., k]
-        picture = axes.contourf(x, y, error, bounds, cmap="cividis_r", norm=norm, extend="both")
-        axes.contour(x, y, error, bounds, colors="black", linewidths=0.4, alpha=0.5)
+        picture = axes.contourf(x, y, error, bounds, cmap="cividis", norm=norm, extend="both")
+        axes.contour(x, y, error, bounds, colors="white", linewidths=0.4, alpha=0.5)
         for (cx, cy), marker, name in zip(planes["corners"][..., k].tolist(), style.MARKERS, names, strict=False):
             axes.plot(cx, cy, marker, color=style.RED, markeredgecolor="white", markersize=10, label=name)
         subspace = float(planes["corners"][1, 0, k])  # both states in it are zero in the coordinates that were pruned
@@ -254,19 +272,30 @@ def _plane(planes, steps):
         axes.grid(False)
         axes.set_title(f"k = {step}")
         axes.set_xlabel("distance towards the projection")
-        said.append(f"k = {step}: {_points(_midway(planes, k), error.min())}")
+        said.append(f"k = {step}: {_seen(planes, k)}")
     panels[0].set_ylabel("distance across")
     bar = figure.colorbar(picture, ax=panels, ticks=bounds, label="test error (%)", shrink=0.85)
     style.percent_axis(bar.ax.yaxis)
     style.legend_below(figure, panels[0], 2)
-    alt = (
-        f"Contours of test error on the plane through {', '.join(names)}. Percent midway between the solutions, lowest"
+    alt = f"Contours of test error on the plane through {', '.join(names)}, in percent."
+    return style.Drawing(figure, f"{alt} {' '.join(said)}")
+
+
+def _seen(planes, k):
+    """What a plane shows, for an alternative text: between the solutions, and on the axial subspace's near half."""
+    corners, across = planes["corners"][..., k], planes["vertical"][:, k]
+    middle, apart = corners[[0, 2]].mean(0), float((corners[2] - corners[0]).norm())
+    before, projection, after, between = (_nearest(planes, k, point) for point in (*corners, middle))
+    ridge = "a ridge" if between > max(before, after) + findings.STABLE else "no ridge"
+    column = int((planes["horizontal"][:, k] - corners[1, 0]).abs().argmin())
+    return (
+        f"{_points(before)} at the solution, {_points(projection)} at its projection, {_points(between)} midway to the "
+        f"next solution, {_points(after)} there, {apart:.1f} away: {ridge} between. On the axial subspace, on the "
+        f"projection's side, {_points(planes['error'][across < middle[1], column, k].min())} at least."
     )
-    return style.Drawing(figure, f"{alt}: {'; '.join(said)}.")
 
 
-def _midway(planes, k):
-    """Error at the grid point nearest to the middle of the line between the two solutions."""
-    middle = planes["corners"][[0, 2], :, k].mean(0)
-    column = int((planes["horizontal"][:, k] - middle[0]).abs().argmin())
-    return planes["error"][int((planes["vertical"][:, k] - middle[1]).abs().argmin()), column, k]
+def _nearest(planes, k, point):
+    """Error at the grid point nearest to a point of the plane."""
+    column = int((planes["horizontal"][:, k] - point[0]).abs().argmin())
+    return planes["error"][int((planes["vertical"][:, k] - point[1]).abs().argmin()), column, k]

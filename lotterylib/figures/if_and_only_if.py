@@ -20,10 +20,10 @@ def scatter(tickets, barrier):
     for line in (axes.axhline, axes.axvline):
         line(epsilon, color=style.GREY, linestyle="--", linewidth=1)
     style.rate_scale(axes, "x", min(-0.006, float(excess.min()) - 0.001), high=1)
-    style.rate_scale(axes, "y", -0.0035, high=1)  # room for words below zero
+    style.rate_scale(axes, "y", -0.006, high=2)  # room for words below and above
     corners = {
-        ("left", "top"): "matching, not connected", ("right", "top"): "neither",
-        ("left", "bottom"): "matching, connected", ("right", "bottom"): "connected, not matching",
+        ("left", "top"): "matching,\nnot connected", ("right", "top"): "neither",
+        ("left", "bottom"): "matching,\nconnected", ("right", "bottom"): "connected,\nnot matching",
     }  # fmt: skip
     for (ha, va), text in corners.items():
         at = {"left": 0.01, "right": 0.99}[ha], {"top": 0.97, "bottom": 0.02}[va]
@@ -67,6 +67,7 @@ def _parts(tickets, *wanted):
 def agreement(tickets, barrier, multiples=(0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.7, 8)):
     """Agreement of connected with matching, and both conditional shares, against the tolerance."""
     parts, unit, said = _parts(tickets, None, True), findings.tolerance(tickets), []
+    told = multiples[0], 1, multiples[-1]
     figure, panels = style.panels(len(parts), 3.9, sharey=True)
     for axes, (sparse, title) in zip(panels, parts.items(), strict=True):
         counts = [findings.contingency(tickets, barrier, unit * m, sparse) for m in multiples]
@@ -83,14 +84,18 @@ def agreement(tickets, barrier, multiples=(0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.7, 8))
         axes.set_xticks([], minor=True)
         axes.set_xlabel("tolerance ε (dense standard deviations)")
         axes.set_title(title)
-        at_one = "; ".join(f"{name} {100 * shares[multiples.index(1)]:.0f}" for name, (shares, *_) in lines.items())
-        said.append(f"{title}: {at_one}")
+        ends = "; ".join(
+            f"{name} {', '.join(f'{100 * shares[multiples.index(m)]:.0f}' for m in told)}"
+            for name, (shares, *_) in lines.items()
+        )
+        said.append(f"{title}: {ends}")
     panels[0].set_ylim(-0.03, 1.03)
     style.percent_axis(panels[0].yaxis)
     panels[0].set_ylabel("share of pairs (%)")
     style.legend_below(figure, panels[0], 2)
-    alt = "Agreement of connected with matching against the tolerance. In percent at one dense standard deviation"
-    return style.Drawing(figure, f"{alt}, {'. Of '.join(said)}.")
+    alt = "Agreement of connected with matching against the tolerance. In percent at"
+    at = ", ".join(f"{m:g}" for m in told)
+    return style.Drawing(figure, f"{alt} {at} dense standard deviations. Of {'. Of '.join(said)}.")
 
 
 def _share(part, rest):

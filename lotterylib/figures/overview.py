@@ -16,12 +16,13 @@ def ticket(tickets, barriers, failing, winning):
         style.spread(left, density, tickets["error"][:, column], name, colour, marker)
         style.spread(right, density[1:], barriers["height"][:, column], name, colour, marker)
         level = int(findings.sparsest_matching(tickets)[column])
-        highest = float(barriers["height"][:level, column].mean(-1).max()) if level else None
+        height = barriers["height"][:, column].mean(-1)
         said.append(
-            f"{name} it never matches, and successive levels are apart from the first"
+            f"{name} it never matches, and the mean barrier between successive levels is at least "
+            f"{findings.points(height.min())}"
             if not level
             else f"{name} it matches down to {findings.percent(density[level], 0)} of the weights, and as far as that "
-            f"the mean barrier between successive levels is at most {findings.points(highest)}"
+            f"the mean barrier between successive levels is at most {findings.points(height[:level].max())}"
         )
     style.remaining_axis(left, density)
     style.error_axis(left)

@@ -7,6 +7,7 @@ from matplotlib.colors import ListedColormap
 
 from .. import findings
 from . import style
+from .error_barriers import barrier_axes, within
 from .panes import Panes
 
 
@@ -32,6 +33,8 @@ def examples(ds):
             panel.set_axis_off()
         else:
             panel.plot(example.flatten(), color=style.BLUE)
+            panel.set(xlabel="position", ylabel="value")
+            panel.label_outer()
         panel.set_title(f"class {label}")
     what = "pictures" if ds.train_x.dtype == torch.uint8 else "noisy curves"
     shown = f"each of the {ds.num_classes}" if ds.num_classes <= 10 else f"the first 10 of {ds.num_classes}"
@@ -84,7 +87,7 @@ def _mask(before, after, layer, edges):
     colours = ListedColormap(["white", style.ORANGE, style.BLUE])
     left.imshow(part.flatten(1), cmap=colours, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
     left.grid(False)
-    left.set_xlabel("inputs × taps" if part.dim() > 2 else "inputs")
+    left.set_xlabel("inputs × kernel positions" if part.dim() > 2 else "inputs")
     left.set_ylabel("outputs")
     share, all_ = findings.percent((part > 0).double().mean(), 0), findings.percent(before.density, 0)
     left.set_title(f"{layer.removesuffix('.weight')}, {share} of its weights")
@@ -117,9 +120,9 @@ def controls(tickets, control):
     arms = {
         "learning_rate_rewinding": ("learning-rate rewinding", style.BLUE),
         "one_shot": ("one-shot magnitude", style.GREEN),
-        "reinitialized": ("IMP mask, reinitialized", style.PURPLE),
+        "reinitialized": ("IMP mask, reinitialized", style.GREY),
         "shuffled_mask": ("IMP mask, shuffled in layers", style.ORANGE),
-        "random_mask": ("random mask", style.RED),
+        "random_mask": ("random mask", style.PURPLE),
     }
     for marker, (key, (name, colour)) in zip(style.MARKERS[1:], arms.items(), strict=False):
         style.spread(axes, control["density"], control[key], name, colour, marker)
@@ -147,7 +150,8 @@ def instability(record):
     style.percent_axis(axes.yaxis)
     style.legend(axes)
     said = ", ".join(f"{100 * m:.1f} at k = {int(k)}" for k, m in zip(steps, height.mean(1).tolist(), strict=True))
-    return style.Drawing(figure, f"Instability of the dense network in points of error falls with k: {said}.")
+    falls = "falls with k" if (height.mean(1).diff() <= 0).all() else "against k"
+    return style.Drawing(figure, f"Instability of the dense network in points of error {falls}: {said}.")
 
 
 def contrast(plain):
@@ -157,18 +161,18 @@ def contrast(plain):
     style.by_step(left, plain["density"], plain["error"], plain)
     style.by_step(right, plain["density"][1:], plain["barrier"], plain)
     _finish(left, plain["density"])
-    style.remaining_axis(right, plain["density"])
-    style.percent_axis(right.yaxis)
-    right.set_ylabel("barrier to the previous level (points)")
-    levels = findings.sparsest_matching(plain).tolist()
-    said = ", ".join(
-        f"{findings.percent(plain['density'][level], 0)} for {name}" if level else f"nothing for {name}"
+    epsilon = findings.tolerance(plain)
+    barrier_axes(right, plain["density"], "barrier to the previous level", epsilon)
+    style.legend(right, handles=right.get_lines()[-1:], loc="upper right")  # ε; the steps are those on the left
+    levels, near = findings.sparsest_matching(plain).tolist(), within(plain, plain["barrier"], epsilon)
+    said = "; ".join(
+        f"{name} matches down to {findings.percent(plain['density'][level], 0)}" if level else f"{name} misses at once"
         for name, level in zip(_names(plain), levels, strict=True)
     )
     top = torch.amax(plain["barrier"].mean(-1), 0).tolist()
     highest = ", ".join(f"{100 * t:.0f}" for t in top)
     return style.Drawing(
         figure,
-        f"The network {findings.contrast_name(plain)}. It matches down to {said}. Largest mean barriers between "
-        f"successive levels, in points of error, in the same order: {highest}.",
+        f"The network {findings.contrast_name(plain)}: {said} of the weights. Largest mean barriers between "
+        f"successive levels, in points of error, in the same order: {highest}. {near}",
     )

@@ -25,9 +25,29 @@ from .shared import (
 
 def connected_and_matching(tickets, barriers) -> Table:
     """The verdicts on claim C1: for all pairs of successive levels, for those of many weights and of few."""
-    split = {"": None, f", more than {percent(SPARSE, 0)} of the weights left": False, ", fewer left": True}
+    split = {"": None, f", at least {percent(SPARSE, 0)} of the weights left": False, ", fewer left": True}
     claim = "Successive solutions are connected if and only if they match"
     return Table(_iff(f"{claim}{where}", tickets, barriers["height"], sparse) for where, sparse in split.items())
+
+
+def in_lcs_set(tickets, barriers):
+    """Which level L + 1 solutions lie in the LCS-set of ``w^(L)``, booleans (levels, K, R).
+
+    Their error is at most that of ``w^(L)`` itself plus epsilon, and the barrier to it at most epsilon.
+    """
+    epsilon = tolerance(tickets)
+    return (tickets["error"][1:] <= tickets["error"][:-1] + epsilon) & (barriers["height"] <= epsilon)
+
+
+def connected(barrier, epsilon):
+    """At which levels the mean of a barrier (levels, K, R) to the level before is within epsilon, (levels, K)."""
+    return barrier.mean(-1) <= epsilon
+
+
+def block(pairs, epsilon):
+    """For each rewind step the last level up to which any two are connected, by the mean over replicates."""
+    near = pairs["height"].mean(-1) <= epsilon
+    return [max(n for n in range(len(near)) if near[: n + 1, : n + 1, i].all()) for i in range(near.shape[-1])]
 
 
 def distant_levels(tickets, barriers, pairs) -> Verdict:
@@ -50,13 +70,13 @@ def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table
     rows.append(_iff("The same from the projection to the next solution", tickets, projected["height"], None))
     rows.append(_iff(f"The same {contrast_name(plain)}, all pairs", plain, plain["barrier"], None))
     rows.append(distant_levels(tickets, barriers, pairs))
-    early = failing["density"] > SPARSE
+    early = failing["density"] >= SPARSE
     away = {name: failing[name][early] for name in ("own", "failing", "random")}
     rows.append(
         Verdict(
             "The mask, not only the rewind point, leads back to the mode",
-            f"barrier back to the level before, above {percent(SPARSE, 0)} of the weights: own mask; failing mask; "
-            "random mask; holds if own is within ε and both others are above, partly if own is the lowest",
+            f"barrier back to the level before, at least {percent(SPARSE, 0)} of the weights left: own mask; failing "
+            "mask; random mask; holds if own is within ε and both others are above, partly if own is the lowest",
             "; ".join(points(value.flatten()) for value in away.values()),
             HOLDS
             if away["own"].mean() <= epsilon < min(away["failing"].mean(), away["random"].mean())
@@ -94,22 +114,46 @@ def _distant(tickets, barriers, pairs):
 def numbers(preset) -> dict:
     """The numbers that chapter 2 quotes."""
     tickets, barriers = experiments.winning_tickets(preset), experiments.successive_barriers(preset)
-    pairs, failing = experiments.all_pairs(preset), experiments.failing_masks(preset)
+    failing, plain = experiments.failing_masks(preset), experiments.contrast(preset)
+    named = _by_step(preset, tickets, barriers) | _halves(tickets, barriers)
+    count = contingency(plain, plain["barrier"])
+    named |= {"plain pairs": str(sum(count)), "plain only matching": str(count.only_matching)}
+    named["plain only connected"] = str(count.only_connected)
+    named["mask weights"] = percent(failing["density"][1], 0)
+    return named | {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
+
+
+def _by_step(preset, tickets, barriers):
+    """The numbers of each rewind step."""
+    pairs, shown = experiments.all_pairs(preset), int(experiments.plane(preset)["level"])
     epsilon, named = tolerance(tickets), {}
-    for i, k in enumerate(rewind_steps(barriers)):
+    joined = connected(barriers["height"], epsilon).long().cumprod(0).sum(0).tolist()
+    found = in_lcs_set(tickets, barriers)[0]
+    for i, (k, last) in enumerate(zip(rewind_steps(barriers), block(pairs, epsilon), strict=True)):
         named[f"barrier k={k}"] = points(barriers["height"][:, i].mean(0))
         named[f"recalibrated k={k}"] = points(barriers["recalibrated"][:, i].mean(0))
-        joined = (barriers["height"][:, i].mean(-1) <= epsilon).long().cumprod(0).sum()
-        named[f"connected k={k}"] = percent(barriers["density"][joined], 0)
-        near = pairs["height"][:, :, i].mean(-1) <= epsilon
-        named[f"block k={k}"] = str(max(n for n in range(len(near)) if near[: n + 1, : n + 1].all()))
-    named["mask weights"] = percent(failing["density"][1], 0)
-    named |= {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
+        named[f"connected k={k}"] = percent(barriers["density"][joined[i]], 0) if joined[i] else "no level"
+        named[f"block k={k}"] = str(last)
+        named[f"first barrier k={k}"] = points(barriers["height"][0, i])
+        named[f"first in LCS-set k={k}"] = f"{int(found[i].sum())} of {found.shape[1]}"
+        named[f"highest on plane k={k}"] = points(barriers["height"][shown, i].max(), 0)
+        one = {**tickets, "error": tickets["error"][:, [i]]}
+        count = contingency(one, barriers["height"][:, [i]])
+        named[f"if k={k}"] = f"{count.both} of {count.both + count.only_matching}"
+    return named
+
+
+def _halves(tickets, barriers):
+    """The numbers of connected against matching."""
     every, sparse = (contingency(tickets, barriers["height"], sparse=part) for part in (None, True))
-    named["if"] = f"{every.both} of {every.both + every.only_matching}"
+    named = {"if": f"{every.both} of {every.both + every.only_matching}"}
     named["only if"] = f"{every.both} of {every.both + every.only_connected}"
     named |= {"agreement all": percent(every.agreement, 0), "agreement sparse": percent(sparse.agreement, 0)}
     named |= {"chance sparse": percent(sparse.chance, 0), "sparse pairs": str(sum(sparse))}
+    for part, only, multiples in (("all", None, (1.4,)), ("sparse", True, (2, 4, 8))):
+        for multiple in multiples:
+            count = contingency(tickets, barriers["height"], multiple * tolerance(tickets), only)
+            named[f"only if {part} at {multiple}"] = percent(count.connected_matching, 0)
     named["sparse matching"] = str(sparse.both + sparse.only_matching)
     named["sparse only connected"] = str(sparse.only_connected)
     return named
