@@ -105,7 +105,7 @@ def figures_of_the_book():
     yield "returned", robustness.returned(robust)
     yield "critical", robustness.critical(robust)
     yield "kinds", robustness.kinds(robust, 5)
-    yield "forgiveness", robustness.forgiveness(record["forgiveness"])
+    yield "forgiveness", robustness.forgiveness(record["forgiveness"], 100)
     yield "returning", robustness.returning(record["return_path"])
     yield "planes", robustness.planes(record["return_plane"])
     yield "well", limits.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
@@ -118,7 +118,7 @@ def figures_of_the_book():
     yield "during", limits.during(record["during_training"])
     yield "one-shot", limits.one_shot(tickets, record["controls"], findings.predicted(spectra))
     yield "adaptive", limits.adaptive(tickets, record["adaptive"], 100)
-    yield "magnitudes", retraining.magnitudes(record["histograms"])
+    yield "magnitudes", retraining.magnitudes(record["histograms"], 5)
     yield "layers", retraining.layers(record["histograms"], 5, prunable)
     yield "refilled", retraining.refilled(record["refilling"])
     yield "removed", retraining.removed(record["refilling"])
@@ -271,12 +271,15 @@ def test_returned_counts_replicates_within_two_points():
             for i, k in enumerate(record["rewind_step"].tolist())
         ]
         assert panes.drawings[f"{length:g}"].alt.endswith("; ".join(rows) + ".")
+    assert panes.default == "1"
+    total = [sum(h < 0.02 for h in record["random"][:, 1, i].flatten().tolist()) for i in range(4)]
+    assert f"{total[1]} at k = 50, {total[2]} at k = 100, {total[3]} at k = 300." in panes.drawings["1"].alt
 
 
 def test_histograms_of_magnitudes_have_a_pane_a_level():
     record = experiments.histograms("book")
-    panes = retraining.magnitudes(record)
-    assert len(panes.drawings) == len(record["all"])
+    panes = retraining.magnitudes(record, 5)
+    assert len(panes.drawings) == len(record["all"]) and panes.default == "5"
     share = record["all"][4, 1].mean(0)  # of the projection at level 4
     at = next(i for i in range(len(share)) if share[: i + 1].sum() >= 0.05)
     assert f"{record['edges'][at + 1]:.2f} in its projection" in panes.drawings["4"].alt
@@ -296,6 +299,73 @@ def test_yardsticks_differ_in_what_they_measure_from():
         assert words[2] == f"k = 100: {share}"
 
 
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_descriptions_of_chapter_3_begin_with_what_was_found():
+    """Two levels, lengths 1 and 2, two rewind steps, two replicates."""
+    heights = tensor([[[0.3, 0.5], [0.0, 0.01]], [[0.5, 0.5], [0.0, 0.06]]],
+                     [[[0.1, 0.1], [0.01, 0.05]], [[0.2, 0.2], [0.1, 0.1]]])  # fmt: skip
+    record = {
+        "random": heights, "pruning": heights / 2, "order": tensor([[0.4, 0.4], [0, 0]], [[0.4, 0.4], [0, 0.1]]),
+        "scale": tensor(1, 2), "level": torch.tensor([2, 5]), "rewind_step": torch.tensor([0, 100]),
+        "density": tensor(0.6, 0.3), "distance": torch.ones(2, 2, 2), "norm": torch.ones(2, 2, 2),
+    }  # fmt: skip
+    assert "at so many of 2 levels: 0 at k = 0, 1 at k = 100. " in robustness.barriers(record).alt
+    assert "at so many of 2 levels: 0 at k = 0, 2 at k = 100. " in robustness.barriers(record, "pruning").alt
+    assert "k = 0: below 1, below 1; k = 100: 1.6, below 1." in robustness.critical(record).alt
+    panes = robustness.kinds(record, 5)
+    assert list(panes.drawings) == ["2", "5"] and panes.default == "5"
+    assert "k = 100: 3.0, 1.5, 10.0, 5.0, 5.0." in panes.drawings["5"].alt
+    later = {
+        "barrier": tensor([[0, 0], [0.04, 0.08]], [[0, 0], [0.01, 0.01]]), "scale": tensor(0, 2),
+        "error": tensor([[0.1, 0.1], [0.2, 0.4]], [[0.1, 0.1], [0.5, 0.5]]),
+        "step": torch.tensor([100, 900]), "level": torch.tensor(5),
+    }  # fmt: skip
+    drawn = robustness.forgiveness(later, 100)
+    assert drawn.alt.startswith("After a perturbation of 2 rewind distances at step 100 the mean barrier back")
+    assert "is 6.0 points and the mean error 30.0 percent; after one at step 900 they are 1.0 and 50.0." in drawn.alt
+
+
+def test_lengths_of_perturbations_look_alike_in_all_figures():
+    path, later = experiments.return_path("book"), experiments.forgiveness("book")
+    left = {line.get_label(): line for line in robustness.forgiveness(later, 100).figure.axes[1].lines}
+    right = {line.get_label(): line for line in robustness.returning(path).figure.axes[0].lines}
+    assert left.keys() - right.keys() == {"none"} and right.keys() - left.keys() == {"travelled"}
+    assert left["none"].get_color() == style.GREY
+    for name in left.keys() & right.keys():
+        assert left[name].get_color() == right[name].get_color() and left[name].get_marker() == right[name].get_marker()
+
+
+def test_descriptions_of_chapter_5_begin_with_what_was_found():
+    """Bins up to 0.005, 0.01, 0.1 and 1; two layers at one level: solution, projection, next solution."""
+    shares = tensor([[0.1, 0.2, 0.3, 0.4], [0, 0, 0.5, 0.5], [0, 0.1, 0.5, 0.4]],
+                    [[0, 0.1, 0.1, 0.8], [0, 0, 0.1, 0.9], [0, 0, 0.2, 0.8]])  # fmt: skip
+    record = {"edges": tensor(0, 0.005, 0.01, 0.1, 1), "layer": shares[:, None]}
+    drawn = retraining.layers(record, 0, ["layers.0.weight", "linear.weight"])
+    assert drawn.alt.startswith("At level 0 the largest weights are those of linear.")
+    assert "layer 1 0.10, linear 1.00. At most 30.0 % of a layer's weights lie below 0.01" in drawn.alt
+    assert drawn.figure.axes[0].get_title() == "layer 1"
+    tickets = {"error": tensor([[0.09, 0.11]])[None], "density": tensor(1)}  # epsilon is 0.014
+    error = {"rewound": tensor(0.1, 0.1, 0.3), "kept": tensor(0.1, 0.1, 0.1), "short": tensor(0.1, 0.3, 0.1),
+             "none": tensor(0.1, 0.3, 0.3)}  # fmt: skip
+    less = {name: values[:, None].expand(-1, 2) for name, values in error.items()}
+    less |= {"density": tensor(1, 0.8, 0.64), "short_barrier": tensor([0, 0], [0.1, 0.3])}
+    less["rewound_barrier"] = tensor([0.4, 0.4], [0, 0])
+    alt = retraining.arms(less, tickets).alt
+    assert (
+        "IMP: rewound, then retrained 80 %; weights kept, schedule rewound 64 %; weights kept, short retraining 100 %"
+        in alt
+    )
+    assert "short retraining 20.0 points at most, 0.0 points before the last level." in retraining.barriers(less).alt
+    same = {"rewind_step": torch.tensor([0, 100]), "density": tensor(1, 0.8, 0.64)}
+    same |= {name: tensor([[0.6, 0.8], [0.9, 0.9]]) for name in ("signs", "start_signs")}
+    same |= {name: tensor([[-0.1, 0.3], [0.5, 0.52]]) for name in ("magnitudes", "start_magnitudes")}
+    alt = retraining.survivors(same).alt
+    assert "equal signs in percent k = 0 70, k = 100 90, correlation of magnitudes k = 0 0.10, k = 100 0.51" in alt
+
+
 def test_figures_of_chapters_3_to_5_say_what_they_show():
     robust, later = experiments.robustness("book"), experiments.forgiveness("book")
     n, i = 1, 2
@@ -304,17 +374,18 @@ def test_figures_of_chapters_3_to_5_say_what_they_show():
     assert f"level {level}, k = 0: " in robustness.barriers(robust).alt
     assert f"k = {k}: {means}" in robustness.barriers(robust).alt
     assert f"k = {k}: {findings.critical(robust)[0, i].mean():.1f}, " in robustness.critical(robust).alt
-    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness.forgiveness(later).alt
+    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness.forgiveness(later, 100).alt
     path, planes = experiments.return_path("book"), experiments.return_plane("book")
     assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness.returning(path).alt
     ends = planes["track"][-1, :, -1]
-    assert f"8: {float((ends[0] - ends[1]).norm()):.1f} apart" in robustness.planes(planes).alt
+    assert f"{float((ends[0] - ends[1]).norm()):.1f} after length 8." in robustness.planes(planes).alt
     refill, less = experiments.refilling("book"), experiments.without_retraining("book")
     assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining.refilled(refill).alt
     assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining.removed(refill).alt
     tickets = experiments.winning_tickets("book")
     assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
-    assert f"{100 * less['short_barrier'].mean(-1).max():.1f}." in retraining.barriers(less).alt
+    highest = less["short_barrier"].mean(-1).max()
+    assert f"short retraining {100 * highest:.1f} points at most, " in retraining.barriers(less).alt
     spectra, projected = experiments.spectra("book"), experiments.projected("book")
     descents, control = experiments.descents("book"), experiments.controls("book")
     assert f"k = 0: {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from lotterylib import findings
-from lotterylib.findings.shared import FAILS, HOLDS, PARTLY
+from lotterylib.findings.shared import FAILS, HOLDS, PARTLY, UNTESTED
 
 
 def table(*values):
@@ -26,7 +26,10 @@ PERTURBED = {
     "distance": replicated(table([2, 1], [2, 1])), "norm": replicated(table([4, 4], [8, 4])),
     "density": table(0.6, 0.3),
 }  # fmt: skip
-LATER = {"barrier": replicated(table([0, 0.01], [0, 0.3])), "scale": table(0, 2), "step": torch.tensor([100, 900])}
+LATER = {
+    "barrier": replicated(table([0, 0.01], [0, 0.3])), "error": replicated(table([0.1, 0.1], [0.1, 0.2])),
+    "scale": table(0, 2), "step": torch.tensor([100, 900]),
+}  # fmt: skip
 
 
 def test_the_critical_length_is_where_the_barrier_crosses_two_points():
@@ -40,17 +43,32 @@ def test_the_critical_length_is_where_the_barrier_crosses_two_points():
 
 def test_robustness_is_judged_by_its_rules():
     rows = findings.sgd_robustness(PERTURBED, LATER)
-    one, along, two, four, start, order, early = (row.verdict for row in rows)
+    one, along, two, four, start, order, later = (row.verdict for row in rows)
     assert (one, along, two) == (HOLDS, HOLDS, HOLDS)  # 1 % at most at k = 100
     assert four == PARTLY  # one of two levels
     assert "k = 100: 1 of 2 levels" in rows[3].value and "k = 0" not in rows[3].value
     assert start == PARTLY  # from the initialization lost at one level of two
     assert order == FAILS  # both or neither in two of four: level 2 at both, level 5 at none
-    assert "2 of 4" in rows[5].value and early == HOLDS
-    swapped = {**LATER, "barrier": LATER["barrier"].flip(0)}
+    assert rows[5].value == "2 of 4" and later == HOLDS
+    assert rows[6].value.startswith("barrier 1.0 ± 0.1 points, then 30.0 ± 4.2 points; error 10.0")
+    swapped = {**LATER, "barrier": LATER["barrier"].flip(0)}  # the barrier is lower later, the error higher
+    assert findings.sgd_robustness(PERTURBED, swapped)[-1].verdict == PARTLY
+    swapped["error"] = LATER["error"].flip(0)
     assert findings.sgd_robustness(PERTURBED, swapped)[-1].verdict == FAILS
-    both = {**LATER, "barrier": LATER["barrier"] + 0.1}
-    assert findings.sgd_robustness(PERTURBED, both)[-1].verdict == PARTLY
+
+
+def test_who_returns_depends_on_the_limit():
+    """Three replicates: a barrier below 2 points, one within epsilon, and one within epsilon at a higher error."""
+    tickets = {"error": table([[0.09, 0.11, 0.10]], [[0.20, 0.20, 0.20]]), "density": table(1, 0.8)}  # epsilon is 0.01
+    record = {
+        "random": table([[0.9, 0.9, 0.9]], [[0.015, 0.005, 0.005]])[None], "scale": table(1, 2),
+        "random_error": table([[0.9, 0.9, 0.9]], [[0.2, 0.205, 0.22]])[None], "level": torch.tensor([1]),
+    }  # fmt: skip
+    near, within, lcs = findings.robustness.by_limit(record, tickets, 2.0)
+    assert near.tolist() == [[[True, True, True]]]
+    assert within.tolist() == [[[False, True, True]]]
+    assert lcs.tolist() == [[[False, True, False]]]
+    assert not any(limit.any() for limit in findings.robustness.by_limit(record, tickets, 1.0))
 
 
 REFILLED = {
@@ -58,7 +76,10 @@ REFILLED = {
     "removed": table([[0.1, 0.1], [0.1, 0.3]]), "removed_without": table([[0.2, 0.2], [0.2, 0.2]]),
     "fraction": table(0.2).squeeze(), "rewind_step": torch.tensor([0, 100]),
 }  # fmt: skip
-TICKETS = {"error": table([[[0.09, 0.11]]]), "density": table(1)}  # epsilon is 0.014
+TICKETS = {  # epsilon is 0.014; from k = 0 level 1 fails, from k = 100 it matches and level 2 fails
+    "error": table([[0.09, 0.11], [0.09, 0.11]], [[0.2, 0.2], [0.1, 0.1]], [[0.1, 0.1], [0.2, 0.2]]),
+    "density": table(1, 0.8, 0.64),
+}  # fmt: skip
 ARMS = {
     "rewound": table([0.10, 0.10], [0.11, 0.11], [0.2, 0.2]), "kept": table([0.1, 0.1], [0.1, 0.1], [0.1, 0.1]),
     "short": table([0.1, 0.1], [0.1, 0.12], [0.3, 0.3]), "none": table([0.1, 0.1], [0.3, 0.3], [0.1, 0.1]),
@@ -70,14 +91,33 @@ def test_new_small_weights_are_counted_up_to_what_is_pruned():
     assert_close(findings.new_small(REFILLED), table([[0.5, 0.5], [0.95, 1.0]]))
 
 
+def test_levels_that_match_stand_apart_from_the_others():
+    values = torch.arange(12, dtype=torch.float64).view(3, 2, 2)  # three levels, two rewind steps
+    tickets = {"error": table(*[[[0.1, 0.1], [0.1, 0.1]]] * 2, [[0.3, 0.3], [0.1, 0.1]], [[0.1, 0.1], [0.1, 0.3]])}
+    matching, other = findings.retraining.split(values, tickets)
+    assert [part.tolist() for part in matching] == [[[0, 1]], [[2, 3], [6, 7]]]
+    assert [part.tolist() for part in other] == [[[4, 5], [8, 9]], [[10, 11]]]
+
+
 def test_retraining_is_judged_by_its_rules():
     rows = findings.role_of_retraining(REFILLED, ARMS, TICKETS)
     assert [row.verdict for row in rows] == [HOLDS, FAILS, FAILS, HOLDS, PARTLY]
-    assert rows[3].value == "IMP: 80 %; weights kept: 64 %; short retraining: 80 %; no retraining: 100 %"
+    assert rows[0].value == "where IMP matches: k = 100 98 ± 4 %; at other levels: k = 0 50 ± 0 %"
+    assert rows[1].value == "where IMP matches: k = 100 30 ± 14 %; at other levels: k = 0 80 ± 0 %"
+    assert rows[3].value == "IMP 80 %; weights kept 64 %; short retraining 80 %; no retraining 100 %"
+    assert rows[4].value == "IMP 80 %; short retraining 80 %; 10.0 ± 0.0 points at the sparsest level"
     near = {**ARMS, "short": ARMS["rewound"]}
     assert findings.role_of_retraining(REFILLED, near, TICKETS)[-1].verdict == FAILS
     late = {**ARMS, "rewound": ARMS["kept"]}
     assert findings.role_of_retraining(REFILLED, late, TICKETS)[-1].verdict == HOLDS
+    failing = {**TICKETS, "error": TICKETS["error"].clone()}
+    failing["error"][1] = failing["error"][1].flip(0)  # level 1 matches from k = 0, and not from k = 100
+    rows = findings.role_of_retraining(REFILLED, ARMS, failing)
+    assert [row.verdict for row in rows[:2]] == [PARTLY, HOLDS]
+    failing["error"][1:] = 0.2
+    rows = findings.role_of_retraining(REFILLED, ARMS, failing)
+    assert [row.verdict for row in rows[:2]] == [UNTESTED, UNTESTED]
+    assert "where IMP matches: no level" in rows[0].value
 
 
 def test_pairs_are_counted_by_connected_and_matching():

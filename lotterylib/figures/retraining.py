@@ -1,7 +1,5 @@
 """Figures of chapter 5."""
 
-import torch
-
 from .. import findings
 from . import style
 from .panes import Panes
@@ -12,19 +10,31 @@ _ARMS = {
     "short": ("weights kept, short retraining", style.GREEN, "D"),
     "none": ("no retraining", style.RED, "^"),
 }
+_LOWEST = 0.01  # where the axis of magnitudes begins
 
 
 def _histogram(axes, edges, shares, name, colour, **options):
-    """Shares of bins that are equally wide on a logarithmic axis; the first bin, down to zero, is not drawn."""
+    """Shares of bins that are equally wide on a logarithmic axis; the first bin reaches to zero, and is not drawn."""
     axes.stairs(shares[1:], edges[1:], color=colour, label=name, **options)
 
 
 def _magnitude_axis(axes, top):
     axes.set_xscale("log")
-    axes.set_xlim(1e-3, 3)
+    axes.set_xlim(_LOWEST, 3)
     axes.set_ylim(0, 1.1 * float(top))
     axes.set_xlabel("magnitude")
+    axes.set_ylabel("weights (% per bin)")
     style.percent_axis(axes.yaxis)
+
+
+def _left_out(edges, shares):
+    """The largest share of weights, among histograms (..., bins), that lies to the left of the axis, as text."""
+    return findings.percent(shares[..., edges[1:] <= 1.001 * _LOWEST].sum(-1).max())
+
+
+def _below(edges, share, quantile):
+    """The edge of a bin below which a share of the weights lies."""
+    return float(edges[int((share.cumsum(0) >= quantile).long().argmax()) + 1])
 
 
 _TRIO = (
@@ -34,11 +44,11 @@ _TRIO = (
 )
 
 
-def magnitudes(record):
+def magnitudes(record, level):
     """Magnitudes of solution, projection and next solution, mean over replicates; a pane for each level."""
     shares = record["all"].mean(2)
-    drawings = {f"{level}": _magnitudes(record, shares, level) for level in range(len(shares))}
-    return Panes("level", drawings, list(drawings)[len(drawings) // 2])
+    drawings = {f"{here}": _magnitudes(record, shares, here) for here in range(len(shares))}
+    return Panes("level", drawings, f"{level}")
 
 
 def _magnitudes(record, shares, level):
@@ -50,13 +60,13 @@ def _magnitudes(record, shares, level):
         _histogram(axes, edges, shares[0, 0], "dense solution", "black", linewidth=1.5, linestyle=":")
     _magnitude_axis(axes, shares.max())
     axes.set_title(f"level {level}, {findings.percent(record['density'][level], 0)} of the weights")
-    axes.set_ylabel("weights (% a bin)")
     style.legend(axes, loc="upper left")
-    lowest = [float(edges[int((share.cumsum(0) >= 0.05).long().argmax()) + 1]) for share in shares[level]]
+    lowest = [_below(edges, share, 0.05) for share in shares[level]]
     return style.Drawing(
         figure,
-        f"Histograms of the magnitudes of weights at level {level}. Magnitude below which 5 percent lie: "
-        f"{lowest[0]:.2f} in the solution, {lowest[1]:.2f} in its projection, {lowest[2]:.2f} in the next solution.",
+        f"At level {level} the magnitude below which 5 percent of the weights lie is {lowest[0]:.2f} in the solution, "
+        f"{lowest[1]:.2f} in its projection, {lowest[2]:.2f} in the next solution. Histograms of the three; at most "
+        f"{_left_out(edges, shares[level])} of the weights lie below {_LOWEST:g}, left of the axis.",
     )
 
 
@@ -64,23 +74,29 @@ def layers(record, level, names):
     """The same for each layer, at one level."""
     figure, panels = style.panels(len(names), 2.7, sharex=True, sharey=True)
     edges = record["edges"]
-    for panel, name, shares in zip(panels, names, record["layer"][:, level], strict=True):
+    called, here = [_called(name) for name in names], record["layer"][:, level]
+    for panel, name, shares in zip(panels, called, here, strict=True):
         for (part, colour, options), share in zip(_TRIO, shares, strict=True):
             _histogram(panel, edges, share, part, colour, **options)
-        _magnitude_axis(panel, record["layer"][:, level].max())
-        panel.set_title(name.removesuffix(".weight"))
-        panel.set_ylabel("weights (% a bin)")
+        _magnitude_axis(panel, here.max())
+        panel.set_title(name)
         panel.label_outer()
     style.legend(panels[0])
-    medians = [
-        f"{name.removesuffix('.weight')} {float(edges[int((shares[2].cumsum(0) >= 0.5).long().argmax()) + 1]):.2f}"
-        for name, shares in zip(names, record["layer"][:, level], strict=True)
-    ]
+    medians = {name: _below(edges, shares[2], 0.5) for name, shares in zip(called, here, strict=True)}
+    largest = max(medians, key=medians.get)
     return style.Drawing(
         figure,
-        f"Magnitudes of solution, projection and next solution in each layer at level {level}. Median magnitude of the "
-        f"next solution: {', '.join(medians)}.",
+        f"At level {level} the largest weights are those of {largest}. Magnitudes of solution, projection and next "
+        "solution in each layer. Median magnitude of the next solution: "
+        f"{', '.join(f'{name} {median:.2f}' for name, median in medians.items())}. At most {_left_out(edges, here)} "
+        f"of a layer's weights lie below {_LOWEST:g}, left of the axis.",
     )
+
+
+def _called(name):
+    """A layer's name for readers: ``convolutions.0.weight`` is convolution 1."""
+    layer, _, number = name.removesuffix(".weight").partition(".")
+    return f"{layer.removesuffix('s')} {int(number) + 1}" if number.isdigit() else name.removesuffix(".weight")
 
 
 def _lines(axes, record, entry, density):
@@ -89,9 +105,9 @@ def _lines(axes, record, entry, density):
     style.percent_axis(axes.yaxis)
 
 
-def _means(record, entry):
-    means = record[entry].mean((0, 2)).tolist()
-    return ", ".join(f"k = {k} {100 * m:.0f}" for k, m in zip(record["rewind_step"].tolist(), means, strict=True))
+def _means(record, entry, unit=0.01, digits=0):
+    means = (record[entry].mean((0, 2)) / unit).tolist()
+    return ", ".join(f"k = {k} {m:.{digits}f}" for k, m in zip(record["rewind_step"].tolist(), means, strict=True))
 
 
 def refilled(record):
@@ -103,10 +119,11 @@ def refilled(record):
     left.set_ylim(0, 1.6 * fraction)
     left.set_ylabel("below the last threshold (% of weights)")
     _lines(right, record, "already", density)
-    right.axhline(fraction, color="black", linestyle=":", linewidth=1.2, label="chance")
+    chance = right.axhline(fraction, color="black", linestyle=":", linewidth=1.2, label="chance")
     right.set_ylim(0, 1)
     right.set_ylabel("of those pruned next, small already (%)")
     style.legend(left, ncols=2)
+    style.legend(right, handles=[chance])
     return style.Drawing(
         figure,
         "After retraining, means over levels in percent. Weights below the threshold of the last pruning: "
@@ -138,22 +155,30 @@ def removed(record):
 
 def survivors(record):
     """Signs and magnitudes of surviving weights: from projection to next solution, and from the rewind point to it."""
-    figure, panels = style.canvas(1, 2, height=3.6, sharey=True)
+    figure, panels = style.canvas(2, 2, height=5.6, sharex=True, sharey="row")
     density, said = record["density"][1:-1], []
-    for panel, prefix, title in (
-        (panels[0], "", "projection and next solution"), (panels[1], "start_", "rewind point and next solution"),
-    ):  # fmt: skip
-        steps = record["rewind_step"].tolist()
-        for i, (step, colour) in enumerate(zip(steps, style.shades(len(steps)), strict=True)):
-            style.spread(panel, density, record[f"{prefix}signs"][:, i], f"k = {step}", colour, style.MARKERS[i])
-            panel.plot(density, record[f"{prefix}magnitudes"][:, i].mean(-1), color=colour, linestyle=":")
-        style.remaining_axis(panel, density)
-        panel.set_title(title)
-        said.append(f"{title}: equal signs {_means(record, f'{prefix}signs')}")
-    panels[0].set_ylim(0, 1.02)
-    panels[0].set_ylabel("equal signs (solid), correlation (dotted)", fontsize=10)
-    style.legend(panels[0])
-    return style.Drawing(figure, f"Surviving weights, means over levels in percent. {'; '.join(said)}.")
+    for (signs, sizes), prefix, title in (
+        (panels[:, 0], "", "projection and next solution"),
+        (panels[:, 1], "start_", "rewind point and next solution"),
+    ):
+        for axes, entry in ((signs, f"{prefix}signs"), (sizes, f"{prefix}magnitudes")):
+            style.by_step(axes, density, record[entry], record)
+            style.remaining_axis(axes, density)
+            axes.set_ylim(0, 1.02)
+        style.percent_axis(signs.yaxis)
+        chance = signs.axhline(0.5, color="black", linestyle=":", linewidth=1.2, label="chance")
+        signs.set_title(title)
+        said.append(
+            f"{title}: equal signs in percent {_means(record, f'{prefix}signs')}, correlation of magnitudes "
+            f"{_means(record, f'{prefix}magnitudes', 1, 2)}"
+        )
+    panels[0, 0].set_ylabel("equal signs (%)")
+    panels[1, 0].set_ylabel("correlation of magnitudes")
+    for axes in panels.flat:
+        axes.label_outer()
+    style.legend(panels[1, 0], ncols=2)
+    style.legend(panels[0, 1], handles=[chance])
+    return style.Drawing(figure, f"Surviving weights, means over levels. {'; '.join(said)}.")
 
 
 def arms(record, tickets):
@@ -167,7 +192,13 @@ def arms(record, tickets):
     style.legend_below(figure, axes, 3)
     last = "; ".join(f"{name} {100 * float(record[key][-1].mean()):.1f}" for key, (name, *_) in _ARMS.items())
     kept = findings.percent(record["density"][-1], 0)
-    return style.Drawing(figure, f"Error with less and less retraining, in percent, at {kept} of the weights: {last}.")
+    reach = {name: findings.retraining.last_matching(record[key], tickets) for key, (name, *_) in _ARMS.items()}
+    reached = "; ".join(f"{name} {findings.percent(record['density'][n], 0)}" for name, n in reach.items())
+    return style.Drawing(
+        figure,
+        f"Fewest weights down to which the mean error stays within ε of the dense: {reached}. Error in percent at "
+        f"{kept} of the weights: {last}.",
+    )
 
 
 def barriers(record):
@@ -181,6 +212,9 @@ def barriers(record):
     axes.set_ylim(0)
     axes.set_ylabel("barrier to the previous solution (points)")
     style.legend(axes)
-    top = {key: 100 * float(torch.amax(record[f"{key}_barrier"].mean(-1))) for key in ("rewound", "short")}
-    largest = "; ".join(f"{_ARMS[key][0]} {value:.1f}" for key, value in top.items())
-    return style.Drawing(figure, f"Barriers between successive solutions; largest mean, in points of error: {largest}.")
+    means = {_ARMS[key][0]: record[f"{key}_barrier"].mean(-1) for key in ("rewound", "short")}
+    said = "; ".join(
+        f"{name} {findings.points(mean.max())} at most, {findings.points(mean[:-1].max())} before the last level"
+        for name, mean in means.items()
+    )
+    return style.Drawing(figure, f"Mean barriers between successive solutions: {said}.")

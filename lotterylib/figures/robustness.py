@@ -30,6 +30,13 @@ def _scale_axis(axes, scales):
     axes.set_xlabel(_LENGTH)
 
 
+def _looks(scales):
+    """Name, colour and marker of each length of a perturbation: the same in all figures; none, of length 0, is grey."""
+    some = [scale for scale in scales if scale]
+    looks = {s: (f"{s:g}", *look) for s, *look in zip(some, style.shades(len(some)), style.MARKERS, strict=False)}
+    return [looks.get(scale, ("none", style.GREY, ".")) for scale in scales]
+
+
 def barriers(record, direction="random"):
     """Barrier back to ``w^(L)`` against the length of the perturbation, a panel for each level."""
     levels, scales = record["level"].tolist(), record["scale"].tolist()
@@ -48,11 +55,14 @@ def barriers(record, direction="random"):
     panels[0].set_ylabel("barrier back to the solution (points)")
     style.legend_below(figure, panels[0], len(steps))
     lengths = ", ".join(f"{scale:g}" for scale in scales)
+    back = zip(steps, findings.robustness.returns(record, direction, 1.0).sum(0).tolist(), strict=True)
+    found = ", ".join(f"{count} at k = {k}" for k, count in back)
     where = "in a random direction" if direction == "random" else "along the pruning direction"
     return style.Drawing(
         figure,
-        f"Barrier back to the unperturbed solution, in points of error, after a perturbation {where} of {lengths} "
-        f"rewind distances. {'. '.join(said)}. The dashed line is at 2 points.",
+        f"After a perturbation {where} of one rewind distance the mean barrier back to the unperturbed solution is at "
+        f"most 2 points at so many of {len(levels)} levels: {found}. Barriers in points of error after {lengths} "
+        f"rewind distances: {'. '.join(said)}. The dashed line is at 2 points.",
     )
 
 
@@ -60,7 +70,7 @@ def returned(record):
     """How many replicates return to their mode, rewind step by level; a pane for each length of the perturbation."""
     scales = record["scale"].tolist()
     drawings = {f"{scale:g}": _returned(record, n) for n, scale in enumerate(scales)}
-    return Panes("length", drawings, f"{scales[len(scales) // 2]:g}")
+    return Panes("length", drawings, "1")
 
 
 def _returned(record, n):
@@ -71,38 +81,44 @@ def _returned(record, n):
     axes.set_yticks(range(len(steps)), [f"k = {step}" for step in steps])
     axes.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
     scale = float(record["scale"][n])
-    axes.set_title(f"replicates, of {replicates}, that return after {scale:g} rewind distances")
+    axes.set_title(f"replicates, of {replicates}, that return after a perturbation of length {scale:g}")
+    total = ", ".join(f"{sum(row)} at k = {k}" for k, row in zip(steps, back.tolist(), strict=True))
     said = "; ".join(f"k = {k}: {', '.join(map(str, row))}" for k, row in zip(steps, back.tolist(), strict=True))
     return style.Drawing(
         figure,
-        f"After a random perturbation of {scale:g} rewind distances so many replicates of {replicates} end within 2 "
-        f"points of their mode, at levels {', '.join(map(str, levels))}. {said}.",
+        f"After a random perturbation of length {scale:g} so many of {replicates * len(levels)} trainings end within 2 "
+        f"points of their mode: {total}. Of {replicates} replicates at levels {', '.join(map(str, levels))}: {said}.",
     )
 
 
 def kinds(record, level):
-    """Random direction, pruning direction and another data order side by side, a panel for each rewind step."""
-    n, steps, scales = record["level"].tolist().index(level), record["rewind_step"].tolist(), record["scale"].tolist()
+    """Random direction, pruning direction and another data order side by side; a pane for each level."""
+    drawings = {f"{here}": _kinds(record, n, here) for n, here in enumerate(record["level"].tolist())}
+    return Panes("level", drawings, f"{level}")
+
+
+def _kinds(record, n, level):
+    steps, scales = record["rewind_step"].tolist(), record["scale"].tolist()
     figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
     said = []
     for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
         style.spread(panel, scales, record["random"][n, :, i], "random direction", style.BLUE, "o")
         style.spread(panel, scales, record["pruning"][n, :, i], "pruning direction", style.ORANGE, "s")
-        order = float(record["order"][n, i].mean())
-        panel.axhline(order, color=style.GREEN, label="another data order")
+        order = record["order"][n, i].expand(len(scales), -1)
+        style.spread(panel, scales, order, "another data order", style.GREEN, "", linestyle="-.")
         _barrier_axis(panel)
         _scale_axis(panel, scales)
         panel.set_ylabel("barrier (points)")
-        panel.set_title(f"k = {step}")
+        panel.set_title(f"level {level}, k = {step}")
         panel.label_outer()
-        at_one = scales.index(1.0)
-        means = [record[kind][n, at_one, i].mean() for kind in ("random", "pruning")]
-        said.append(f"k = {step}: {_said([*map(float, means), order])}")
+        means = [record[kind][n, scales.index(s), i].mean() for s in (1.0, 2.0) for kind in ("random", "pruning")]
+        said.append(f"k = {step}: {_said([*means, order.mean()])}")
     style.legend(panels[0])
     return style.Drawing(
         figure,
         f"Level {level}: mean barriers in points of error after a perturbation of one rewind distance in a random "
-        f"direction, along the pruning direction, and with another data order. {'; '.join(said)}.",
+        "direction and along the pruning direction, after two in each, and with another data order. "
+        f"{'; '.join(said)}.",
     )
 
 
@@ -111,8 +127,10 @@ def critical(record):
     figure, (left, right) = style.canvas(1, 2, height=3.6)
     scale, share = findings.critical(record), findings.critical_share(record)
     steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
+    shortest = float(record["scale"][0])
     for i, step in enumerate(steps):
-        said.append(f"k = {step}: {', '.join(f'{value:.1f}' for value in scale[:, i].mean(-1).tolist())}")
+        means = [f"{c:.1f}" if c >= shortest else f"below {shortest:g}" for c in scale[:, i].mean(-1).tolist()]
+        said.append(f"k = {step}: {', '.join(means)}")
     for axes, values in ((left, scale), (right, share)):
         style.by_step(axes, levels, values, record)
         axes.set_xticks(levels)
@@ -125,19 +143,19 @@ def critical(record):
     style.legend(left)
     return style.Drawing(
         figure,
-        "Length of a random perturbation at which the barrier reaches 2 points, mean in rewind distances, at levels "
-        f"{', '.join(map(str, levels))}. {'; '.join(said)}. IMP itself needs 1.",
+        "Length of a random perturbation at which the barrier reaches 2 points, in a straight line between the lengths "
+        f"measured, mean in rewind distances, at levels {', '.join(map(str, levels))}. {'; '.join(said)}. IMP itself "
+        "needs 1.",
     )
 
 
-def forgiveness(record):
+def forgiveness(record, k):
     """Barrier and error against the step at which a perturbation of fixed length comes, a line for each length."""
-    figure, panels = style.canvas(1, 2, height=4.3)
+    figure, panels = style.canvas(1, 2, height=4.5)
     steps, scales = record["step"].tolist(), record["scale"].tolist()
-    names = ["none" if scale == 0 else f"{scale:g}" for scale in scales]
     for axes, entry in zip(panels, ("barrier", "error"), strict=True):
-        for i, colour in enumerate(style.shades(len(scales))):
-            style.spread(axes, steps, record[entry][:, i], names[i], colour, style.MARKERS[i])
+        for i, look in enumerate(_looks(scales)):
+            style.spread(axes, steps, record[entry][:, i], *look)
         axes.set_xscale("log")
         axes.set_xticks(steps, [str(step) for step in steps])
         axes.minorticks_off()
@@ -145,41 +163,47 @@ def forgiveness(record):
     _barrier_axis(panels[0])
     panels[0].set_ylabel("barrier back to the solution (points)")
     style.error_axis(panels[1])
+    figure.suptitle(f"level {int(record['level'])}, rewound to k = {k}", fontsize=11)
     style.legend_below(figure, panels[1], 4, title="length")
+    means = {entry: record[entry].mean(-1) for entry in ("barrier", "error")}
     said = [
-        f"{name}: barriers {_said(record['barrier'][:, i].mean(-1).tolist())}, errors "
-        f"{_said(record['error'][:, i].mean(-1).tolist())}"
-        for i, name in enumerate(names)
+        f"{name}: barriers {_said(means['barrier'][:, i].tolist())}, errors {_said(means['error'][:, i].tolist())}"
+        for i, (name, *_) in enumerate(_looks(scales))
     ]
+    barrier, error = (means[entry][:, scales.index(2.0)].tolist() for entry in ("barrier", "error"))
     return style.Drawing(
         figure,
-        f"Training perturbed at steps {', '.join(map(str, steps))}: mean barrier back to the unperturbed solution in "
-        f"points of error, and mean test error in percent, by length in rewind distances. {'; '.join(said)}.",
+        f"After a perturbation of 2 rewind distances at step {steps[0]} the mean barrier back to the unperturbed "
+        f"solution is {100 * barrier[0]:.1f} points and the mean error {100 * error[0]:.1f} percent; after one at step "
+        f"{steps[-1]} they are {100 * barrier[-1]:.1f} and {100 * error[-1]:.1f}. Means at steps "
+        f"{', '.join(map(str, steps))}, by length. {'; '.join(said)}.",
     )
 
 
 def returning(record):
     """Distance between perturbed and unperturbed training, and the cosine of their displacements, against the step."""
-    figure, (left, right) = style.canvas(1, 2, height=4.3)
-    steps, scales, said = record["step"], record["scale"].tolist(), []
-    for i, (scale, colour) in enumerate(zip(scales, style.shades(len(scales)), strict=True)):
+    figure, (left, right) = style.canvas(1, 2, height=4.5)
+    steps, said = record["step"], []
+    for i, (name, *look) in enumerate(_looks(record["scale"].tolist())):
         distance = record["distance"][:, i]
-        style.spread(left, steps, distance, f"{scale:g}", colour, style.MARKERS[i])
-        style.spread(right, steps[1:], record["cosine"][1:, i], f"{scale:g}", colour, style.MARKERS[i])
-        start, most, end = (float(d) for d in (distance.mean(-1)[0], distance.mean(-1).max(), distance.mean(-1)[-1]))
-        said.append(f"{scale:g}: {start:.1f}, {most:.1f}, {end:.1f}, cosine {record['cosine'][-1, i].mean():.2f}")
+        style.spread(left, steps, distance, name, *look)
+        style.spread(right, steps[1:], record["cosine"][1:, i], name, *look)
+        mean = distance.mean(-1)
+        start, most, end = (f"{float(d):.1f}" for d in (mean[0], mean.max(), mean[-1]))
+        said.append(f"{name}: {start}, {most}, {end}, cosine {record['cosine'][-1, i].mean():.2f}")
     left.plot(steps, record["travelled"].mean(-1), color="black", linestyle=":", label="travelled")
     left.set_ylabel("distance to the unperturbed training")
     right.set_ylabel("cosine of the two displacements")
     right.set_ylim(-0.15, 1.05)
     for axes in (left, right):
         axes.set_xlabel("step")
+    figure.suptitle(f"level {int(record['level'])}, rewound to k = {int(steps[0])}", fontsize=11)
     style.legend_below(figure, left, 4, title="length")
     return style.Drawing(
         figure,
         "Perturbed and unperturbed training side by side. By length of the perturbation in rewind distances: their "
-        f"distance at the start, at most and at the end, and the cosine of their displacements at the end. "
-        f"{'; '.join(said)}.",
+        "mean distance at the start, at most and at the end, and the cosine of their displacements at the end. "
+        f"{'; '.join(said)}. The unperturbed training travels {record['travelled'][-1].mean():.1f} from its start.",
     )
 
 
@@ -197,7 +221,7 @@ def planes(record):
         panel.grid(False)
         panel.set_title(f"length {scale:g}")
         apart = float((record["track"][i][0, -1] - record["track"][i][1, -1]).norm())
-        said.append(f"{scale:g}: {apart:.1f} apart at the end")
+        said.append(f"{apart:.1f} after length {scale:g}")
     panels[0].set_ylabel("distance across")
     figure.supxlabel("distance from the initialization towards its solution", fontsize=11)
     bar = figure.colorbar(filled, ax=panels, label="test error (%)")
@@ -205,6 +229,7 @@ def planes(record):
     panels[0].legend(fontsize=9, facecolor="#555555", labelcolor="white")
     return style.Drawing(
         figure,
-        "Test error on the plane through the initialization, its solution and the solution of a perturbed training, "
-        f"with both trainings projected on it. By length of the perturbation in rewind distances: {'; '.join(said)}.",
+        f"The ends of the unperturbed and the perturbed training are apart by {', '.join(said)}. Test error on the "
+        "plane through the initialization, its solution and the solution of a perturbed training, with both trainings "
+        "projected on it.",
     )

@@ -3,7 +3,20 @@
 import torch
 
 from .. import experiments
-from .shared import FAILS, HOLDS, PARTLY, Table, Verdict, grade, percent, points, rewind_steps, tolerance
+from .shared import (
+    FAILS,
+    HOLDS,
+    PARTLY,
+    UNTESTED,
+    Table,
+    Verdict,
+    grade,
+    percent,
+    points,
+    rewind_steps,
+    sparsest_matching,
+    tolerance,
+)
 
 ARMS = {"rewound": "IMP", "kept": "weights kept", "short": "short retraining", "none": "no retraining"}
 
@@ -13,6 +26,21 @@ def new_small(record):
     return (record["refilled"] / record["fraction"]).clamp(max=1)
 
 
+def split(values, tickets):
+    """Values of solutions from level 1 on, (levels - 1, K, R), as two lists of K parts: levels that match, and others.
+
+    A rewind step matches as far as its mean error stays within epsilon; a part is (its levels, R), of none if empty.
+    """
+    last = sparsest_matching(tickets).tolist()
+    return [values[:n, i] for i, n in enumerate(last)], [values[n:, i] for i, n in enumerate(last)]
+
+
+def last_matching(error, tickets):
+    """The last level down to which the mean of an error (levels + 1, R) always stays within epsilon of the dense."""
+    ok = error.mean(-1) <= float(tickets["error"][0].mean()) + tolerance(tickets)
+    return int(ok.long().cumprod(0).sum()) - 1
+
+
 def role_of_retraining(record, without, tickets) -> Table:
     """The verdicts of chapter 5, on claim C4."""
     new, less = new_small(record), (record["removed"] < record["removed_without"]).double()
@@ -20,22 +48,31 @@ def role_of_retraining(record, without, tickets) -> Table:
     def by_step(values):
         return "; ".join(f"k = {k}: {percent(values[:, i].mean(0), 0)}" for i, k in enumerate(rewind_steps(record)))
 
-    reach = {arm: _reach(without[arm], tickets) for arm in ARMS}
-    reached = "; ".join(f"{ARMS[arm]}: {percent(without['density'][level], 0)}" for arm, level in reach.items())
+    def where_matching(values, holds, partly):
+        parts = split(values, tickets)
+        said = [
+            ", ".join(f"k = {k} {percent(part.mean(0), 0)}" for k, part in zip(rewind_steps(record), some, strict=True)
+                      if len(part)) for some in parts
+        ]  # fmt: skip
+        matching = torch.cat(parts[0]).flatten()
+        verdict = grade(float(matching.mean()), holds, partly) if len(matching) else UNTESTED
+        return f"where IMP matches: {said[0] or 'no level'}; at other levels: {said[1] or 'none'}", verdict
+
+    reach = {arm: last_matching(without[arm], tickets) for arm in ARMS}
+    reached = {arm: f"{ARMS[arm]} {percent(without['density'][level], 0)}" for arm, level in reach.items()}
+    gap = (without["short"] - without["rewound"])[-1]
     return Table([
         Verdict(
             "Retraining makes new small weights",
             "of the weights that the next level prunes, the share that lie below the last threshold, where the pruning "
-            "had left none; holds from 90 %, partly from 50 %",
-            by_step(new),
-            grade(float(new[:, 1:].mean()), 0.9, 0.5),
+            "had left none; holds from 90 % where IMP matches, partly from 50 %",
+            *where_matching(new, 0.9, 0.5),
         ),
         Verdict(
             "The weights pruned next become small in retraining",
             "share of them that were not among the smallest before it (chance: "
-            f"{percent(1 - record['fraction'], 0)}); holds from 75 %, partly from 50 %",
-            by_step(1 - record["already"]),
-            grade(float(1 - record["already"][:, 1:].mean()), 0.75, 0.5),
+            f"{percent(1 - record['fraction'], 0)}); holds from 75 % where IMP matches, partly from 50 %",
+            *where_matching(1 - record["already"], 0.75, 0.5),
         ),
         Verdict(
             "So the next pruning removes less than it would without",
@@ -48,42 +85,48 @@ def role_of_retraining(record, without, tickets) -> Table:
             "Without retraining the sparsity is out of reach",
             "fewest weights down to which the mean error is within ε of the dense; holds if IMP reaches fewer than "
             "pruning without retraining",
-            reached,
+            "; ".join(reached.values()),
             HOLDS if reach["rewound"] > reach["none"] else FAILS,
         ),
         Verdict(
             "Short retraining without rewinding does not replace it",
-            "the same; holds if IMP reaches fewer weights than short retraining, partly if its error is lower at the "
-            "sparsest level only",
-            points((without["short"] - without["rewound"])[-1]) + " at the sparsest level",
-            HOLDS if reach["rewound"] > reach["short"]
-            else PARTLY if (without["short"] - without["rewound"])[-1].mean() > tolerance(tickets) else FAILS,
+            "the same, and the error of short retraining minus IMP's; holds if IMP reaches fewer weights, partly if "
+            "only its error at the sparsest level is lower by more than ε",
+            f"{reached['rewound']}; {reached['short']}; {points(gap)} at the sparsest level",
+            HOLDS if reach["rewound"] > reach["short"] else PARTLY if gap.mean() > tolerance(tickets) else FAILS,
         ),
     ])  # fmt: skip
-
-
-def _reach(error, tickets):
-    """The last level down to which the mean error always stays within epsilon of the dense."""
-    ok = error.mean(-1) <= float(tickets["error"][0].mean()) + tolerance(tickets)
-    return int(ok.long().cumprod(0).sum()) - 1
 
 
 def numbers(preset) -> dict:
     """The numbers that chapter 5 quotes."""
     record, without = experiments.refilling(preset), experiments.without_retraining(preset)
     tickets, named = experiments.winning_tickets(preset), {}
+    shares = {"new small": new_small(record), "already": record["already"]}
+    parts = {name: split(values, tickets) for name, values in shares.items()}
+    barrier = experiments.successive_barriers(preset)["height"]
     for i, k in enumerate(rewind_steps(record)):
+        for name, (matching, other) in parts.items():
+            for where, part in (("matching", matching[i]), ("other", other[i])):
+                named[f"{name} {where} k={k}"] = percent(part.mean(0), 0) if len(part) else "none"
         named[f"refilled k={k}"] = percent(record["refilled"][:, i].mean(0), 0)
-        named[f"new small k={k}"] = percent(new_small(record)[:, i].mean(0), 0)
-        named[f"already k={k}"] = percent(record["already"][:, i].mean(0), 0)
+        named |= {f"{name} k={k}": percent(values[:, i].mean(0), 0) for name, values in shares.items()}
         named[f"removed k={k}"] = percent(record["removed"][:, i].mean(0), 0)
         named[f"removed without k={k}"] = percent(record["removed_without"][:, i].mean(0), 0)
         named[f"signs k={k}"] = percent(record["signs"][:, i].mean(0), 0)
         named[f"start signs k={k}"] = percent(record["start_signs"][:, i].mean(0), 0)
+        named[f"first signs k={k}"] = percent(record["signs"][0, i].mean(), 0)
+        named[f"last signs k={k}"] = percent(record["signs"][-1, i].mean(), 0)
+        named[f"last signs barrier k={k}"] = points(barrier[len(record["signs"]) - 1, i].mean(), 0)
+        for name in ("magnitudes", "start_magnitudes"):
+            mean = record[name][:, i].mean(0)
+            named[f"{name.replace('_', ' ')} k={k}"] = f"{mean.mean():.2f} ± {mean.std():.2f}"
+    named["last signs density"] = percent(record["density"][len(record["signs"])])
     for arm in ARMS:
-        named[f"reach {arm}"] = percent(without["density"][_reach(without[arm], tickets)], 0)
-        named[f"last {arm}"] = percent(without[arm][-1])
-    named["short barrier"] = points(without["short_barrier"].mean(0))
-    largest = torch.amax(without["short_barrier"].mean(-1))
-    named["short barrier largest"] = points(largest)
+        last = last_matching(without[arm], tickets)
+        named[f"reach {arm}"] = percent(without["density"][last], 0)
+        named[f"leaves {arm}"] = percent(without["density"][min(last + 1, len(without["density"]) - 1)], 0)
+    short = without["short_barrier"].mean(-1)
+    named["short barrier before last"] = points(short[:-1].max())
+    named["short barrier largest"] = points(short.max())
     return named

@@ -3,7 +3,7 @@
 import torch
 
 from .. import experiments
-from .shared import FAILS, HOLDS, PARTLY, STABLE, Table, Verdict, grade, percent, points, rewind_steps
+from .shared import STABLE, Table, Verdict, grade, majority, percent, points, rewind_steps, tolerance
 
 
 def critical(record):
@@ -26,17 +26,35 @@ def critical_share(record):
     return critical(record) * record["distance"] / record["norm"]
 
 
+def returns(record, direction, scale):
+    """Whether the mean barrier back is at most 2 points after a perturbation of length ``scale``, (n, K)."""
+    return record[direction][:, record["scale"].tolist().index(scale)].mean(-1) <= STABLE
+
+
+def as_with_order(record):
+    """Whether it returns from a random perturbation of length 1 and from another data order alike, booleans (n, K)."""
+    return returns(record, "random", 1.0) == (record["order"].mean(-1) <= STABLE)
+
+
+def by_limit(record, tickets, scale):
+    """Which replicates return after a random perturbation, by three limits, each (n, K, R): how to read "returns".
+
+    A barrier below 2 points; one of at most epsilon; that, and an error of at most that of ``w^(L)`` and epsilon, so
+    that the new solution lies in the LCS-set of the old.
+    """
+    s, epsilon = record["scale"].tolist().index(scale), tolerance(tickets)
+    height, error = record["random"][:, s], record["random_error"][:, s]
+    near = height <= epsilon
+    return height < STABLE, near, near & (error <= tickets["error"][record["level"]][..., : error.shape[-1]] + epsilon)
+
+
 def sgd_robustness(record, later) -> Table:
     """The verdicts of chapter 3, on claim C2."""
     steps = rewind_steps(record)
     late = [i for i, k in enumerate(steps) if k > 0]
 
-    def returns(direction, scale):
-        at = record["scale"].tolist().index(scale)
-        return record[direction][:, at].mean(-1) <= STABLE  # (n, K)
-
     def row(claim, direction, scale):
-        kept = returns(direction, scale)
+        kept = returns(record, direction, scale)
         value = "; ".join(f"k = {k}: {int(kept[:, i].sum())} of {len(kept)} levels" for i, k in enumerate(steps) if k)
         rule = f"rewind steps k > 0 and levels with a mean barrier back of at most {points(STABLE, 0)} after a "
         rule += f"perturbation of length {scale:g}; holds from 90 % of them, partly from 50 %"
@@ -58,44 +76,76 @@ def sgd_robustness(record, later) -> Table:
                 grade(float((lost > STABLE).double().mean()), 1.0, 0.5),
             )
         )
-    same = returns("random", 1.0) == (record["order"].mean(-1) <= STABLE)
+    same = as_with_order(record)
     rows.append(
         Verdict(
             "It is as robust to the perturbation as to another data order",
             "rewind steps and levels at which it returns from both, or from neither; holds from 90 %, partly from 75 %",
-            f"{int(same.sum())} of {same.numel()}",
+            _of(same),
             grade(float(same.double().mean())),
         )
     )
-    middle = later["scale"].tolist().index(2.0)
-    early, last = later["barrier"][0, middle], later["barrier"][-1, middle]
-    rows.append(
-        Verdict(
-            "Early perturbations are forgiven, late ones are not",
-            f"barrier back after length 2 at step {int(later['step'][0])} and at step "
-            f"{int(later['step'][-1])}; holds if only the first is at most {points(STABLE, 0)}, partly if it is lower",
-            f"{points(early)}; {points(last)}",
-            HOLDS if early.mean() <= STABLE < last.mean() else PARTLY if early.mean() < last.mean() else FAILS,
-        )
-    )
+    rows.append(_later(later))
     return Table(rows)
+
+
+def _later(later):
+    """The verdict on our own question: whether the same perturbation is forgiven less at the last step than early."""
+    s, steps = later["scale"].tolist().index(2.0), later["step"].tolist()
+    barrier, error = later["barrier"][:, s], later["error"][:, s]
+    worse = [bool(value[-1].mean() > value[0].mean()) for value in (barrier, error)]
+    return Verdict(
+        "(our question) Later perturbations are forgiven less",
+        f"mean barrier back and mean error after length 2, at step {steps[0]} and at step {steps[-1]}; holds if both "
+        "are higher at the later step, partly if one is",
+        f"barrier {points(barrier[0])}, then {points(barrier[-1])}; error {percent(error[0])}, then "
+        f"{percent(error[-1])}",
+        majority(worse),
+    )
 
 
 def numbers(preset) -> dict:
     """The numbers that chapter 3 quotes."""
-    record, path = experiments.robustness(preset), experiments.return_path(preset)
-    later = experiments.forgiveness(preset)
-    named = {"perturbed replicates": str(record["random"].shape[-1])}
+    record, later = experiments.robustness(preset), experiments.forgiveness(preset)
+    tickets, barriers = experiments.winning_tickets(preset), experiments.successive_barriers(preset)
+    same = as_with_order(record)
+    named = {"perturbed replicates": str(record["random"].shape[-1]), "as with order": _of(same)}
     lengths, shares = critical(record), critical_share(record)
-    for n, level in enumerate(record["level"].tolist()):
-        for i, k in enumerate(rewind_steps(record)):
-            named[f"critical level={level} k={k}"] = f"{lengths[n, i].mean():.1f} ± {lengths[n, i].std():.1f}"
-            named[f"critical share level={level} k={k}"] = percent(shares[n, i], 0)
+    limits = dict(zip(("2 points", "epsilon", "LCS"), by_limit(record, tickets, 1.0), strict=True))
+    epsilon = tolerance(tickets)
+    in_valley = (barriers["height"][0] <= epsilon) & (tickets["error"][1] <= tickets["error"][0] + epsilon)
+    for i, k in enumerate(rewind_steps(record)):
+        named[f"in the dense valley k={k}"] = _of(in_valley[i])
+        named |= {f"return by {limit} k={k}": _of(kept[:, i]) for limit, kept in limits.items()}
+        for n, level in enumerate(record["level"].tolist()):
+            at = f"level={level} k={k}"
+            named[f"critical {at}"] = f"{lengths[n, i].mean():.1f} ± {lengths[n, i].std():.1f}"
+            named[f"critical share {at}"] = percent(shares[n, i], 0)
+            named |= {f"return by {limit} {at}": _of(kept[n, i]) for limit, kept in limits.items()}
+            named[f"return from order {at}"] = _of(record["order"][n, i] < STABLE)
+            for s, scale in enumerate(record["scale"].tolist()):
+                named |= {f"{kind} {scale:g} {at}": points(record[kind][n, s, i]) for kind in ("random", "pruning")}
     for t, step in enumerate(later["step"].tolist()):
-        named[f"later 2 step={step}"] = points(later["barrier"][t, later["scale"].tolist().index(2.0)])
+        for s, scale in enumerate(later["scale"].tolist()):
+            named[f"later {scale:g} step={step}"] = points(later["barrier"][t, s])
+            named[f"later error {scale:g} step={step}"] = percent(later["error"][t, s])
+    return named | _side_by_side(experiments.return_path(preset))
+
+
+def _side_by_side(path) -> dict:
+    """The numbers on perturbed and unperturbed training side by side."""
+    named = {}
     for s, scale in enumerate(path["scale"].tolist()):
-        distance = path["distance"][:, s].mean(-1)
-        for name, value in (("start", distance[0]), ("most", distance.max()), ("end", distance[-1])):
+        distance = path["distance"][:, s]
+        mean = distance.mean(-1)
+        for name, value in (("start", mean[0]), ("most", mean.max()), ("end", mean[-1])):
             named[f"distance {name} {scale:g}"] = f"{value:.1f}"
+        for name, values in (("starts", distance[0]), ("ends", distance[-1])):
+            named[f"distance {name} {scale:g}"] = ", ".join(f"{value:.1f}" for value in values.tolist())
         named[f"cosine {scale:g}"] = f"{path['cosine'][-1, s].mean():.2f}"
     return named
+
+
+def _of(yes):
+    """Write how many of some booleans are true."""
+    return f"{int(yes.sum())} of {yes.numel()}"
