@@ -113,7 +113,7 @@ def figures_of_the_book():
     yield "spectra", limits.spectra(spectra, ends)
     yield "against measured", limits.against_measured(spectra, record["projected"], record["descents"])
     yield "readings", limits.readings(record["exact"])
-    yield "well size", limits.well_size(spectra, record["projected"], 100)
+    yield "well size", limits.well_size(spectra, record["projected"], record["descents"], 100)
     yield "along", limits.along(spectra)
     yield "during", limits.during(record["during_training"])
     yield "one-shot", limits.one_shot(tickets, record["controls"], findings.predicted(spectra))
@@ -366,7 +366,7 @@ def test_descriptions_of_chapter_5_begin_with_what_was_found():
     assert "equal signs in percent k = 0 70, k = 100 90, correlation of magnitudes k = 0 0.10, k = 100 0.51" in alt
 
 
-def test_figures_of_chapters_3_to_5_say_what_they_show():
+def test_figures_of_chapters_3_and_5_say_what_they_show():
     robust, later = experiments.robustness("book"), experiments.forgiveness("book")
     n, i = 1, 2
     level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
@@ -386,26 +386,40 @@ def test_figures_of_chapters_3_to_5_say_what_they_show():
     assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
     highest = less["short_barrier"].mean(-1).max()
     assert f"short retraining {100 * highest:.1f} points at most, " in retraining.barriers(less).alt
+
+
+def test_figures_of_chapter_4_say_what_they_show():
+    tickets, control = experiments.winning_tickets("book"), experiments.controls("book")
     spectra, projected = experiments.spectra("book"), experiments.projected("book")
-    descents, control = experiments.descents("book"), experiments.controls("book")
-    assert f"k = 0: {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt
-    both = findings.correlation(findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0])
-    assert f"correlation {both:.2f}" in limits.against_measured(spectra, projected, descents).alt
+    descents, exact = experiments.descents("book"), experiments.exact("book")
+    assert f"largest {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt
+    promise, met = findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0]
+    across, within = [findings.limits.ranking(promise, met, centred) for centred in (False, True)]
+    said = f"correlation {across:.2f} over all levels, −{-within:.2f} within levels"
+    assert said in limits.against_measured(spectra, projected, descents).alt
+    shot = limits.one_shot(tickets, control, findings.predicted(spectra)).alt
+    assert shot.startswith("One-shot pruning, trained again, matches at 64 % of the weights, IMP down to 33 %;")
     assert (
-        f"{100 * control['one_shot'][-1].mean():.1f} at 7 %"
-        in limits.one_shot(tickets, control, findings.predicted(spectra)).alt
+        f"{100 * control['one_shot'][-1].mean():.1f} at 7 %; IMP {100 * tickets['error'][0, 2].mean():.1f} at" in shot
     )
-    panes = limits.well_size(spectra, projected, 100)
-    promise = findings.predicted(spectra, 0.1)[0, 0, 2].mean()
-    assert f"by magnitude: {100 * promise:.0f} and " in panes.drawings["0.1"].alt and panes.default == "0.02"
+    panes = limits.well_size(spectra, projected, descents, 100)
+    assert panes.default == "0.02"
+    gap = (findings.predicted(spectra, 0.1) - findings.by_descent(descents, 0.1))[:, 0, 2].mean()
+    assert f"by {findings.points(gap, 0)} on average" in panes.drawings["0.1"].alt
+    lowest = findings.by_projection(projected, 0.1)[-1, 1, 2].mean()
+    assert panes.drawings["0.1"].alt.endswith(f" {100 * lowest:.0f}.")
     grown, during = experiments.adaptive("book"), experiments.during_training("book")
-    assert f"{100 * grown['error'][0, -1].mean():.1f} at " in limits.adaptive(tickets, grown, 100).alt
+    adaptive = limits.adaptive(tickets, grown, 100).alt
+    assert adaptive.startswith("To come near 25 % of the weights")
+    assert f"0.2 nats: 4 trainings, error {100 * grown['error'][2, 3].mean():.1f} at 26 %" in adaptive
     assert f"{during['largest'][-1].mean():.1f}." in limits.during(during).alt
-    exact = experiments.exact("book")
-    assert findings.percent(findings.by_model(exact)[..., 1].flatten(), 0) in limits.readings(exact).alt
+    over = (exact["predicted"][:, :, 2, 0] - findings.by_model(exact)[..., 0]).mean(-1)
+    assert f"by magnitude by {', '.join(f'{100 * gap:.0f}' for gap in over)} points" in limits.readings(exact).alt
+    along = findings.limits.each_once(spectra["along"])
+    assert f"{int((along[0] < along[1]).sum())} of {along.shape[1]} networks" in limits.along(spectra).alt
     ratio = spectra["along"][0, 0, 0].mean() / spectra["along"][0, 1, 0].mean()
     assert f"k = 0: {ratio:.2f}, " in limits.along(spectra).alt
     shares = torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
-    bowl = torch.logspace(-2, 1, 50, dtype=torch.float64)
-    assert "up to 30 %" in limits.well(bowl, 0.1, {1.0: shares}).drawings["1"].alt
+    panes = limits.well(torch.logspace(-2, 1, 50, dtype=torch.float64), 0.1, {1.0: shares, 8.0: shares})
+    assert "up to 30 %" in panes.drawings["1"].alt and panes.default == "8"
     assert "50 dimensions 30.0 ± 10.0 %" in limits.sharper_with_dimension({50: shares}, 0.2, 0.3).alt

@@ -201,15 +201,53 @@ def test_measured_fractions_are_read_off_where_the_well_is_left():
     assert_close(findings.by_model(exact, 0.03), table([[0.3, 0.2 * 0.03 / 0.5]]))
 
 
+def test_the_dense_network_counts_once():
+    """Two levels, three rewind steps, two replicates: eight networks, not twelve."""
+    dense, sparse = table([1, 2], [1, 2], [4, 5]), table([10, 11], [12, 13], [14, 15])
+    values = torch.stack([dense, sparse])
+    assert_close(findings.limits.each_once(values), table(2, 3, 10, 11, 12, 13, 14, 15))
+    assert_close(findings.limits.each_once(values, centred=True), table(-0.5, 0.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
+    both = torch.stack([values, -values], 1)  # with an axis between, as of the orders of pruning
+    one, other = findings.limits.by_level(both)
+    assert_close(one, table([2, 3], [-2, -3]))
+    assert_close(other, torch.stack([sparse.flatten(), -sparse.flatten()]))
+
+
+def test_a_rank_across_levels_is_none_within_them():
+    """What falls from level to level, and within each rises where the prediction falls."""
+    within = table([-0.01, 0.01], [-0.02, 0.02])
+    promise = table(0.8, 0.5, 0.2)[:, None, None] + within
+    met = table(0.6, 0.4, 0.1)[:, None, None] - within
+    assert findings.limits.ranking(promise, met) > 0.95
+    assert findings.limits.ranking(promise, met, within_levels=True) == pytest.approx(-1)
+    sparsity = findings.limits.log_density({"density": table(1, 0.5, 0.1), "largest": promise})
+    across, inside = findings.limits._ranks("pruning by magnitude", promise, met, met, sparsity)
+    assert (across.verdict, inside.verdict) == (HOLDS, FAILS)
+    assert inside.value == "−1.00 (−1.00)"
+    assert f"number of weights {findings.limits.ranking(sparsity, met):.2f}" in across.value
+
+
+def test_sparse_networks_have_to_lose_less_by_measurement_too():
+    """Two rewind steps: three of four measured fractions of the last level lie below those of the dense network."""
+    promise = table(0.8, 0.4)[:, None, None, None].expand(2, 2, 2, 2)
+    met = table([[0.6, 0.5], [0.6, 0.5]], [[0.1, 0.1], [0.1, 0.55]])[:, None].expand(2, 2, 2, 2)
+    row = findings.limits._shrinks(0, 8, promise, met)
+    assert row.verdict == PARTLY and "75 % of the networks" in row.value
+    assert findings.limits._shrinks(0, 8, promise, promise).verdict == HOLDS
+    assert findings.limits._shrinks(0, 8, promise, promise.flip(0)).verdict == FAILS
+
+
 def test_limits_are_judged_by_their_rules():
     spectra = PREDICTED | {"predicted": PREDICTED["predicted"] - 0.05}
     met = PREDICTED["predicted"][:, 2]
     promise = findings.predicted(spectra)
     shifted = [findings.limits._number("random pruning", promise, met - by).verdict for by in (0, 0.2, 0.3, -0.2)]
     assert shifted == [HOLDS, PARTLY, FAILS, FAILS]
-    ranked = findings.limits._rank("random pruning", promise, met - 0.3, -met)
-    assert ranked.verdict == HOLDS and ranked.value == "1.00 (-1.00)"
-    assert findings.limits._rank("random pruning", promise, -met, met).verdict == FAILS
+    ranked = findings.limits._ranks("random pruning", promise[:, 0], met[:, 0] - 0.3, -met[:, 0], -promise[:, 0])
+    assert [row.verdict for row in ranked] == [HOLDS, HOLDS]
+    assert [row.value for row in ranked] == ["1.00 (−1.00); number of weights −1.00 (1.00)", "1.00 (−1.00)"]
+    turned = findings.limits._ranks("random pruning", promise[:, 0], -met[:, 0], met[:, 0], promise[:, 0])
+    assert [row.verdict for row in turned] == [FAILS, FAILS]
     tickets = {"error": table([[0.09, 0.11]], [[0.1, 0.1]], [[0.2, 0.2]]), "density": table(1, 0.8, 0.64),
                "rewind_step": torch.tensor([100])}  # fmt: skip
     control = {"density": table(0.8, 0.3), "one_shot": table([0.1, 0.1], [0.3, 0.3]), "rewind_step": torch.tensor(100)}
@@ -224,7 +262,10 @@ def test_limits_are_judged_by_their_rules():
             "error": table([[0.1, 0.1]] * 3, [[0.1, 0.1], [0.1, 0.1], [0.5, 0.5]])}  # fmt: skip
     row = findings.limits._adaptive(tickets, runs, control)
     assert row.verdict == PARTLY
-    assert row.value == "0.01 nats: 3 trainings, 10.0 ± 0.0 %; 0.1 nats: 2 trainings, 10.0 ± 0.0 %"
+    assert row.value == (
+        "0.01 nats: 3 trainings, 10.0 ± 0.0 % at 50 % of the weights; "
+        "0.1 nats: 2 trainings, 10.0 ± 0.0 % at 50 % of the weights"
+    )
     slow = runs | {"density": table([1, 0.9, 0.8], [1, 0.9, 0.8])}
     assert findings.limits._adaptive(tickets, slow, control).verdict == FAILS
 

@@ -10,6 +10,7 @@ from .. import curvature, findings, limits
 from . import style
 from .panes import Panes
 
+LINES = 40  # that are drawn at random beside a well in the plane
 _ORDERS = dict(zip(limits.ORDERS, (("by magnitude", "o"), ("at random", "s")), strict=True))
 
 
@@ -21,38 +22,23 @@ def _fractions(axes):
 def well(eigenvalues, epsilon, simulated):
     """Random subspaces and a well, a pane for each distance: in two dimensions drawn, in D dimensions counted.
 
-    ``simulated``: what ``limits.meeting`` gives, by distance.
+    ``simulated``: what ``limits.meeting`` gives, by distance; the last is shown first.
     """
     drawings = {
         f"{distance:g}": _well(eigenvalues, epsilon, distance, shares) for distance, shares in simulated.items()
     }
-    return Panes("distance", drawings, list(drawings)[len(drawings) // 2])
+    return Panes("distance", drawings, list(drawings)[-1])
 
 
 def _well(eigenvalues, epsilon, distance, shares):
-    figure, (left, right) = style.canvas(1, 2, height=3.9)
-    radii = [math.sqrt(2 * epsilon / float(v)) for v in (eigenvalues.quantile(0.5), eigenvalues.quantile(0.05))]
-    left.add_patch(Ellipse((0, 0), 2 * radii[1], 2 * radii[0], color=style.BLUE, alpha=0.35))
-    left.add_patch(Ellipse((0, 0), 2 * distance, 2 * distance, fill=False, color=style.GREY, linestyle=":"))
-    generator, hits, count = torch.Generator().manual_seed(0), 0, 40
-    for at, toward in (2 * math.pi * torch.rand(count, 2, generator=generator)).tolist():
-        x, y, u, v = distance * math.cos(at), distance * math.sin(at), math.cos(toward), math.sin(toward)
-        nearest = (x * v - y * u) ** 2 <= (radii[1] * v) ** 2 + (radii[0] * u) ** 2
-        hits += nearest
-        reach = torch.tensor([-30.0, 30.0])
-        left.plot(x + reach * u, y + reach * v, linewidth=0.8, alpha=0.7, color=style.GREEN if nearest else style.RED)
-    extent = 1.3 * max(radii[1], 8)
-    left.set_xlim(-extent, extent)
-    left.set_ylim(-extent, extent)
-    left.set_aspect("equal")
-    left.grid(False)
-    left.set_title(f"2 dimensions: {hits} of {count} meet it")
+    figure, (left, right) = style.canvas(1, 2, height=4.2)
+    hits = _lines(left, eigenvalues, epsilon, distance)
     order = shares.sort().values
     right.step([0, *order.tolist(), 1], [*torch.linspace(1, 0, len(order) + 1).tolist(), 0], where="post",
                color="black", label="simulated")  # fmt: skip
-    bound = curvature.angular_dimension(eigenvalues, distance, epsilon)
+    closed = curvature.angular_dimension(eigenvalues, distance, epsilon)
     sharp = limits.meeting_fraction(eigenvalues, distance, epsilon)
-    right.axvline(bound, color=style.ORANGE, linestyle="--", label="Gordon's bound")
+    right.axvline(closed, color=style.ORANGE, linestyle="--", label="closed form")
     right.axvline(sharp, color=style.PURPLE, linestyle=":", linewidth=2, label="limit for large D")
     right.set_xlim(0, 1)
     right.set_ylim(0, 1.02)
@@ -65,18 +51,44 @@ def _well(eigenvalues, epsilon, distance, shares):
     return style.Drawing(
         figure,
         f"Subspaces through points at distance {distance:g} from the middle of a well. In two dimensions {hits} of "
-        f"{count} random lines meet it. In {len(eigenvalues)} dimensions half of the simulated subspaces meet it up to "
-        f"{findings.percent(shares.median(), 0)} of D conditions; Gordon's bound says {findings.percent(bound, 0)}, "
+        f"{LINES} random lines meet it. In {len(eigenvalues)} dimensions half of the simulated subspaces meet it up to "
+        f"{findings.percent(shares.median(), 0)} of D conditions; the closed form says {findings.percent(closed, 0)}, "
         f"the limit for large D {findings.percent(sharp, 0)}.",
     )
 
 
-def sharper_with_dimension(simulated, bound, sharp):
+def _lines(axes, eigenvalues, epsilon, distance):
+    """Draw a well in the plane and random lines through points at ``distance``; how many meet it."""
+    long, short = [math.sqrt(2 * epsilon / float(eigenvalues.quantile(q))) for q in (0.05, 0.5)]
+    axes.add_patch(Ellipse((0, 0), 2 * long, 2 * short, color=style.BLUE, alpha=0.5, label="well"))
+    axes.add_patch(Ellipse((0, 0), 2 * distance, 2 * distance, fill=False, color=style.GREY, linestyle=":"))
+    kinds = {True: ("meets it", style.GREEN, "-"), False: ("misses it", style.RED, (0, (4, 2)))}
+    for called, colour, dashes in kinds.values():
+        axes.plot([], [], alpha=0.7, color=colour, linestyle=dashes, label=called)
+    generator, hits = torch.Generator().manual_seed(0), 0
+    for at, toward in (2 * math.pi * torch.rand(LINES, 2, generator=generator)).tolist():
+        x, y, u, v = distance * math.cos(at), distance * math.sin(at), math.cos(toward), math.sin(toward)
+        meets = (x * v - y * u) ** 2 <= (long * v) ** 2 + (short * u) ** 2
+        hits += meets
+        reach = torch.tensor([-30.0, 30.0])
+        _, colour, dashes = kinds[meets]
+        axes.plot(x + reach * u, y + reach * v, linewidth=0.8, alpha=0.7, color=colour, linestyle=dashes)
+    extent = 1.3 * max(long, 8)
+    axes.set_xlim(-extent, extent)
+    axes.set_ylim(-extent, extent)
+    axes.set_aspect("equal")
+    axes.grid(False)
+    axes.set_title(f"2 dimensions: {hits} of {LINES} meet it")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False, fontsize=9.5, columnspacing=1)
+    return hits
+
+
+def sharper_with_dimension(simulated, closed, sharp):
     """Simulated shares against the number of dimensions: ``simulated`` by D; the two formulas as lines."""
     figure, axes = style.canvas(height=3.3)
     sizes = list(simulated)
     style.spread(axes, sizes, torch.stack(list(simulated.values())), "simulated", "black")
-    axes.axhline(bound, color=style.ORANGE, linestyle="--", label="Gordon's bound")
+    axes.axhline(closed, color=style.ORANGE, linestyle="--", label="closed form")
     axes.axhline(sharp, color=style.PURPLE, linestyle=":", linewidth=2, label="limit for large D")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
@@ -88,15 +100,15 @@ def sharper_with_dimension(simulated, bound, sharp):
     said = ", ".join(f"{size} dimensions {findings.percent(shares)}" for size, shares in simulated.items())
     return style.Drawing(
         figure,
-        f"Share of conditions at which random subspaces lose the well: {said}. Gordon's bound "
-        f"{findings.percent(bound)}, the limit for large D {findings.percent(sharp)}.",
+        f"Share of conditions at which random subspaces lose the well: {said}. The closed form "
+        f"{findings.percent(closed)}, the limit for large D {findings.percent(sharp)}.",
     )
 
 
 def spectra(record, steps):
     """Share of eigenvalues above each size, a line for each level, a panel for some rewind steps."""
     figure, panels = style.panels(len(steps), 3.7, sharey=True)
-    levels, said = record["level"].tolist(), []
+    levels, said, steep = record["level"].tolist(), [], (record["grid"] - 0.1).abs().argmin()
     for panel, step in zip(panels, steps, strict=True):
         i = record["rewind_step"].tolist().index(step)
         for n, (level, colour) in enumerate(zip(levels, style.shades(len(levels)), strict=True)):
@@ -108,20 +120,21 @@ def spectra(record, steps):
         panel.minorticks_off()
         panel.set_xlabel("eigenvalue λ")
         panel.set_title(f"k = {step}")
+        above = [findings.percent(share) for share in record["above"][:, steep, i].mean(-1).tolist()]
         largest = ", ".join(f"{value:.1f}" for value in record["largest"][:, i].mean(-1).tolist())
-        said.append(f"k = {step}: {largest}")
+        said.append(f"k = {step}: above 0.1 {', '.join(above)}; largest {largest}")
     panels[0].set_ylabel("eigenvalues above λ (% of the weights)")
     style.legend(panels[0])
     return style.Drawing(
         figure,
-        "Share of the Hessian's eigenvalues above each size. Mean largest eigenvalue at levels "
-        f"{', '.join(map(str, levels))}: {'; '.join(said)}.",
+        f"Share of the Hessian's eigenvalues above each size. Those above 0.1, and the mean largest eigenvalue, at "
+        f"levels {', '.join(map(str, levels))}. {'. '.join(said)}.",
     )
 
 
 def against_measured(spectra, projected, descents):
     """Predicted against measured fraction, a dot for each network: of the projection, and of the subspace."""
-    promise = findings.predicted(spectra)
+    promise, limit = findings.predicted(spectra), findings.limits
     measured = {
         "the projection stays in the well": findings.by_projection(projected),
         "the subspace meets the well": findings.by_descent(descents),
@@ -130,13 +143,15 @@ def against_measured(spectra, projected, descents):
     levels, said = spectra["level"].tolist(), []
     for panel, (name, values) in zip(panels, measured.items(), strict=True):
         for o, (called, marker) in enumerate(_ORDERS.values()):
-            for n, colour in enumerate(style.shades(len(levels))):
-                panel.scatter(promise[n, o], values[n, o], color=[colour], marker=marker, s=24, alpha=0.8,
-                              label=f"level {levels[n]}" if o == 0 else None)  # fmt: skip
+            pairs = zip(levels, limit.by_level(promise[:, o]), limit.by_level(values[:, o]), strict=True)
+            for colour, (level, x, y) in zip(style.shades(len(levels)), pairs, strict=True):
+                label = f"level {level}" if o == 0 else None
+                panel.scatter(x, y, color=[colour], marker=marker, s=24, alpha=0.8, label=label)
+            across, within = [limit.ranking(promise[:, o], values[:, o], centred) for centred in (False, True)]
             said.append(
-                f"{name}, pruned {called}: predicted {findings.percent(promise[:, o].flatten(), 0)}, measured "
-                f"{findings.percent(values[:, o].flatten(), 0)}, correlation "
-                f"{findings.correlation(promise[:, o], values[:, o]):.2f}"
+                f"{name}, pruned {called}: predicted {findings.percent(limit.each_once(promise[:, o]), 0)}, measured "
+                f"{findings.percent(limit.each_once(values[:, o]), 0)}, correlation {limit.signed(across)} over all "
+                f"levels, {limit.signed(within)} within levels"
             )
         panel.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=1)
         panel.set_xlim(0, 1)
@@ -157,20 +172,28 @@ def readings(record):
     for o, (panel, (called, _)) in enumerate(zip(panels, _ORDERS.values(), strict=True)):
         lines = {
             "quadratic model, exact": (model[..., o], "black", "o"),
-            "Gordon, distance of the projection": (record["predicted"][..., at, o], style.ORANGE, "s"),
+            "closed form, distance of the projection": (record["predicted"][..., at, o], style.ORANGE, "s"),
         }
         if o == 1:
-            lines["large D, through the origin"] = record["through_zero"][..., at], style.PURPLE, "D"
+            lines["limit for large D, through the origin"] = record["through_zero"][..., at], style.PURPLE, "D"
         for name, (values, colour, marker) in lines.items():
             style.spread(panel, levels, values, name, colour, marker)
-            said.append(f"{called}, {name}: {findings.percent(values.flatten(), 0)}")
+            said.append(f"{called}, {name}: {_listed(values)}")
         panel.set_xticks(levels)
         _fractions(panel)
         panel.set_xlabel("level")
         panel.set_title(f"pruned {called}")
         style.legend(panel)
     panels[0].set_ylabel("largest fraction (%)")
-    return style.Drawing(figure, f"Largest prunable fraction, means over levels. {'; '.join(said)}.")
+    gaps = [
+        f"{called} by {_listed(record['predicted'][..., at, o] - model[..., o])} points"
+        for o, (called, _) in enumerate(_ORDERS.values())
+    ]
+    return style.Drawing(
+        figure,
+        f"At levels {', '.join(map(str, levels))} the closed form exceeds the exact quadratic model "
+        f"{' and '.join(gaps)}. Largest prunable fractions in percent: {'; '.join(said)}.",
+    )
 
 
 def along(record):
@@ -189,10 +212,12 @@ def along(record):
         ratio = record["along"][:, 0, i].mean(-1) / record["along"][:, 1, i].mean(-1)
         said.append(f"k = {step}: {', '.join(f'{value:.2f}' for value in ratio.tolist())}")
     style.legend(panels[0])
+    one, other = findings.limits.each_once(record["along"])
     return style.Drawing(
         figure,
-        f"Curvature along what a pruning by magnitude takes away, as a multiple of that of a random one, at levels "
-        f"{', '.join(map(str, levels))}. {'; '.join(said)}.",
+        f"Pruning by magnitude takes the flatter step in {int((one < other).sum())} of {len(one)} networks. Mean "
+        f"curvature along it, as a multiple of that of a random one, at levels {', '.join(map(str, levels))}: "
+        f"{'; '.join(said)}.",
     )
 
 
@@ -217,40 +242,46 @@ def during(record):
         f"{record['largest'][t].mean():.1f}"
         for t, step in enumerate(steps)
     )
+    lowest = int(record["predicted"][:, at, 0].mean(-1).argmin())
     return style.Drawing(
         figure,
-        "In the course of dense training: fraction predicted by magnitude, fraction whose projection stays in the "
-        f"well, largest eigenvalue. {said}.",
+        f"In the course of dense training the fraction predicted by magnitude is lowest at step {steps[lowest]}. That "
+        f"fraction, the one whose projection stays in the well, and the largest eigenvalue: {said}.",
     )
 
 
-def well_size(spectra, projected, step):
+def well_size(spectra, projected, descents, step):
     """What the size of the well decides, a pane for each epsilon: predicted and measured fractions by level."""
     sizes = spectra["epsilon"].tolist()
-    drawings = {f"{epsilon:g}": _well_size(spectra, projected, step, epsilon) for epsilon in sizes}
+    drawings = {f"{epsilon:g}": _well_size(spectra, projected, descents, step, epsilon) for epsilon in sizes}
     return Panes("ε (nats)", drawings, f"{findings.EPSILON:g}")
 
 
-def _well_size(spectra, projected, step, epsilon):
-    figure, panels = style.canvas(1, 2, height=3.6, sharey=True)
+def _well_size(spectra, projected, descents, step, epsilon):
+    figure, panels = style.canvas(1, 2, height=4, sharey=True)
     i, levels, said = spectra["rewind_step"].tolist().index(step), spectra["level"].tolist(), []
-    promise, inside = findings.predicted(spectra, epsilon)[:, :, i], findings.by_projection(projected, epsilon)[:, :, i]
+    lines = {
+        "predicted": (findings.predicted(spectra, epsilon)[:, :, i], style.ORANGE, "s"),
+        "subspace meets the well": (findings.by_descent(descents, epsilon)[:, :, i], style.BLUE, "^"),
+        "projection stays in the well": (findings.by_projection(projected, epsilon)[:, :, i], "black", "o"),
+    }
     for o, (panel, (called, _)) in enumerate(zip(panels, _ORDERS.values(), strict=True)):
-        style.spread(panel, levels, promise[:, o], "predicted", style.ORANGE, "s")
-        style.spread(panel, levels, inside[:, o], "projection stays in the well", "black", "o")
+        for name, (values, colour, marker) in lines.items():
+            style.spread(panel, levels, values[:, o], name, colour, marker)
+            said.append(f"{called}, {name}: {_listed(values[:, o])}")
         panel.axhline(float(spectra["fraction"]), color=style.GREY, linestyle="--", linewidth=1, label="pruned by IMP")
         panel.set_xticks(levels)
         _fractions(panel)
         panel.set_xlabel("level")
         panel.set_title(f"pruned {called}")
-        pairs = zip(promise[:, o].mean(-1).tolist(), inside[:, o].mean(-1).tolist(), strict=True)
-        said.append(f"{called}: {', '.join(f'{100 * a:.0f} and {100 * b:.0f}' for a, b in pairs)}")
     panels[0].set_ylabel("largest fraction (%)")
-    style.legend(panels[0])
+    style.legend_below(figure, panels[0], 2)
+    promise, met = [values[:, 0].mean() for values, *_ in list(lines.values())[:2]]
     return style.Drawing(
         figure,
-        f"Wells of ε = {epsilon:g} nats at rewind step {step}, levels {', '.join(map(str, levels))}: predicted "
-        f"fraction and fraction whose projection stays in the well, in percent. {'; '.join(said)}.",
+        f"In a well of {epsilon:g} nats at rewind step {step} the prediction by magnitude lies above what the subspace "
+        f"allows by {findings.points(promise - met, 0)} on average. Fractions in percent at levels "
+        f"{', '.join(map(str, levels))}: {'; '.join(said)}.",
     )
 
 
@@ -261,15 +292,19 @@ def one_shot(tickets, control, promise):
     style.dense(axes, tickets)
     style.spread(axes, tickets["density"], tickets["error"][:, i], "IMP", style.BLUE, "o")
     style.spread(axes, control["density"], control["one_shot"], "one-shot", style.RED, "^")
-    limit = 1 - float(promise[0, 0].mean())
+    limit = findings.limits.one_shot_limit(promise)
     axes.axvline(limit, color=style.ORANGE, linestyle="--", label="predicted limit of one pruning")
     style.remaining_axis(axes, tickets["density"])
     style.error_axis(axes)
     style.legend(axes)
+    matching = findings.limits.one_shot_matching(tickets, control)
+    kept = [f"{findings.percent(density, 0)}" for density in control["density"][matching].tolist()]
     return style.Drawing(
         figure,
-        f"Error of one-shot pruning, trained again: {_row(control['density'], control['one_shot'])}. The spectrum of "
-        f"the dense network predicts that one pruning can leave {findings.percent(limit, 0)} of the weights at least.",
+        f"One-shot pruning, trained again, matches at {', '.join(kept) or 'none'} of the weights, IMP down to "
+        f"{findings.reach(tickets)[i]}; the spectrum of the dense network predicts that one pruning must leave "
+        f"{findings.percent(limit, 0)}. Error in percent: one-shot {_row(control['density'], control['one_shot'])}; "
+        f"IMP {_row(tickets['density'], tickets['error'][:, i])}.",
     )
 
 
@@ -290,8 +325,21 @@ def adaptive(tickets, record, step):
     right.set_xlabel("trainings")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend(left)
-    said = "; ".join(f"{name}: {_row(density, error)}" for name, (density, error, *_) in runs.items())
-    return style.Drawing(figure, f"Error in percent at the weights remaining, by the rule of pruning. {said}.")
+    reached, said = max(float(density[-1]) for density, *_ in runs.values()), []
+    for name, (density, error, *_) in runs.items():
+        n = int((density.log() - math.log(reached)).abs().argmin())
+        said.append(f"{name}: {n + 1} trainings, error {_row(density[n : n + 1], error[n : n + 1])}")
+    last = "; ".join(f"{name}: {_row(density[-1:], error[-1:])}" for name, (density, error, *_) in runs.items())
+    return style.Drawing(
+        figure,
+        f"To come near {findings.percent(reached, 0)} of the weights the rules of pruning need different numbers of "
+        f"trainings, errors in percent: {'; '.join(said)}. After the last training: {last}.",
+    )
+
+
+def _listed(values):
+    """Means over replicates, a number for each level, in percent."""
+    return ", ".join(f"{100 * value:.0f}" for value in values.mean(-1).tolist())
 
 
 def _row(density, error):
