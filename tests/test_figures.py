@@ -1,12 +1,19 @@
 """Figures: panes behind a control, words that can be read, alternative texts that hold the numbers of the records."""
 
+import inspect
+import json
+import re
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import ipywidgets
 import matplotlib
+import numpy as np
 import pytest
 import torch
+from colorspacious import cspace_convert, deltaE
 from ipywidgets.widgets.widget_link import Link
+from matplotlib.colors import to_rgb
 
 from lotterylib import experiments, findings, scale
 from lotterylib.figures import (
@@ -21,6 +28,8 @@ from lotterylib.figures import (
     winning_tickets,
 )
 from lotterylib.figures.panes import BUTTONS, Panes
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def drawings(count):
@@ -74,7 +83,7 @@ def test_only_a_figure_with_a_colour_bar_is_a_map():
 
 
 def figures_of_the_book():
-    """The figures that chapters draw from records, by name; of panes the one that is shown first."""
+    """The figures that chapters draw from records, by name."""
     record = {name: getattr(experiments, name)("book") for name in experiments.EXPERIMENTS}
     tickets, barriers, spectra, robust = (
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
@@ -140,9 +149,29 @@ def words(figure):
     return [(artist, artist.get_window_extent()) for artist in around if getattr(artist, "get_text", lambda: "-")()]
 
 
-def test_words_of_figures_are_whole_and_apart():
-    for name, drawn in figures_of_the_book():
-        figure = (drawn.drawings[drawn.default] if isinstance(drawn, Panes) else drawn).figure
+@pytest.fixture(scope="module")
+def drawn():
+    """All drawings of the book, panes too: ``(name, drawing)``."""
+    figures = dict(figures_of_the_book())
+    panes = {name: figure.drawings if isinstance(figure, Panes) else {"": figure} for name, figure in figures.items()}
+    return [(f"{name} {label}", drawing) for name, several in panes.items() for label, drawing in several.items()]
+
+
+def test_figures_of_the_book_are_all_there():
+    """What chapters call ``draw`` or ``judge`` for is among them."""
+    called = set()
+    for path in (ROOT / "chapters").glob("*.ipynb"):
+        code = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
+        modules = dict(re.findall(r"^from lotterylib\.figures import (\w+) as (\w+)$", code, re.MULTILINE))
+        for module, short in modules.items():
+            called |= {f"{module}.{name}" for name in re.findall(rf"\b{short}\.(\w+)\(", code)}
+    made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", inspect.getsource(figures_of_the_book)))
+    assert len(called) > 40 and called <= made, called - made
+
+
+def test_words_of_figures_are_whole_and_apart(drawn):
+    for name, drawing in drawn:
+        figure = drawing.figure
         found = words(figure)
         for artist, box in found:
             assert figure.bbox.x0 - 1 <= box.x0 and box.x1 <= figure.bbox.x1 + 1, (name, artist, box)
@@ -158,6 +187,46 @@ def test_words_of_figures_are_whole_and_apart():
                 ]
                 for box, place in pairwise(ticks):
                     assert not box.padded(-1).overlaps(place), (name, axis)
+
+
+def test_descriptions_are_sentences_with_numbers_and_differ(drawn):
+    texts = [drawing.alt for _, drawing in drawn]
+    assert len(set(texts)) == len(texts)
+    for (name, _), text in zip(drawn, texts, strict=True):
+        assert text[0].isupper() or text[0].isdigit(), name
+        assert text.endswith(".") and re.search(r"\d", text) and not re.search(r"\b(nan|inf|None)\b", text), (name, text)
+
+
+# What `_static/figures.css` makes of a colour in the dark theme: inverted, its hue turned back, on the page's own dark.
+PAGE = np.array([0x12, 0x12, 0x12]) / 255
+HUE = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])  # W3C, Filter Effects, 180 degrees
+THEMES = {
+    "light": lambda colour: colour,
+    "dark": lambda colour: 1 - (1 - np.clip(HUE @ (1 - colour), 0, 1)) * (1 - PAGE),
+}
+
+
+def contrast(one, other):
+    """The ratio that WCAG 2 asks for: 3 for what must be seen in a figure."""
+    linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (one, other)]
+    dark, light = sorted(float(c @ [0.2126, 0.7152, 0.0722]) for c in linear)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_colours_are_seen_and_told_apart(theme):
+    """By the colour-blind too, as far as colorspacious knows how they see; 10 is a clear difference in its units."""
+    names = ("BLUE", "ORANGE", "GREEN", "BROWN", "PINK", "GREY")
+    colours = {name: THEMES[theme](np.array(to_rgb(getattr(style, name)))) for name in names}
+    page = THEMES[theme](np.ones(3))
+    shades = [THEMES[theme](np.array(shade[:3])) for shade in style.shades(4)]
+    assert min(contrast(colour, page) for colour in [*colours.values(), *shades]) > 3
+    for kind in ("protanomaly", "deuteranomaly", "tritanomaly"):
+        seen = {"name": "sRGB1+CVD", "cvd_type": kind, "severity": 100}
+        views = {name: np.clip(cspace_convert(colour, seen, "sRGB1"), 0, 1) for name, colour in colours.items()}
+        for one, other in combinations(names, 2):
+            assert deltaE(views[one], views[other], input_space="sRGB1") > 15, (kind, one, other)
+        assert min(deltaE(*pair, input_space="sRGB1") for pair in pairwise(shades)) > 10
 
 
 def test_masks_say_what_is_pruned_next():

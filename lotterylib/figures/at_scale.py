@@ -120,7 +120,7 @@ def published(numbers):
     axes.plot(density, error, color=style.BLUE, marker="o", label="at the levels")
     halfway = {0.8 ** (level + 0.5): value / 100 for level, value in numbers["midway"].items()}
     label = "halfway between two levels, read by eye\n(with more weights: like the levels, not drawn)"
-    axes.plot(list(halfway), list(halfway.values()), color=style.RED, marker="s", linestyle=":", label=label)
+    axes.plot(list(halfway), list(halfway.values()), color=style.BROWN, marker="s", linestyle=":", label=label)
     style.remaining_axis(axes, density)
     style.error_axis(axes)
     style.legend(axes)

@@ -197,7 +197,7 @@ def projections(tickets, projected, step):
     figure, (left, right) = style.canvas(1, 2, height=3.6)
     density, k = projected["density"][1:], _column(projected, step)
     error = tickets["error"][:, k]
-    style.spread(left, density, projected["error"][:, k], "projection", style.RED, "s")
+    style.spread(left, density, projected["error"][:, k], "projection", style.ORANGE, "s")
     style.spread(left, density, error[:-1], "solution before pruning", "black", "o")
     style.spread(left, density, error[1:], "next solution", style.BLUE, "^")
     style.percent_axis(left.yaxis)
@@ -223,7 +223,7 @@ def failing_masks(failing, tickets):
     figure, (left, right) = style.canvas(1, 2, height=3.6)
     arms = {
         "own": ("own mask", style.BLUE), "failing": ("mask of a failing run", style.ORANGE),
-        "random": ("random mask", style.PURPLE),
+        "random": ("random mask", style.PINK),
     }  # fmt: skip
     right.axhline(float(tickets["error"][0].mean()), color=style.GREY, linestyle="--", linewidth=1, label="dense")
     for marker, (arm, (name, colour)) in zip(style.MARKERS, arms.items(), strict=False):
@@ -266,9 +266,9 @@ def _plane(planes, steps):
         picture = axes.contourf(x, y, error, bounds, cmap="cividis", norm=norm, extend="both")
         axes.contour(x, y, error, bounds, colors="white", linewidths=0.4, alpha=0.5)
         for (cx, cy), marker, name in zip(planes["corners"][..., k].tolist(), style.MARKERS, names, strict=False):
-            axes.plot(cx, cy, marker, color=style.RED, markeredgecolor="white", markersize=10, label=name)
+            axes.plot(cx, cy, marker, color=style.ORANGE, markeredgecolor="white", markersize=10, label=name)
         subspace = float(planes["corners"][1, 0, k])  # both states in it are zero in the coordinates that were pruned
-        axes.axvline(subspace, color=style.RED, linestyle=":", label=f"axial subspace of level {level + 1}", zorder=1.5)
+        axes.axvline(subspace, color=style.ORANGE, linestyle=":", label=f"axial subspace of level {level + 1}", zorder=1.5)
         axes.grid(False)
         axes.set_title(f"k = {step}")
         axes.set_xlabel("distance towards the projection")

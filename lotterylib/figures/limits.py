@@ -39,7 +39,7 @@ def _well(eigenvalues, epsilon, distance, shares):
     closed = curvature.angular_dimension(eigenvalues, distance, epsilon)
     sharp = limits.meeting_fraction(eigenvalues, distance, epsilon)
     right.axvline(closed, color=style.ORANGE, linestyle="--", label="closed form")
-    right.axvline(sharp, color=style.PURPLE, linestyle=":", linewidth=2, label="limit for large D")
+    right.axvline(sharp, color=style.PINK, linestyle=":", linewidth=2, label="limit for large D")
     right.set_xlim(0, 1)
     right.set_ylim(0, 1.02)
     right.set_xlabel("conditions on the subspace (% of D)")
@@ -62,7 +62,7 @@ def _lines(axes, eigenvalues, epsilon, distance):
     long, short = [math.sqrt(2 * epsilon / float(eigenvalues.quantile(q))) for q in (0.05, 0.5)]
     axes.add_patch(Ellipse((0, 0), 2 * long, 2 * short, color=style.BLUE, alpha=0.5, label="well"))
     axes.add_patch(Ellipse((0, 0), 2 * distance, 2 * distance, fill=False, color=style.GREY, linestyle=":"))
-    kinds = {True: ("meets it", style.GREEN, "-"), False: ("misses it", style.RED, (0, (4, 2)))}
+    kinds = {True: ("meets it", style.GREEN, "-"), False: ("misses it", style.BROWN, (0, (4, 2)))}
     for called, colour, dashes in kinds.values():
         axes.plot([], [], alpha=0.7, color=colour, linestyle=dashes, label=called)
     generator, hits = torch.Generator().manual_seed(0), 0
@@ -89,7 +89,7 @@ def sharper_with_dimension(simulated, closed, sharp):
     sizes = list(simulated)
     style.spread(axes, sizes, torch.stack(list(simulated.values())), "simulated", "black")
     axes.axhline(closed, color=style.ORANGE, linestyle="--", label="closed form")
-    axes.axhline(sharp, color=style.PURPLE, linestyle=":", linewidth=2, label="limit for large D")
+    axes.axhline(sharp, color=style.PINK, linestyle=":", linewidth=2, label="limit for large D")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
@@ -175,7 +175,7 @@ def readings(record):
             "closed form, distance of the projection": (record["predicted"][..., at, o], style.ORANGE, "s"),
         }
         if o == 1:
-            lines["limit for large D, through the origin"] = record["through_zero"][..., at], style.PURPLE, "D"
+            lines["limit for large D, through the origin"] = record["through_zero"][..., at], style.PINK, "D"
         for name, (values, colour, marker) in lines.items():
             style.spread(panel, levels, values, name, colour, marker)
             said.append(f"{called}, {name}: {_listed(values)}")
@@ -201,7 +201,7 @@ def along(record):
     steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
     figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
     for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
-        for o, (colour, (called, marker)) in enumerate(zip((style.BLUE, style.RED), _ORDERS.values(), strict=True)):
+        for o, (colour, (called, marker)) in enumerate(zip((style.BLUE, style.BROWN), _ORDERS.values(), strict=True)):
             style.spread(panel, levels, record["along"][:, o, i], called, colour, marker)
         panel.set_yscale("log")
         panel.set_xticks(levels)
@@ -227,7 +227,7 @@ def during(record):
     at, steps = record["epsilon"].tolist().index(findings.EPSILON), record["step"].tolist()
     inside = findings.by_projection(record)
     style.spread(left, steps, record["predicted"][:, at, 0], "predicted, by magnitude", style.ORANGE, "s")
-    style.spread(left, steps, record["predicted"][:, at, 1], "predicted, at random", style.PURPLE, "D")
+    style.spread(left, steps, record["predicted"][:, at, 1], "predicted, at random", style.PINK, "D")
     style.spread(left, steps, inside[:, 0], "projection stays in the well", "black", "o")
     _fractions(left)
     left.set_ylabel("fraction (%)")
@@ -291,7 +291,7 @@ def one_shot(tickets, control, promise):
     i = tickets["rewind_step"].tolist().index(int(control["rewind_step"]))
     style.dense(axes, tickets)
     style.spread(axes, tickets["density"], tickets["error"][:, i], "IMP", style.BLUE, "o")
-    style.spread(axes, control["density"], control["one_shot"], "one-shot", style.RED, "^")
+    style.spread(axes, control["density"], control["one_shot"], "one-shot", style.BROWN, "^")
     limit = findings.limits.one_shot_limit(promise)
     axes.axvline(limit, color=style.ORANGE, linestyle="--", label="predicted limit of one pruning")
     style.remaining_axis(axes, tickets["density"])

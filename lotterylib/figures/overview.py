@@ -10,7 +10,7 @@ def ticket(tickets, barriers, failing, winning):
     style.dense(left, tickets)
     steps, density = tickets["rewind_step"].tolist(), tickets["density"]
     said = []
-    for k, colour, marker in ((failing, style.RED, "s"), (winning, style.BLUE, "o")):
+    for k, colour, marker in ((failing, style.ORANGE, "s"), (winning, style.BLUE, "o")):
         column = steps.index(k)
         name = "rewound to initialization" if k == 0 else f"rewound to step {k}"
         style.spread(left, density, tickets["error"][:, column], name, colour, marker)

@@ -8,7 +8,7 @@ _ARMS = {
     "rewound": ("IMP: rewound, then retrained", "black", "o"),
     "kept": ("weights kept, schedule rewound", style.BLUE, "s"),
     "short": ("weights kept, short retraining", style.GREEN, "D"),
-    "none": ("no retraining", style.RED, "^"),
+    "none": ("no retraining", style.BROWN, "^"),
 }
 _LOWEST = 0.01  # where the axis of magnitudes begins
 
@@ -137,7 +137,7 @@ def removed(record):
     steps, density = record["rewind_step"].tolist(), record["density"][1:-1]
     figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
     for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
-        style.spread(panel, density, record["removed_without"][:, i], "without retraining", style.RED, "^")
+        style.spread(panel, density, record["removed_without"][:, i], "without retraining", style.BROWN, "^")
         style.spread(panel, density, record["removed"][:, i], "after retraining", style.BLUE, "o")
         style.remaining_axis(panel, density)
         style.percent_axis(panel.yaxis)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from .. import findings
 
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#6B6B6B"
+# Apart for the colour-blind, and three to one against the page, in the light theme and turned round for the dark one.
+BLUE, ORANGE, GREEN, BROWN, PINK, GREY = "#0B4FC4", "#F36C03", "#3EA67A", "#782400", "#C878C8", "#5E5E5E"
 MARKERS = "osD^vP*X"
 WIDTH = 7.2  # inches, the page's, for every figure: then lettering has one size throughout the book
 LINEAR = 0.01  # rates below it are drawn on a linear scale, larger ones on a logarithmic scale

@@ -122,7 +122,7 @@ def controls(tickets, control):
         "one_shot": ("one-shot magnitude", style.GREEN),
         "reinitialized": ("IMP mask, reinitialized", style.GREY),
         "shuffled_mask": ("IMP mask, shuffled in layers", style.ORANGE),
-        "random_mask": ("random mask", style.PURPLE),
+        "random_mask": ("random mask", style.PINK),
     }
     for marker, (key, (name, colour)) in zip(style.MARKERS[1:], arms.items(), strict=False):
         style.spread(axes, control["density"], control[key], name, colour, marker)
