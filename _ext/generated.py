@@ -1,7 +1,8 @@
 """Sphinx extension: what pages take from the library and its records when the book is built.
 
-In a page, ``<!-- api: data networks -->`` becomes the reference of these modules, ``<!-- records -->`` the table of
-published records, and ``<!-- machine -->`` what the book is built on.
+In a page, ``<!-- api: data networks -->`` becomes the reference of these modules, ``<!-- example -->`` the example in
+the README, ``<!-- records -->`` the table of published records, ``<!-- repeated -->`` how far the one training agrees
+that two of them hold, and ``<!-- machine -->`` what the book is built on.
 """
 
 import ast
@@ -13,28 +14,34 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+import torch
 from docutils import nodes
 from myst_nb.ext import execution_tables
 
 from lotterylib import findings, records, store
 
 ROOT = Path(__file__).resolve().parent.parent
-LONG = 120  # characters of a constant's value; a longer one is not shown
+LONG = 160  # characters of a constant's value; a longer one is not shown
+SPECIAL = "__call__", "__getitem__", "__len__"  # methods that a reader uses without their names
 
 
 def definitions(path):
-    """The public names that a file defines at its top: ``{name: (syntax node, source of a constant, its comment)}``."""
+    """The public names that a file defines at its top: ``{name: (syntax node, comment)}``.
+
+    A constant counts if it has a comment, behind it or behind the bracket that it opens with.
+    """
     source = path.read_text(encoding="utf-8")
     lines, found = source.splitlines(), {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found[node.name] = node, "", ""
+            found[node.name] = node, ""
         elif isinstance(node, ast.Assign):
-            target, value = node.targets[0], node.value
-            several = isinstance(target, ast.Tuple)
-            comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode().strip(" #")
-            for name, part in zip(target.elts, value.elts, strict=True) if several else [(target, value)]:
-                found[name.id] = node, ast.unparse(part), comment.removesuffix("fmt: skip")
+            behind = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode().strip(" #")
+            opening = re.search(r"[({\[]  # (.*)$", lines[node.lineno - 1])
+            target, comment = node.targets[0], behind.removesuffix("fmt: skip") or (opening[1] if opening else "")
+            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if comment:
+                    found[name.id] = node, comment
     return {name: what for name, what in found.items() if not name.startswith("_")}
 
 
@@ -47,19 +54,30 @@ def public(module):
     return found
 
 
-def entry(name, node, value, comment):
+def shown(value):
+    """How a constant is written, if that is short and no more than numbers and texts."""
+    written = repr(value)
+    try:
+        return written if len(written) <= LONG and ast.literal_eval(written) == value else ""
+    except (SyntaxError, ValueError):
+        return ""
+
+
+def entry(name, node, comment, value):
     """One definition of the current module in reStructuredText."""
     if isinstance(node, ast.FunctionDef):
         return f".. autofunction:: {name}"
     if isinstance(node, ast.ClassDef):
-        return f".. autoclass:: {name}\n   :members:\n   :undoc-members:\n   :member-order: bysource"
-    return f".. py:data:: {name}" + f"\n   :value: {value}" * (len(value) <= LONG) + f"\n\n   {comment}"
+        special = f"\n   :special-members: {', '.join(SPECIAL)}"
+        return f".. autoclass:: {name}\n   :members:{special}\n   :member-order: bysource"
+    text = shown(value)
+    return f".. py:data:: {name}" + f"\n   :value: {text}" * bool(text) + f"\n\n   {comment}"
 
 
 def section(name, level=2):
     """The docstring of a module and all that it offers, in Markdown; after it the modules of a folder of modules."""
     module = importlib.import_module(f"lotterylib.{name}")
-    entries = [entry(item, *what) for item, what in public(module).items()]
+    entries = [entry(item, *what, getattr(module, item)) for item, what in public(module).items()]
     body = "\n\n".join([f".. py:module:: {module.__name__}", inspect.getdoc(module), *entries])
     text = f"{'#' * level} {name}\n\n```{{eval-rst}}\n{body}\n```\n\n"
     folder = Path(module.__file__).parent if not entries else None
@@ -70,6 +88,11 @@ def section(name, level=2):
 def api(names):
     """The reference of modules."""
     return "".join(section(name) for name in names.split())
+
+
+def example():
+    """The README's example of the library on a network of one's own."""
+    return re.search("```python\n.*?\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
 
 
 def published():
@@ -89,24 +112,50 @@ def published():
     return "\n".join([*made, "", *findings.table(["Machine", *fields], numbered)])
 
 
+def repeated():
+    """How far learning-rate rewinding agrees, which two records hold; nothing where they hold the same run."""
+    paths = [records.PUBLISHED / "book" / f"{name}.safetensors" for name in ("controls", "without_retraining")]
+    if not all(records.is_published(path) for path in paths):
+        return ""
+    controls, retraining = (store.read(path)[0] for path in paths)
+    once, level = controls["learning_rate_rewinding"], controls["level"]
+    again = retraining["kept"][level]
+    if torch.equal(once, again):
+        return ""
+    apart = (once.mean(1) - again.mean(1)).abs()
+    most = int(apart.argmax())
+    spreads = [findings.points(values[most].std()) for values in (once, again)]
+    links = [f"{{py:func}}`{path.stem} <lotterylib.experiments.{path.stem}>`" for path in paths]
+    return (
+        f"**One run, recorded twice.** The same training stands in two records that different revisions of the library "
+        f"made: learning-rate rewinding from step {int(controls['rewind_step'])}, in {links[0]} at some levels and in "
+        f"{links[1]} at all. Training is chaotic, so the two agree only as replicates do. Over the {once.shape[1]} "
+        f"replicates their mean test errors differ most at level {int(level[most])}, by "
+        f"{findings.points(apart[most])}; the standard deviation over replicates is {spreads[0]} there in the first "
+        f"and {spreads[1]} in the second."
+    )
+
+
 def machine():
     """The device that the book is built on, and the installed version of everything in requirements.txt."""
     here = records.provenance()
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     names = sorted(set(re.findall(r"^([\w.-]+)==", pins, re.MULTILINE)), key=str.lower)
-    rows = [["Python", here["versions"]["python"]], *([name, metadata.version(name)] for name in names)]
+    own = [["Python", here["versions"]["python"]], ["lotterylib", here["versions"]["lotterylib"]]]
+    rows = [*own, *([name, metadata.version(name)] for name in names)]
     return f"Device: {here['device']}.\n\n" + "\n".join(findings.table(["Package", "Version"], rows))
 
 
 def fill(text):
     """Put what is generated into the text of a page."""
     text = re.sub("<!-- api: (.*?) -->", lambda match: api(match[1]), text, flags=re.DOTALL)
-    return text.replace("<!-- records -->", published()).replace("<!-- machine -->", machine())
+    made = {"example": example, "records": published, "repeated": repeated, "machine": machine}
+    return re.sub(f"<!-- ({'|'.join(made)}) -->", lambda match: made[match[1]](), text)
 
 
 def sign(app, what, name, obj, options, signature, returns):
-    """Give a decorated function the parameters that it is called with, not those of the function inside."""
-    if what == "function" and hasattr(obj, "__wrapped__"):
+    """Give an experiment the parameters that it is called with, not those of the function inside."""
+    if what == "function" and name.startswith("lotterylib.experiments.") and hasattr(obj, "__wrapped__"):
         return str(inspect.signature(obj, follow_wrapped=False)), returns
 
 

@@ -4,7 +4,7 @@ import difflib
 
 
 def choice(argument, value, allowed):
-    """Return ``value`` if it is among ``allowed``, else raise ``ValueError`` with the closest match."""
+    """Return ``value`` if it is among ``allowed``. Raises ``ValueError`` with the closest match if not."""
     allowed = list(allowed)
     if value in allowed:
         return value
@@ -14,7 +14,7 @@ def choice(argument, value, allowed):
 
 
 def within(argument, value, low=None, high=None, *, open_low=False, open_high=False):
-    """Return ``value`` if it lies between the bounds (``None``: no bound), else raise ``ValueError``, also for NaN."""
+    """Return ``value`` if it lies between the bounds (``None``: no bound). Raises ``ValueError`` if not, or if NaN."""
     above = low is None or (value > low if open_low else value >= low)
     below = high is None or (value < high if open_high else value <= high)
     if above and below and value == value:
@@ -25,7 +25,7 @@ def within(argument, value, low=None, high=None, *, open_low=False, open_high=Fa
 
 
 def whole(argument, value, low, high=None):
-    """Return ``value`` if it is a whole number from ``low`` to ``high``, else raise ``ValueError``."""
+    """Return ``value`` as an ``int`` if it is a whole number from ``low`` to ``high``. Raises ``ValueError`` if not."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(f"{argument} is {value!r}; it must be a whole number")
     return within(argument, int(value), low, high)

@@ -15,22 +15,25 @@ from torch.nn import functional as F
 from . import checks, progress, pruning
 from .networks import beside, exact, select
 
-CURVATURES = ("hessian", "gauss_newton")
-ORDERS = ("magnitude", "random")
+CURVATURES = ("hessian", "gauss_newton")  # what ``hvp`` multiplies with
+ORDERS = ("magnitude", "random")  # in which weights are pruned
 EXACT = 10_000  # weights: more make an exact Hessian of several hundred MB a replicate
 
 
 def weights(state, mask):
-    """The kept weights, with their signs, ``(R, D)``."""
+    """The kept weights, with their signs, ``(R, D)``. Raises ``ValueError`` unless all replicates keep equally many."""
     return _flatten({name: state[name] for name in mask}).gather(1, _kept(mask))
 
 
 def hvp(net, state, x, y, vectors, mask=None, curvature="hessian"):
     """Multiply the Hessian of every replicate with its ``vectors``: ``(R, V, D)`` to ``(R, V, D)``, in their dtype.
 
+    The matrix is never formed (Pearlmutter 1994). ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed training inputs, as
+    ``ds.training_set()`` returns them.
     ``curvature="gauss_newton"`` takes the generalized Gauss-Newton matrix ``mean_n J_n^T (diag p_n - p_n p_n^T) J_n``
-    instead, with the logits' Jacobian J and the probabilities p: the Hessian of the network linearised in its weights,
-    which has no negative eigenvalue. Raises ``ValueError`` if a product is not finite.
+    instead (Schraudolph 2002), with the logits' Jacobian J and the probabilities p: the Hessian of the network
+    linearised in its weights, which has no negative eigenvalue. Raises ``ValueError`` if ``vectors`` are shaped
+    otherwise, or a product is not finite.
     """
     checks.choice("curvature", curvature, CURVATURES)
     mask = pruning.full(net, state) if mask is None else mask
@@ -109,7 +112,8 @@ class Spectrum(NamedTuple):
     def density(self, grid, width):
         """The density of eigenvalues on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``.
 
-        Returns the mean over probes and its standard error (NaN for a single probe), each ``(R, G)``.
+        Returns the mean over probes and its standard error (NaN for a single probe), each ``(R, G)``. Raises
+        ``ValueError`` unless ``width`` > 0.
         """
         checks.within("width", width, 0, open_low=True)
         grid = torch.as_tensor(grid, dtype=torch.float64)
@@ -129,6 +133,7 @@ def spectrum(net, state, x, y, mask=None, probes=8, iterations=80, seed=0, curva
     which match the moments of the spectrum as the probe sees it. Eigenvectors that all of several probes find have the
     share 1/D, known instead of estimated (after Bhattacharjee et al. 2025): that takes most of the noise away from the
     few large eigenvalues. Replicate r is drawn as ``seed + r``. Memory: twice ``R * probes * iterations * D`` numbers.
+    Raises ``ValueError`` for fewer than one of either, and as ``hvp`` does.
     """
     checks.whole("probes", probes, 1)
     mask = pruning.full(net, state) if mask is None else mask
@@ -138,7 +143,11 @@ def spectrum(net, state, x, y, mask=None, probes=8, iterations=80, seed=0, curva
 
 
 def from_lanczos(basis, alpha, beta) -> Spectrum:
-    """The spectrum as the probes see it from which ``lanczos`` made its result."""
+    """The spectrum as the probes see it, from what ``lanczos`` returned for them.
+
+    ``basis`` ``(R, V, m, D)``, ``alpha`` and ``beta`` ``(R, V, m)``: the eigenvalues of each tridiagonal matrix, whose
+    shares are the squared first components of its eigenvectors, or 1/D where ``spectrum`` says so.
+    """
     values, vectors = torch.linalg.eigh(_tridiagonal(alpha, beta))
     shares, size = vectors[..., 0, :] ** 2, basis.shape[-1]
     for r in range(len(basis) if basis.shape[1] > 1 else 0):
@@ -156,7 +165,8 @@ def top(net, state, x, y, mask=None, count=1, iterations=40, seed=0, curvature="
     """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
 
     The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
-    the ``iterations`` of Lanczos's method are doubled. Of equal eigenvalues only one may be found.
+    the ``iterations`` of Lanczos's method (1950) are doubled. Of equal eigenvalues only one may be found. Raises
+    ``ValueError`` unless ``count`` is from 1 to D, and as ``hvp`` does.
     """
     mask = pruning.full(net, state) if mask is None else mask
     w = weights(state, mask)
@@ -174,12 +184,12 @@ def top(net, state, x, y, mask=None, count=1, iterations=40, seed=0, curvature="
 
 
 def lanczos(product, start, iterations):
-    """Lanczos's method with full reorthogonalization, for a symmetric ``product`` of ``(R, V, D)`` with every vector.
+    """Lanczos's method (1950), fully reorthogonalized, for a symmetric ``product`` of ``(R, V, D)`` with every vector.
 
     Returns the basis ``(R, V, m, D)`` that begins with ``start`` (normalised), and the tridiagonal matrix in it: its
     diagonal and the entries beside it, float64 ``(R, V, m)`` on the CPU, the last of which leads out of the basis. m is
     ``iterations``, or D if that is less. Where the basis closes early it goes on in a random direction: the matrix
-    falls into blocks, and only the first has a share in ``start``.
+    falls into blocks, and only the first has a share in ``start``. Raises ``ValueError`` for ``iterations`` below 1.
     """
     steps = min(checks.whole("iterations", iterations, 1), start.shape[-1])
     basis = start.new_zeros(*start.shape[:2], steps, start.shape[-1])
@@ -208,9 +218,11 @@ def lanczos(product, start, iterations):
 def angular_dimension(eigenvalues, distance, epsilon, quadrature=None) -> float:
     """Local angular dimension of the well ``{v: v^T H v / 2 <= epsilon}`` seen from ``distance``, as a share of D.
 
-    ``sum_i q_i r_i^2 / (distance^2 + r_i^2)`` with the radii ``r_i^2 = 2 epsilon / lambda_i`` (Larsen et al. 2022); in
-    a direction with lambda <= 0 the well has no end, and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``;
-    ``quadrature`` ``(K,)`` are their shares of D, by default equal ones.
+    ``sum_i q_i r_i^2 / (distance^2 + r_i^2)`` with the radii ``r_i^2 = 2 epsilon / lambda_i``: the closed form by which
+    Larsen et al. (2022) bound the well's squared Gaussian width. In a direction with lambda <= 0 the well has no end,
+    and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``; ``quadrature`` ``(K,)`` are their shares of D, by
+    default equal ones. Raises ``ValueError`` if no eigenvalue is positive, ``quadrature`` does not sum to 1, epsilon is
+    not positive or ``distance`` negative.
     """
     checks.within("distance", distance, 0)
     values, shares = _checked(eigenvalues, epsilon, quadrature)
@@ -220,12 +232,16 @@ def angular_dimension(eigenvalues, distance, epsilon, quadrature=None) -> float:
 def gordon_fraction(eigenvalues, weights, epsilon, quadrature=None, order="magnitude") -> float:
     """The largest fraction of the ``weights`` ``(D,)`` that can be pruned, as Gordon's escape theorem predicts.
 
-    An axial subspace of ``(1 - p) D`` dimensions at distance R(p) from the solution is expected to meet the well
-    ``{v: v^T H v / 2 <= epsilon}`` around it while p is below the well's ``angular_dimension`` at R(p) (Larsen et al.
-    2022; for pruning our reconstruction of Paul et al. 2023): the result is the p at which both are equal. R(p) is the
-    length of the weights that go: the smallest first, or of a random choice, ``R^2 = p ||w||^2`` as expected.
-    ``epsilon`` is in the units of the loss. ``eigenvalues`` ``(K,)`` with their shares ``quadrature`` ``(K,)``, by
-    default the exact spectrum, K = D.
+    The theorem (1988): a random subspace through a point *misses* a set once it has more conditions than the set's
+    squared Gaussian width, as seen from the point. For the well ``{v: v^T H v / 2 <= epsilon}`` Larsen et al. (2022)
+    bound that width by a closed form, the ``angular_dimension``. Pruning a share p of the weights puts p D conditions
+    at distance R(p) from the solution; the result is the p at which they reach the angular dimension (our
+    reconstruction of Paul et al. 2023). R(p) is the length of the weights that go: the smallest first, or of a random
+    choice, ``R^2 = p ||w||^2`` as expected.
+
+    ``eigenvalues`` ``(K,)`` have the shares ``quadrature`` ``(K,)``, by default the exact spectrum, K = D; ``epsilon``
+    is in nats. Raises ``ValueError`` as ``angular_dimension`` does, for weights that are not finite, and without
+    ``quadrature`` unless K = D.
     """
     checks.choice("order", order, ORDERS)
     squares = torch.as_tensor(weights, dtype=torch.float64).flatten() ** 2

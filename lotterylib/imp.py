@@ -13,15 +13,16 @@ import torch
 from . import checks, progress, pruning, sgd, store, training
 from .networks import concatenate, select
 
-REWINDING = ("weights", "learning_rate")
-PRUNING = ("iterative", "one_shot")
+REWINDING = ("weights", "learning_rate")  # what ``Config.rewinding`` may be
+PRUNING = ("iterative", "one_shot")  # what ``Config.pruning`` may be
 
 
 @dataclass(frozen=True)
 class Adaptive:
     """Prune, at each level, the largest fraction whose projection raises the training loss by at most ``rise`` nats.
 
-    The rise is the mean over all replicates of the run; fractions are whole multiples of ``step``, one at least.
+    The rise is the mean over all replicates of the run; fractions are whole multiples of ``step``, one at least. Raises
+    ``ValueError`` for a value out of bounds.
     """
 
     rise: float
@@ -41,7 +42,8 @@ class Config:
     runs for each rewind step; replicate r is initialised, and its data ordered, by ``seed + r``.
 
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
-    ``pruning="one_shot"`` ranks the weights of the dense solution at every level.
+    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. Raises ``ValueError`` for a value out
+    of bounds.
     """
 
     recipe: training.Recipe
@@ -96,9 +98,11 @@ class Run:
     levels: tuple
 
     def __getitem__(self, level) -> Level:
+        """``run[L]``: the level L solution; -1 is the last."""
         return self.levels[level]
 
     def __len__(self):
+        """``len(run)``: number of levels, with level 0."""
         return len(self.levels)
 
     @property
@@ -123,13 +127,13 @@ class Run:
         return torch.tensor([level.density for level in self.levels], dtype=torch.float64)
 
     def at(self, rewind_step) -> "Run":
-        """Return the run of one rewind step."""
+        """Return the run of one rewind step. Raises ``ValueError`` if the run has no such step."""
         checks.choice("rewind_step", rewind_step, self.config.rewind_step)
         chosen = [i for i, k in enumerate(self.rewind_steps) if k == rewind_step]
         return self._part(chosen, rewind_step=(rewind_step,))
 
     def first(self, replicates) -> "Run":
-        """Return the run of the first ``replicates`` of every rewind step."""
+        """Return the run of the first ``replicates`` of every rewind step. Raises ``ValueError`` if it has fewer."""
         every = self.config.replicates
         checks.whole("replicates", replicates, 1, every)
         return self._part([r for r in range(len(self.seeds)) if r % every < replicates], replicates=replicates)

@@ -12,16 +12,19 @@ from torch import nn
 from . import checks, progress, training
 from .networks import dot, exact, replicates, times
 
-DEFINITIONS = ("line", "mean")
+DEFINITIONS = ("line", "mean")  # of a barrier
 
 
 def error(net, state, x, y):
-    """Return the error rate in [0, 1] of every replicate, float64 ``(R,)``; e.g. on ``ds.test_x, ds.test_y``."""
+    """Return the error rate in [0, 1] of every replicate, float64 ``(R,)``; NaN where the loss is not finite.
+
+    ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
+    """
     return training.evaluate(net, state, x, y)[1]
 
 
 def loss(net, state, x, y):
-    """Return the mean cross-entropy in nats of every replicate, float64 ``(R,)``."""
+    """Return the mean cross-entropy in nats of every replicate, float64 ``(R,)``; ``x`` and ``y`` as in ``error``."""
     return training.evaluate(net, state, x, y)[0]
 
 
@@ -48,6 +51,7 @@ def barrier(function, a, b, points=30, definition="line") -> Barrier:
     ``definition="line"`` is the smallest epsilon with ``E(gamma a + (1 - gamma) b) <= gamma E(a) + (1 - gamma) E(b) +
     epsilon`` on a grid of ``points`` values of gamma, ends included (Paul et al. 2023, Def. 2.1, as we reconstruct it).
     ``"mean"`` is ``sup E - (E(a) + E(b)) / 2`` (Frankle et al. 2020). Both are at least 0 and symmetric in a and b.
+    Raises ``ValueError`` for states that differ in names or shapes.
     """
     checks.whole("points", points, 2)
     checks.choice("definition", definition, DEFINITIONS)
@@ -75,7 +79,8 @@ def all_pairs(net, states, x, y, points=11, definition="line"):
 def path(net, states, x, y, points=11):
     """Error along the piecewise-linear path through ``states``, with ``points`` a piece, the corners counted once.
 
-    Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``.
+    Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises ``ValueError``
+    for fewer than two states, or states that differ in names or shapes.
     """
     checks.whole("number of states", len(states), 2)
     position, errors = [], []
@@ -124,7 +129,10 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
 
 
 def coordinates(net, origin, first, second, state):
-    """Where the parameters of ``state`` fall, orthogonally, on the plane that ``plane`` draws: float64 ``(2, R)``."""
+    """Where the parameters of ``state`` fall, orthogonally, on the plane that ``plane`` draws: float64 ``(2, R)``.
+
+    Raises ``ValueError`` as ``plane`` does.
+    """
     u, v, length, along, across = _axes(net, origin, first, second)
     moved = {name: state[name] - origin[name] for name in net.parameters}
     horizontal = dot(moved, u) / length
@@ -162,7 +170,10 @@ def recalibrate(net, state, ds, batch_size=500):
 
 
 def distance(net, a, b):
-    """Euclidean distance between the parameters of two states, ``(R,)``."""
+    """Euclidean distance between the parameters of two states, float64 ``(R,)``.
+
+    Raises ``ValueError`` if they differ in names or shapes.
+    """
     _check_alike(a, b)
     difference = {name: a[name] - b[name] for name in net.parameters}
     return dot(difference, difference).sqrt()

@@ -1,8 +1,9 @@
 """How far a solution can be pruned: the measured counterparts of ``curvature.gordon_fraction``.
 
-The theorem says when an axial subspace *meets* the well around a solution. That the projection itself, its nearest
-point, lies in the well is more than that. So there are two things to measure: the loss of the projection, and the
-lowest loss in the subspace, under the quadratic model here, or by training inside the subspace.
+The theorem says from where on a random subspace *misses* the well around a solution; up to there an axial one may meet
+it. That the projection itself, its nearest point, lies in the well is more than that. So there are two things to
+measure: the loss of the projection, and the lowest loss in the subspace, under the quadratic model here, or by training
+inside the subspace.
 """
 
 import torch
@@ -12,7 +13,10 @@ from .curvature import ORDERS
 
 
 def prune(state, mask, fraction, order="magnitude", seed=0):
-    """The mask without a ``fraction`` of its weights: the smallest ones, or a random choice as drawn by ``seed``."""
+    """The mask without a ``fraction`` of its weights: the smallest ones, or a random choice as drawn by ``seed``.
+
+    Raises ``ValueError`` for an unknown order, and as ``pruning.magnitude`` does.
+    """
     if checks.choice("order", order, ORDERS) == "magnitude":
         return pruning.magnitude(state, mask, fraction)
     return pruning.random(state, mask, fraction, seed)
@@ -33,12 +37,14 @@ def projections(net, state, mask, ds, fractions, order="magnitude", seed=0):
 
 
 def subspace_losses(hessian, weights, order="magnitude", seed=0, damping=1e-5):
-    """Lowest rise of the loss in each axial subspace, under the quadratic model: ``(D,)``, after 1, 2, ... prunings.
+    """Lowest rise of the loss in each axial subspace, under the quadratic model, in nats: ``(D,)``.
 
-    Of all v that take the pruned weights P to zero, ``v_P = -w_P``, the least ``v^T H v / 2`` is ``w_P^T (H_PP - H_PK
-    H_KK^-1 H_KP) w_P / 2`` (K: those kept). The matrix in it is the inverse of ``(H^-1)_PP``: with the weights in the
-    order in which they are pruned, one Cholesky factor of ``H^-1`` serves all P. ``hessian`` ``(D, D)`` is one
-    replicate's; eigenvalues below ``damping`` times the largest count as that much, so that the model has a minimum.
+    Entry n - 1 is for n pruned weights P. Of all v that take them to zero, ``v_P = -w_P``, the least ``v^T H v / 2`` is
+    ``w_P^T (H_PP - H_PK H_KK^-1 H_KP) w_P / 2`` (K: those kept). The matrix in it is the inverse of ``(H^-1)_PP`` (for
+    one weight Hassibi & Stork 1993): with the weights in the order in which they are pruned, one Cholesky factor of
+    ``H^-1`` serves all P, our derivation. ``hessian`` ``(D, D)`` and ``weights`` ``(D,)`` are one replicate's;
+    eigenvalues below ``damping`` times the largest count as that much, so that the model has a minimum. Raises
+    ``ValueError`` if these shapes differ or no eigenvalue is positive.
     """
     checks.choice("order", order, ORDERS)
     checks.within("damping", damping, 0, 1, open_low=True)
@@ -60,8 +66,10 @@ def meeting(eigenvalues, distance, epsilon, count=60, seed=0):
     """Simulate how many random conditions on v keep it out of the well ``{v: v^T H v / 2 <= epsilon}``: ``(count,)``.
 
     Each of ``count`` random subspaces runs through a point at ``distance`` from the minimum; conditions are added one
-    by one, and the result is the share of D at which the least loss in the subspace exceeds epsilon. For conditions
-    ``C v = b`` it is ``b^T (C H^-1 C^T)^-1 b / 2``, and one Cholesky factor serves all numbers of conditions.
+    by one, and the result is the share of D at which the least loss in the subspace exceeds epsilon (nats). For
+    conditions ``C v = b`` it is ``b^T (C H^-1 C^T)^-1 b / 2``, and one Cholesky factor serves all numbers of them; our
+    simulation. ``eigenvalues`` ``(D,)`` are those of H. Raises ``ValueError`` unless all are positive, and for a
+    ``count`` below 1.
     """
     size, draw = len(eigenvalues), torch.Generator().manual_seed(seed)
     options = {"generator": draw, "dtype": torch.float64}
@@ -80,7 +88,8 @@ def meeting(eigenvalues, distance, epsilon, count=60, seed=0):
 def meeting_fraction(eigenvalues, distance, epsilon) -> float:
     """Where ``meeting`` lies as D grows: ``p = mean r_i^2 / ((1 - p) distance^2 + r_i^2)``, our derivation.
 
-    Gordon's bound, ``curvature.angular_dimension``, is the same without the factor ``1 - p``, and so a bit lower.
+    ``r_i^2 = 2 epsilon / lambda_i`` with ``eigenvalues`` ``(D,)``; p is a share of D. Gordon's bound,
+    ``curvature.angular_dimension``, is the same without the factor ``1 - p``, and so a bit lower.
     """
     low, high = 0.0, 1.0
     for _ in range(50):
@@ -95,7 +104,8 @@ def meeting_fraction(eigenvalues, distance, epsilon) -> float:
 def crossing(x, rise, limit):
     """Where ``rise`` ``(n, ...)`` first exceeds ``limit``, between the points of ``x`` ``(n,)`` in a straight line.
 
-    ``x`` increases. The last x where the limit is never exceeded, the first where it is at once.
+    The result, ``(...)``, is in units of ``x``, which increases: its last value where the limit is never exceeded, its
+    first where it is at once.
     """
     above = rise > limit
     j = above.long().argmax(0).clamp_min(1)
@@ -108,7 +118,7 @@ def in_nats(losses, errors, tolerance):
     """The rise of training loss (nats) that goes with a rise of test error by ``tolerance``, by measurement: ``(R,)``.
 
     ``losses`` and ``errors`` ``(F + 1, R)`` are those of ``projections`` on a way out of the well. NaN where the error
-    never rises so far.
+    never rises so far. Raises ``ValueError`` unless ``tolerance`` is between 0 and 1.
     """
     checks.within("tolerance", tolerance, 0, 1, open_low=True, open_high=True)
     rise = losses - losses[0]

@@ -17,7 +17,10 @@ def flat(state, mask):
 
 
 def histogram(state, mask, edges):
-    """Share of the kept weights in each bin of magnitude, ``(R, len(edges) - 1)``; what lies outside counts nowhere."""
+    """Share of the kept weights in each bin of magnitude, ``(R, len(edges) - 1)``; what lies outside counts nowhere.
+
+    Raises ``ValueError`` unless ``edges`` are two or more increasing numbers.
+    """
     edges = torch.as_tensor(edges, dtype=torch.float64)
     if edges.dim() != 1 or len(edges) < 2 or (edges.diff() <= 0).any():
         raise ValueError("edges must be two or more increasing numbers")
@@ -25,7 +28,10 @@ def histogram(state, mask, edges):
 
 
 def threshold(state, before, after):
-    """The largest magnitude among the weights that ``after`` prunes from ``before``, ``(R,)``."""
+    """The largest magnitude among the weights that ``after`` prunes from ``before``, float64 ``(R,)``.
+
+    Raises ``ValueError`` if nothing was pruned between them in some replicate.
+    """
     pruned = {name: keep & ~after[name] for name, keep in before.items()}
     if (pruning.remaining(pruned) == 0).any():
         raise ValueError("before and after are the same in some replicate: nothing was pruned between them")
@@ -54,7 +60,7 @@ def already_small(earlier, later, mask, fraction):
     """Share of the weights that are smallest in ``later`` which were smallest in ``earlier`` too, ``(R,)``.
 
     Smallest: the ``fraction`` of the weights in ``mask`` that the next pruning takes. With no relation between the two
-    it is ``fraction``.
+    it is ``fraction``. Raises ``ValueError`` unless that is strictly between 0 and 1.
     """
     checks.within("fraction", fraction, 0, 1, open_low=True, open_high=True)
     shares = []

@@ -23,6 +23,11 @@ class Network:
 
     Both give the same results. Stacking is faster for small matrices; convolutions it turns into grouped ones, which
     are several times slower.
+
+    ``make()`` returns a freshly initialised module; ``device`` is that of all states; ``description``, a dict, tells
+    networks apart in checkpoints; ``prunable`` and ``stacked`` as in ``wrap``. Attributes: these, ``module``, which is
+    one made by ``make``, and ``parameters``, the names of the entries that are trained. Raises ``ValueError`` for a
+    module with dropout or without a prunable weight, and if ``prunable`` names what is not a parameter.
     """
 
     def __init__(self, make, device, description=None, prunable=None, stacked=None):
@@ -44,7 +49,10 @@ class Network:
             raise ValueError("the module has dropout with p > 0, whose draws no seed here governs; it must have p = 0")
 
     def init(self, replicates=1, seed=0):
-        """Return a freshly initialised state; replicate r is drawn as ``seed + r``, whatever ``replicates`` is."""
+        """Return a freshly initialised state; replicate r is drawn as ``seed + r``, whatever ``replicates`` is.
+
+        Raises ``ValueError`` unless ``replicates`` is a whole number, at least 1.
+        """
         checks.whole("replicates", replicates, 1)
         modules = []
         with torch.random.fork_rng(devices=[]):
@@ -58,7 +66,10 @@ class Network:
         }
 
     def forward(self, state, x, train):
-        """Logits ``(N, C)`` of one replicate, whose state has no replicate axis; ``train`` as ``nn.Module.train``."""
+        """Logits ``(N, C)`` of one replicate, whose state has no replicate axis, on inputs ``x`` ``(N, ...)``.
+
+        With ``train`` BatchNorm takes the statistics of ``x``, and changes the running ones in ``state`` in place.
+        """
         own = vars(_THREAD).setdefault("modules", weakref.WeakKeyDictionary())  # a call swaps the module's tensors
         if self not in own:
             own[self] = copy.deepcopy(self.module)
@@ -70,7 +81,7 @@ class Network:
 
     @torch.no_grad()
     def __call__(self, state, x):
-        """Logits ``(R, N, C)`` of every replicate on the same inputs ``x`` ``(N, ...)``, in evaluation mode."""
+        """Logits ``net(state, x)`` ``(R, N, C)`` of every replicate on the same ``x`` ``(N, ...)``, as evaluated."""
 
         def logits(one):
             return self.forward(one, x, train=False)
@@ -110,14 +121,19 @@ def _looped(function, states):
 
 
 def build(name, dataset, **options) -> Network:
-    """Build a network of this library for a dataset: ``NAMES`` lists them, ``options`` go to its constructor."""
+    """Build a network of this library for a dataset, by its name in ``NAMES``, with its ``options``.
+
+    ``cnn1d``, and without BatchNorm ``cnn1d_plain``: ``width=24``, channels. ``mlp``: ``hidden=(100, 100)``, units of
+    each hidden layer. ``resnet8`` to ``resnet110``: ``width=16``, channels of the first stage. ``lenet_300_100`` and
+    ``resnet18`` have none. Raises ``ValueError`` for an unknown name or inputs that the network does not take.
+    """
     shape, classes = tuple(dataset.test_x.shape[1:]), dataset.num_classes
     description = {"network": name, "input": shape, "classes": classes, **options}
     return Network(lambda: module(name, shape, classes, **options), dataset.device, description)
 
 
 def module(name, shape, classes, **options) -> nn.Module:
-    """Make a module of this library, freshly initialised, for inputs of ``shape`` and so many classes."""
+    """Make the module that ``build`` wraps, for inputs of ``shape`` and so many classes. Raises as ``build`` does."""
     return _CONSTRUCTORS[checks.choice("network", name, NAMES)](shape, classes, **options)
 
 
@@ -130,7 +146,7 @@ def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
 
     ``prunable`` names the weights that may be pruned; the default is every weight of a convolution or linear layer,
     never a bias, never a normalisation's. ``stacked`` says whether replicates are computed in one program or each in
-    its own; by default networks with torch's convolutions are not stacked.
+    its own; by default networks with torch's convolutions are not stacked. Raises ``ValueError`` as ``Network`` does.
     """
     return Network(make, find_device(device), prunable=prunable, stacked=stacked)
 
@@ -146,7 +162,7 @@ def replicates(state) -> int:
 
 
 def select(state, indices):
-    """Return the replicates of a state or mask at ``indices``, as a new state."""
+    """Return the replicates of a state or mask at ``indices``, a list or slice; one number drops the replicate axis."""
     return {name: tensor[indices] for name, tensor in state.items()}
 
 
@@ -188,9 +204,11 @@ class Linear(nn.Linear):
 
 
 class Conv1d(nn.Module):
-    """1-D convolution of ``(N, length, channels)`` inputs as slices and one matrix product.
+    """1-D convolution of ``(N, length, inputs)`` as slices and one matrix product, padded by ``kernel // 2``.
 
-    Under the replicate axis this is 2-4 times faster than ``nn.Conv1d``, which becomes a grouped convolution.
+    With an odd kernel the result is ``(N, ceil(length / stride), outputs)``. ``weight`` is ``(outputs, kernel,
+    inputs)``, and there is a bias if ``bias`` is true. Under the replicate axis this is 2-4 times faster than
+    ``nn.Conv1d``, which becomes a grouped convolution.
     """
 
     def __init__(self, inputs, outputs, kernel, stride, bias):
@@ -218,7 +236,8 @@ class _ChannelsLastNorm(nn.BatchNorm1d):
 class CNN1d(nn.Module):
     """Three strided 1-D convolutions and a linear layer: the testbed of the book.
 
-    With ``norm`` each convolution is followed by BatchNorm, without it each has a bias.
+    With ``norm`` each convolution, of ``width`` channels, is followed by BatchNorm, without it each has a bias. Inputs
+    are ``(N, features)``, logits ``(N, classes)``. Raises ``ValueError`` unless ``shape`` is ``(features,)``.
     """
 
     def __init__(self, shape, classes, width=24, norm=True):
@@ -276,7 +295,8 @@ class ResNet(nn.Module):
     """Residual network for small images (He et al. 2016): 3x3 stem, stages of basic blocks, mean over pixels, linear.
 
     ``widths`` and ``blocks``: channels and number of blocks of each stage; each but the first halves height and width.
-    Weights are drawn as torchvision draws those of its ResNets.
+    Weights are drawn as torchvision draws those of its ResNets. Inputs are ``(N, *shape)``, logits ``(N, classes)``.
+    Raises ``ValueError`` unless ``shape`` is ``(channels, height, width)``.
     """
 
     def __init__(self, shape, classes, widths, blocks):
@@ -324,4 +344,4 @@ _CONSTRUCTORS = {
     **{f"resnet{depth}": _resnet(depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
     "resnet18": lambda shape, classes: ResNet(shape, classes, (64, 128, 256, 512), (2, 2, 2, 2)),
 }
-NAMES = tuple(_CONSTRUCTORS)
+NAMES = tuple(_CONSTRUCTORS)  # what ``build`` takes

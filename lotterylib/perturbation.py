@@ -45,7 +45,10 @@ def pruning_direction(rewind, before, after):
 
 
 def perturb(state, direction, scale):
-    """Return ``state + scale * direction``; ``scale`` is one number or ``(R,)``, at least 0."""
+    """Return ``state + scale * direction``; ``scale`` is one number or ``(R,)``.
+
+    Raises ``ValueError`` if a scale is negative or not finite, or the two have unequal numbers of replicates.
+    """
     _same_replicates(state, direction)
     moved = times(direction, _per_replicate("scale", scale, state))
     return {name: tensor + moved[name] for name, tensor in state.items()}

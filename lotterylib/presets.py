@@ -73,11 +73,11 @@ def _testbed(steps, rewind_step, levels, replicates):
     return imp.Config(recipe=recipe, rewind_step=rewind_step, levels=levels, replicates=replicates)
 
 
-_PAPER = {
+_PAPER = {  # github.com/mansheej/lth_diet, by authors of the paper; the precision is ours
     "schedule": "step", "drops": (31200, 46800), "drop": 0.1, "weight_decay": 1e-4, "precision": "bfloat16",
 }  # fmt: skip
 
-PRESETS = {
+PRESETS = {  # by name: smoke (tests that lines run), book (MNIST-1D), medium (Fashion-MNIST), paper (CIFAR-10)
     "smoke": Preset(
         dataset="mnist1d",
         main=Arm("cnn1d", _testbed(40, (0, 10, 20), levels=3, replicates=2), width=8),

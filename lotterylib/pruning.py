@@ -42,7 +42,10 @@ def magnitude(state, mask, fraction):
 
 
 def layerwise(state, mask, fraction):
-    """Prune the smallest ``fraction`` of the remaining weights of each layer by magnitude."""
+    """Prune the smallest ``fraction`` of the remaining weights of each layer by magnitude.
+
+    Raises ``ValueError`` as ``magnitude`` does.
+    """
     pruned = {}
     for name in mask:
         pruned |= _prune_lowest({name: state[name].abs()}, {name: mask[name]}, fraction)
@@ -52,13 +55,17 @@ def layerwise(state, mask, fraction):
 def random(state, mask, fraction, seed=0):
     """Prune a random ``fraction`` of the remaining weights, all layers together; replicate r is drawn as ``seed + r``.
 
-    The values in ``state`` do not matter: it is there so that the three rules can stand in for one another.
+    The values in ``state`` do not matter: it is there so that the three rules can stand in for one another. Raises
+    ``ValueError`` as ``magnitude`` does.
     """
     return _prune_lowest(noise(mask, seed), mask, fraction)
 
 
 def shuffle(mask, seed=0):
-    """Permute each layer's mask within the layer: the same number of weights stays in each, at random places."""
+    """Permute each layer's mask within the layer: the same number of weights stays in each, at random places.
+
+    The control of Su et al. (2020) and Frankle et al. (2021); replicate r is drawn as ``seed + r``.
+    """
     shuffled = {}
     for name, drawn in noise(mask, seed).items():
         order = drawn.flatten(1).argsort(1)
@@ -67,7 +74,11 @@ def shuffle(mask, seed=0):
 
 
 def noise(mask, seed, draw=torch.rand):
-    """Random numbers shaped like the mask, replicate r drawn as ``seed + r``; on the CPU, so alike on every device."""
+    """Random numbers shaped like the mask, ``(R, ...)`` by entry, on its device; replicate r is drawn as ``seed + r``.
+
+    ``draw`` is ``torch.rand``, uniform in [0, 1), or another such function; it draws on the CPU, so alike on every
+    device.
+    """
     generators = [torch.Generator().manual_seed(seed + r) for r in range(replicates(mask))]
     return {
         name: torch.stack([draw(keep.shape[1:], generator=g) for g in generators]).to(keep.device)

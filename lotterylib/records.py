@@ -23,6 +23,12 @@ _HOME = _HERE if (_HERE / "pyproject.toml").exists() else Path.home() / ".cache"
 PUBLISHED = _HOME / "records"
 
 
+def revision(folder) -> str:
+    """Eight hex digits that tell revisions of a package apart: a hash of the Python files in its folder."""
+    folder = Path(folder)
+    return store.key({path.relative_to(folder).as_posix(): _sha256(path) for path in folder.rglob("*.py")})[:8]
+
+
 class Record(dict):
     """Arrays by name, as tensors on the CPU; ``about`` says when, how long, on what and from what they were made."""
 
@@ -58,11 +64,14 @@ def load_or_compute(name, preset, settings, compute, recompute=False, data=None)
 
 
 def provenance() -> dict:
-    """What the present process runs on: versions, device, cores, date."""
+    """What the present process runs on: versions, device, cores, date.
+
+    The library's own version ends in the ``revision`` of its files, as they were when it was imported.
+    """
     cuda = torch.cuda.is_available()
     return {
         "versions": {
-            "lotterylib": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
+            "lotterylib": _VERSION, "torch": torch.__version__, "numpy": numpy.__version__,
             "python": platform.python_version(),
         },
         "device": torch.cuda.get_device_name() if cuda else f"CPU ({platform.machine()}, {os.cpu_count()} cores)",
@@ -120,3 +129,6 @@ def _manifest():
 
 def _sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+_VERSION = f"{__version__}+{revision(Path(__file__).parent)}"

@@ -22,7 +22,9 @@ class Group:
     """Replicates that are stepped together, their weights, momentum and statistics in memory of their own.
 
     ``rows`` says which replicates of ``state``, ``momentum``, ``mask`` and ``failed`` they are: a list of those that
-    are stacked, or one number. ``seeds`` are the order seeds of all replicates; ``step`` is the first step.
+    are stacked, or one number. ``momentum`` is like ``state``, of the trained entries. ``failed``, int64 ``(R,)``, is
+    the step at which a replicate's loss ceased to be finite, -1 while it is. ``seeds`` are the order seeds of all
+    replicates, a list; ``step`` is the first step.
     """
 
     def __init__(self, net, state, momentum, mask, failed, ds, recipe, seeds, rows, step):

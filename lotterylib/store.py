@@ -72,8 +72,8 @@ def write(path, tree, about):
 def read(path, key=None, device="cpu"):
     """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
 
-    A file that is damaged, or whose key is not ``key``, also gives ``None``, with a warning that names it: the caller
-    then computes the content again.
+    Raises nothing for a file that is damaged, or whose key is not ``key``: it also gives ``None``, with a warning that
+    names it, and the caller then computes the content again.
     """
     path = Path(path)
     if not path.exists():

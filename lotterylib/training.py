@@ -15,8 +15,8 @@ import torch
 from . import checks, progress, pruning, sgd, store
 from .networks import replicates
 
-SCHEDULES = ("cosine", "constant", "step")
-PRECISIONS = ("float32", "bfloat16")
+SCHEDULES = ("cosine", "constant", "step")  # of the learning rate
+PRECISIONS = ("float32", "bfloat16")  # of the products in a training step
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Recipe:
     ``schedule``: ``"cosine"`` (to 0 at ``steps``), ``"constant"``, or ``"step"`` (times ``drop`` at each step in
     ``drops``); before it, ``warmup`` steps of linear increase. Weight decay applies to every parameter. ``nesterov``
     as in ``torch.optim.SGD``. ``precision="bfloat16"`` computes a step's products in bfloat16 (autocast); weights,
-    momentum, statistics and every evaluation stay in float32.
+    momentum, statistics and every evaluation stay in float32. The preset ``paper`` has its values, for ResNet-20
+    on CIFAR-10, from github.com/mansheej/lth_diet, by authors of the paper; the precision there is ours.
+    Raises ``ValueError`` for a value out of bounds.
     """
 
     steps: int
@@ -88,7 +90,8 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     """Train every replicate of ``state`` from step ``start`` to step ``stop`` (default: ``recipe.steps``).
 
     ``start`` and ``order_seed`` are one number or one for each replicate; a single ``order_seed`` s gives replicate r
-    the data order of seed s + r. Momentum starts at zero. Weights outside ``mask`` are exactly zero throughout.
+    the data order of seed s + r. Momentum starts at zero. Weights outside ``mask`` are exactly zero throughout; without
+    a mask all weights train.
     ``checkpoint`` names a file from which the same call carries on after an interruption.
     Returns the final state, and leaves the given one as it is. Raises ``Diverged``, and ``ValueError`` if the memory
     does not suffice, with the number of replicates that fit.
@@ -108,7 +111,7 @@ def trajectory(
 
     Replicates with a later ``start`` wait for it, so that all share the step counter and the learning rate. Points
     before the step that ``checkpoint`` has reached are not yielded again. ``bar`` is a progress bar that counts every
-    replicate's steps. ``Diverged`` is raised after the last point.
+    replicate's steps. Raises as ``train`` does, ``Diverged`` after the last point.
     """
     try:
         yield from _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, checkpoint, bar)
@@ -222,7 +225,8 @@ def batches(ds, recipe, seeds, begin=0):
 def evaluate(net, state, x, y):
     """Return the mean cross-entropy in nats and the error rate in [0, 1] of every replicate, each ``(R,)`` float64.
 
-    ``x``, ``y``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
+    ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
+    Where a loss is not finite the error is NaN: the largest of NaN logits would pass for a guess.
     """
     loss = wrong = 0
     chunk = 2500 if x.is_cuda else 1024 if net.stacked else 256  # on a CPU: what stays in the cache

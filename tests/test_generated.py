@@ -1,5 +1,6 @@
 """The pages that the build fills in: the reference has every public name, the status page every record."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -7,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from test_library import LADDER
 
-from lotterylib import experiments, presets, records, store
+from lotterylib import experiments, findings, records, store, training
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "_ext"))
@@ -24,49 +26,209 @@ def modules():
 
 
 def public_names():
-    """Every public name, as modules that are imported show it."""
+    """Every public function and class, as modules that are imported show it."""
     for module in modules():
-        source = inspect.getsource(module)
-        offered = set(getattr(module, "__all__", ())) - set(dir(presets))
+        offered = set(getattr(module, "__all__", ()))
         for name, value in vars(module).items():
-            made_here = inspect.isfunction(value) or inspect.isclass(value)
-            made_here = made_here and value.__module__ == module.__name__
-            constant = name.isupper() and re.search(rf"^([A-Z]+, )*{name}(, [A-Z]+)* = ", source, re.MULTILINE)
-            if not name.startswith("_") and (made_here or constant or name in offered):
+            made_here = getattr(value, "__module__", None) == module.__name__ or name in offered
+            if not name.startswith("_") and made_here and (inspect.isfunction(value) or inspect.isclass(value)):
                 yield f"{module.__name__}.{name}"
+
+
+def find(name):
+    """The object of a full name."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def members(name):
+    """The functions that an entry of the reference shows: a function itself, or a class's methods and properties."""
+    value = find(name)
+    if inspect.isfunction(value):
+        return {name: value}
+    own = {key: inside for key, inside in vars(value).items() if key[0] != "_" or key in generated.SPECIAL}
+    own = {key: inspect.unwrap(getattr(v, "fget", getattr(v, "func", v))) for key, v in own.items()}
+    return {f"{name}.{key}": method for key, method in own.items() if inspect.isfunction(method)}
 
 
 @pytest.fixture(scope="module")
 def reference():
-    """The page of the library as Sphinx reads it, and the names on it."""
+    """The page of the library as Sphinx reads it, and the entries on it: ``{name: (kind, text below it)}``."""
     text = generated.fill((ROOT / "chapters" / "api.md").read_text(encoding="utf-8"))
-    names, module = [], None
-    for kind, name in re.findall(r"^\.\. (py:module|autofunction|autoclass|py:data):: (\S+)$", text, re.MULTILINE):
+    entries, module = {}, None
+    directive = r"^\.\. (py:module|autofunction|autoclass|py:data):: (\S+)$(.*?)(?=^\.\. |^```)"
+    for kind, name, below in re.findall(directive, text, re.MULTILINE | re.DOTALL):
         module = name if kind == "py:module" else module
-        names += [name] if kind == "py:module" else [f"{module}.{name}"]
-    return text, names
+        full = name if kind == "py:module" else f"{module}.{name}"
+        assert full not in entries, f"{full} stands there twice"
+        entries[full] = kind, below
+    return text, entries
+
+
+def names_of(reference, *kinds):
+    """The names of these kinds on the page."""
+    return sorted(name for name, (kind, _) in reference[1].items() if kind in kinds)
 
 
 def test_every_public_name_is_in_the_reference_once(reference):
     expected = {*public_names(), *(module.__name__ for module in modules())}
     assert len(expected) > 150
-    assert sorted(reference[1]) == sorted(expected)
+    assert names_of(reference, "py:module", "autofunction", "autoclass") == sorted(expected)
+
+
+CHOICES = {  # what a reader chooses from
+    "data.NAMES": "'digits', 'mnist'", "networks.NAMES": "'cnn1d', 'cnn1d_plain'", "training.SCHEDULES": "'cosine'",
+    "training.PRECISIONS": "'bfloat16'", "imp.REWINDING": "'learning_rate'", "imp.PRUNING": "'one_shot'",
+    "landscape.DEFINITIONS": "'mean'", "curvature.CURVATURES": "'gauss_newton'", "curvature.ORDERS": "'random'",
+    "presets.PRESETS": "", "experiments.EXPERIMENTS": "",
+}  # fmt: skip
+
+
+def test_a_constant_in_the_reference_says_what_it_is(reference):
+    constants = names_of(reference, "py:data")
+    assert {f"lotterylib.{name}" for name in CHOICES} <= set(constants)
+    for name in constants:
+        written = generated.shown(find(name))
+        value, comment = re.fullmatch(r"(?:\n   :value: (.*))?\n\n   (\S.*)\n+", reference[1][name][1]).groups()
+        assert len(comment) > 5 and (value or "") == written, name
+        assert CHOICES.get(name.removeprefix("lotterylib."), "") in written, name
+
+
+@pytest.mark.parametrize("value", ["x", 0.1, ("a", 1), {"a": [1, None]}])
+def test_a_plain_value_is_shown(value):
+    assert ast.literal_eval(generated.shown(value)) == value
+
+
+@pytest.mark.parametrize("value", [Path("x"), torch.ones(2), {"a": len}, float("nan"), "x" * generated.LONG])
+def test_what_is_long_or_belongs_to_this_machine_is_not_shown(value):
+    assert generated.shown(value) == ""
+
+
+CONSTANTS = """
+A = "#"  # behind
+B = 1
+C, D = 1, "ä"  # both
+E = {  # open
+    "#": 1,
+}  # fmt: skip
+F = (
+    1,  # inside
+)
+G = [
+    1,
+]  # close
+_H = 1  # private
+def f(): pass
+"""
+
+
+def test_comments_of_constants_are_found(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(CONSTANTS, encoding="utf-8")
+    found = {name: comment for name, (_, comment) in generated.definitions(path).items()}
+    assert found == {"A": "behind", "C": "both", "D": "both", "E": "open", "G": "close", "f": ""}
 
 
 def test_sections_of_the_reference_stand_in_the_order_of_the_ladder(reference):
     assert tuple(re.findall(r"^## (.*)$", reference[0], re.MULTILINE)) == LADDER
 
 
-def test_public_names_have_docstrings():
+def test_the_list_of_what_is_needed_first_leads_to_sections(reference):
+    first = re.findall(r"^- \[(.*?)\]\(#(.*?)\): ", reference[0], re.MULTILINE)
+    assert len(first) == 8 and all(name == anchor and name in LADDER for name, anchor in first)
+
+
+def test_the_reference_holds_the_example_of_the_readme(reference):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    own = readme.partition("## On your own network\n")[2].partition("\n## ")[0]
+    code = re.search("```python\n.*?\n```\n", own, re.DOTALL)[0]
+    assert code in reference[0] and "imp.run(" in code
+
+
+def test_what_is_public_has_a_docstring():
+    """Without one a method would not even be in the reference. What a layer's ``forward`` does, its class says."""
     for name in public_names():
-        module, _, attribute = name.rpartition(".")
-        value = getattr(importlib.import_module(module), attribute)
-        assert not callable(value) or inspect.getdoc(value), name
+        assert inspect.getdoc(find(name)), name
+        for member, function in members(name).items():
+            layer = member.endswith(".forward") and issubclass(find(name), torch.nn.Module)
+            assert layer or inspect.getdoc(function), member
 
 
-def test_an_experiment_is_signed_as_it_is_called():
-    signature, _ = generated.sign(None, "function", "", experiments.all_pairs, None, "(s)", None)
-    assert signature == "(preset, recompute=False, device='auto')"
+def test_methods_used_without_their_names_are_in_the_reference(reference):
+    special = [member for name in names_of(reference, "autoclass") for member in members(name) if member.endswith("__")]
+    expected = "networks.Network.__call__", "imp.Run.__getitem__", "imp.Run.__len__"
+    assert {f"lotterylib.{name}" for name in expected} <= set(special)
+    for member in special:
+        assert ":special-members: __call__, __getitem__, __len__\n" in reference[1][member.rpartition(".")[0]][1]
+
+
+def signature(name, function):
+    """How the reference writes a function's parameters."""
+    changed = generated.sign(None, "function", name, function, None, None, None)
+    return changed[0] if changed else str(inspect.signature(function))
+
+
+def test_a_function_is_signed_as_it_is_called(reference):
+    assert signature("lotterylib.experiments.plane", experiments.plane) == "(preset, recompute=False, device='auto')"
+    assert signature("lotterylib.training.evaluate", training.evaluate) == "(net, state, x, y)"
+    for name in names_of(reference, "autofunction", "autoclass"):
+        for member, function in members(name).items():
+            assert "*args" not in signature(member, function), member
+
+
+def raises(function, private, seen=()):
+    """Whether a function raises or checks an argument, in its body or in private functions that it calls."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            return True
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func).removeprefix("self.")
+            inside = called in private and called not in seen
+            if called.startswith("checks.") or (inside and raises(private[called], private, (*seen, called))):
+                return True
+    return False
+
+
+def silent(source):
+    """The public functions, methods and classes of a source that raise, and whose docstrings do not say ``Raises``."""
+    tree, found = ast.parse(source), []
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    private = {node.name: node for node in functions if re.match("_[^_]", node.name)}
+    for top in tree.body:
+        for node in top.body if isinstance(top, ast.ClassDef) else [top]:
+            if isinstance(node, ast.FunctionDef) and not any(re.match("_[^_]", name) for name in (top.name, node.name)):
+                described = top if node.name in ("__init__", "__post_init__") else node
+                if raises(node, private) and "Raises" not in (ast.get_docstring(described) or ""):
+                    found.append(described.name)
+    return found
+
+
+SILENT = [
+    "def f(x):\n    'Do.'\n    if x:\n        raise ValueError(x)",
+    "def f(x):\n    'Do.'\n    return [checks.whole('x', each, 0) for each in x]",
+    "def f(x):\n    'Do.'\n    return g(_h(x))\ndef _h(x):\n    return _i(x)\ndef _i(x):\n    raise ValueError",
+    "class C:\n    def f(self):\n        'Do.'\n        self._h()\n    def _h(self):\n        checks.whole()",
+    "class f:\n    'Do.'\n    def __init__(self, x):\n        'Raises.'\n        raise ValueError",
+    "@dataclass\nclass f:\n    'Do.'\n    def __post_init__(self):\n        checks.within('x', self.x, 0)",
+]
+OUTSPOKEN = [
+    *(source.replace("Do.", "Raises ``ValueError``.") for source in SILENT),
+    "def f(x):\n    'Do.'\n    try:\n        g(x)\n    except OSError:\n        raise",
+    "def f(x):\n    'Do.'\n    return _f(x)\ndef _f(x):\n    return _f(x - 1)",
+    "def _f(x):\n    raise ValueError",
+    "class _F:\n    def f(self):\n        raise ValueError",
+]
+
+
+def test_silence_is_noticed():
+    assert [silent(source) for source in SILENT] == [["f"]] * len(SILENT)
+    assert silent("def f(x):\n    raise ValueError") == ["f"]
+    assert [silent(source) for source in OUTSPOKEN] == [[]] * len(OUTSPOKEN)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lotterylib").rglob("*.py")), ids=lambda path: path.stem)
+def test_what_raises_says_so(path):
+    assert set(silent(path.read_text(encoding="utf-8"))) <= {"main"}  # a command says what it refuses, and ends
 
 
 def test_every_record_is_in_the_table_with_what_it_says_of_itself():
@@ -89,8 +251,39 @@ def test_a_damaged_record_is_not_in_the_table(monkeypatch):
     assert "all_pairs" in table and "winning_tickets" not in table
 
 
+def learning_rate_rewinding():
+    """The errors of the training that two records hold, from either, and the levels that both have."""
+    controls, retraining = (
+        store.read(records.PUBLISHED / "book" / f"{name}.safetensors")[0] for name in ("controls", "without_retraining")
+    )
+    return controls["learning_rate_rewinding"], retraining["kept"], controls["level"].tolist()
+
+
+def test_the_run_that_is_recorded_twice_is_compared():
+    once, again, levels = learning_rate_rewinding()
+    apart = {level: abs(float(errors.mean() - again[level].mean())) for level, errors in zip(levels, once, strict=True)}
+    most = max(apart, key=apart.get)
+    first, second = (findings.points(errors.std()) for errors in (once[levels.index(most)], again[most]))
+    text = generated.fill("<!-- repeated -->")
+    assert text.startswith("**One run, recorded twice.**")
+    assert f"differ most at level {most}, by {findings.points(apart[most])};" in text
+    assert text.endswith(f"is {first} there in the first and {second} in the second.")
+
+
+@pytest.mark.parametrize("state", ["one run", "lost"])
+def test_one_run_or_one_record_is_not_compared(monkeypatch, state):
+    once, again, levels = learning_rate_rewinding()
+    if state == "lost":
+        monkeypatch.setattr(records, "is_published", lambda path: path.stem != "controls")
+    again[levels] = once
+    held = {"learning_rate_rewinding": once, "level": torch.tensor(levels), "kept": again}
+    monkeypatch.setattr(store, "read", lambda path: (held, {}))
+    assert generated.fill("a <!-- repeated -->") == "a "
+
+
 def test_versions_of_this_machine():
     import numpy
 
     table = generated.fill("<!-- machine -->")
     assert f"| numpy | {numpy.__version__} |" in table and records.provenance()["device"] in table
+    assert f"| lotterylib | {records.provenance()['versions']['lotterylib']} |" in table

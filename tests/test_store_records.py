@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import lotterylib
 from lotterylib import records, store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,6 +202,20 @@ def test_a_record_is_computed_once_and_says_how_it_was_made(folders):
         assert about["versions"]["torch"] == torch.__version__ and about["device"]
         assert datetime.date.fromisoformat(about["date"])
     assert get(work, recompute=True) and work.runs == 1  # it is in runs/ already
+
+
+def test_a_record_names_the_revision_of_the_library(folders, tmp_path):
+    version = get(Work()).about["versions"]["lotterylib"]
+    assert version == f"{lotterylib.__version__}+{records.revision(ROOT / 'lotterylib')}"
+    assert re.fullmatch(r"[\d.]+\+[0-9a-f]{8}", version)
+    package, seen = tmp_path / "package", []
+    (package / "inside").mkdir(parents=True)
+    for name, content in (("a.py", "1"), ("a.pyc", "1"), ("a.py", "2"), ("inside/a.py", "2"), ("a.py", "1")):
+        (package / name).write_text(content)
+        seen.append(records.revision(package))
+    assert seen[0] == seen[1] and len(set(seen[1:])) == 4
+    (package / "inside" / "a.py").unlink()
+    assert records.revision(package) == seen[0]
 
 
 def test_a_record_with_other_settings_is_refused_with_a_warning(folders):

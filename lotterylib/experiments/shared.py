@@ -20,10 +20,12 @@ class Setup:
 
     @functools.cached_property
     def ds(self):
+        """The dataset, on the device."""
         return data.load(self.preset.dataset, self.device)
 
     @functools.cache  # noqa: B019 (there are as many setups as presets)
     def net(self, arm="main"):
+        """The network of an arm, ``"main"`` or ``"plain"``."""
         chosen = getattr(self.preset, arm)
         return networks.build(chosen.network, self.ds, **chosen.options)
 
@@ -42,9 +44,11 @@ class Setup:
         return training.train(self.net(arm), state, self.ds, recipe, mask, start, None, order_seed, checkpoint)
 
     def error(self, state):
+        """Test error of a state of the main network, ``(R,)``."""
         return landscape.error(self.net(), state, self.ds.test_x, self.ds.test_y)
 
     def barrier(self, a, b, arm="main"):
+        """Test-error barrier between two states of an arm's network, on ``points`` of the preset."""
         return landscape.error_barrier(self.net(arm), a, b, self.ds.test_x, self.ds.test_y, self.preset.points)
 
 
@@ -56,7 +60,7 @@ def setup(preset, device="auto", recompute=False) -> Setup:
 _setup = functools.cache(Setup)
 
 
-EXPERIMENTS = {}
+EXPERIMENTS = {}  # by name: the function of a ``Setup``, and the fields of the preset that determine its result
 
 
 def experiment(*needs):
@@ -97,13 +101,13 @@ def grouped(values, run):
 
 
 def append(lists, **values):
-    """Append each value to the list of its name."""
+    """Append each value, a tensor, to the list of its name in the dict ``lists``; a new name begins a list."""
     for name, value in values.items():
         lists.setdefault(name, []).append(value)
 
 
 def stacked(lists):
-    """The lists that ``append`` made, each as one tensor."""
+    """The lists that ``append`` made, each of n tensors of one shape ``(...)``, as tensors ``(n, ...)`` by name."""
     return {name: torch.stack(values) for name, values in lists.items()}
 
 

@@ -43,7 +43,10 @@ def controls(s):
 
 @experiment("main", "instability_steps", "points")
 def instability(s):
-    """Barrier between two dense trainings from the same ``w_k``: ``height`` (n, R), ``curve`` (points, n, R)."""
+    """Barrier between two dense trainings from the same ``w_k``: ``height`` (n, R), ``curve`` (points, n, R).
+
+    At ``rewind_step`` (n,), with different data orders from step k on: the instability of Frankle et al. (2020).
+    """
     return _unstable(s, "main", s.preset.instability_steps)
 
 
