@@ -96,9 +96,9 @@ def instability(records, steps):
         style.spread(axes, share, record["height"], name, colour, marker)
         first = scale.first_stable(record)
         said.append(
-            f"{name} is stable nowhere measured"
+            f"on {name} nowhere measured"
             if first is None
-            else f"{name} is first below 2 points at {findings.percent(share[first])} of its training, "
+            else f"on {name} first below 2 points at {findings.percent(share[first])} of its training, "
             f"with {findings.points(record['height'][first])}"
         )
     axes.axhline(findings.STABLE, color=style.GREY, linestyle="--", linewidth=1, label="stable below 2 points")
@@ -108,7 +108,8 @@ def instability(records, steps):
     axes.set_ylabel("instability (points of error)")
     style.legend(axes)
     return style.Drawing(
-        figure, f"{'; '.join(said)}. Drawn: instability of the dense network against k as a share of training."
+        figure,
+        f"The dense network is stable {'; '.join(said)}. Drawn: its instability against k as a share of training.",
     )
 
 

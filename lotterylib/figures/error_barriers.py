@@ -268,7 +268,8 @@ def _plane(planes, steps):
         for (cx, cy), marker, name in zip(planes["corners"][..., k].tolist(), style.MARKERS, names, strict=False):
             axes.plot(cx, cy, marker, color=style.ORANGE, markeredgecolor="white", markersize=10, label=name)
         subspace = float(planes["corners"][1, 0, k])  # both states in it are zero in the coordinates that were pruned
-        axes.axvline(subspace, color=style.ORANGE, linestyle=":", label=f"axial subspace of level {level + 1}", zorder=1.5)
+        name = f"axial subspace of level {level + 1}"
+        axes.axvline(subspace, color=style.ORANGE, linestyle=":", label=name, zorder=1.5)
         axes.grid(False)
         axes.set_title(f"k = {step}")
         axes.set_xlabel("distance towards the projection")
