@@ -26,6 +26,7 @@ def toc_files():
 
 
 CHAPTERS = [path for path in toc_files() if path.suffix == ".ipynb"]
+WIDE = 76  # characters of a line of code that the page shows without scrolling
 PROSE = [*toc_files(), ROOT / "README.md"]
 
 
@@ -82,6 +83,7 @@ def test_chapter_has_its_form(path):
     first, *others = [cell for cell in cells(path) if cell["cell_type"] == "code"]
     assert "".join(first["source"]) == notebook.BOOTSTRAP
     assert all("".join(cell["source"]).count("\n") < 15 for cell in others)
+    assert [line for cell in others for line in cell["source"] if len(line.rstrip()) > WIDE] == []
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
