@@ -157,8 +157,6 @@ def _halves(tickets, barriers):
             named[f"only if {part} at {multiple}"] = percent(count.connected_matching, 0)
     named["sparse matching"] = str(sparse.both + sparse.only_matching)
     named["sparse only connected"] = str(sparse.only_connected)
-    named["sparse if"] = f"{sparse.both} of {sparse.both + sparse.only_matching}"
-    named["sparse only if"] = f"{sparse.both} of {sparse.both + sparse.only_connected}"
     for i, (k, level) in enumerate(zip(rewind_steps(tickets), sparsest_matching(tickets).tolist(), strict=True)):
         if level:
             named[f"highest while matching k={k}"] = points(barriers["height"][:level, i].mean(-1).max())

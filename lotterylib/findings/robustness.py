@@ -107,15 +107,11 @@ def _later(later):
 def numbers(preset) -> dict:
     """The numbers that chapter 3 quotes."""
     record, later = experiments.robustness(preset), experiments.forgiveness(preset)
-    tickets, barriers = experiments.winning_tickets(preset), experiments.successive_barriers(preset)
-    same = as_with_order(record)
+    tickets, same = experiments.winning_tickets(preset), as_with_order(record)
     named = {"perturbed replicates": str(record["random"].shape[-1]), "as with order": _of(same)}
     lengths, shares = critical(record), critical_share(record)
     limits = dict(zip(("2 points", "epsilon", "LCS"), by_limit(record, tickets, 1.0), strict=True))
-    epsilon = tolerance(tickets)
-    in_valley = (barriers["height"][0] <= epsilon) & (tickets["error"][1] <= tickets["error"][0] + epsilon)
     for i, k in enumerate(rewind_steps(record)):
-        named[f"in the dense valley k={k}"] = _of(in_valley[i])
         named |= {f"return by {limit} k={k}": _of(kept[:, i]) for limit, kept in limits.items()}
         for n, level in enumerate(record["level"].tolist()):
             at = f"level={level} k={k}"
