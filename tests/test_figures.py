@@ -164,8 +164,7 @@ def test_figures_of_the_book_are_all_there():
     called = set()
     for path in (ROOT / "chapters").glob("*.ipynb"):
         code = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
-        (modules,) = re.findall(r"^from lotterylib\.figures import (.+)", code, re.MULTILINE)
-        for module, short in (one.split(" as ") for one in modules.split(", ")):
+        for module, short in re.findall(r"^from lotterylib\.figures import (\w+) as (\w+)$", code, re.MULTILINE):
             called |= {f"{module}.{name}" for name in re.findall(rf"\b{short}\.(\w+)\(", code)}
     made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", inspect.getsource(figures_of_the_book)))
     assert len(called) > 40 and called <= made, called - made
