@@ -30,7 +30,7 @@ INPUTS = {  # shape of an input, classes, training examples
 
 HALF_A_POINT = 0.005
 LIMITS = {  # errors up to which a network matches, from a record of winning tickets: scalar or (K, R)
-    "mean dense error + ε": lambda tickets: tickets["error"][0].mean() + findings.tolerance(tickets),
+    "mean dense error + ε": findings.largest_error,
     "own dense error + ε": lambda tickets: tickets["error"][0] + findings.tolerance(tickets),
     "own dense error + half a point": lambda tickets: tickets["error"][0] + HALF_A_POINT,
 }
@@ -204,7 +204,7 @@ def _duration(seconds):
 
 
 def numbers() -> dict:
-    """Every number that the prose quotes, by name: those of the preset ``book``, and those of each scale."""
+    """The numbers that the prose can quote, by name: those of the preset ``book``, and those of each scale."""
     named = findings.numbers()
     for name in scales():
         named |= {f"{name} {what}": text for what, text in {**_numbers(name), **_size(name)}.items()}
@@ -222,7 +222,6 @@ def _numbers(name):
         for called, limit in LIMITS.items():
             named[f"{called} k={k}"] = findings.percent(matching_share(tickets, limit)[i], 0)
     named["minutes"] = f"{tickets.about['seconds'] / 60:.0f}"
-    named["excess"] = findings.points(tickets["error"][1, 0] - tickets["error"][0].mean())
     refill = experiments.refilling(name)
     for i, k in enumerate(refill["rewind_step"].tolist()):
         named[f"new small k={k}"] = findings.percent(findings.new_small(refill)[:, i].mean(0), 0)

@@ -192,7 +192,7 @@ def arms(record, tickets):
     style.legend_below(figure, axes, 3)
     last = "; ".join(f"{name} {100 * float(record[key][-1].mean()):.1f}" for key, (name, *_) in _ARMS.items())
     kept = findings.percent(record["density"][-1], 0)
-    reach = {name: findings.retraining.last_matching(record[key], tickets) for key, (name, *_) in _ARMS.items()}
+    reach = {name: int(findings.last_matching(record[key], tickets)) for key, (name, *_) in _ARMS.items()}
     reached = "; ".join(f"{name} {findings.percent(record['density'][n], 0)}" for name, n in reach.items())
     return style.Drawing(
         figure,

@@ -20,6 +20,8 @@ from .shared import (
     Verdict,
     contingency,
     contrast_name,
+    largest_error,
+    last_matching,
     matching,
     percent,
     points,
@@ -33,9 +35,9 @@ from .tickets import CONTROLS, tickets_and_stability, winning_tickets
 __all__ = [
     "CONTROLS", "EPSILON", "SPARSE", "STABLE", "TICKET", "VERDICTS", "Contingency", "Table", "Text", "Verdict",
     "by_descent", "by_model", "by_projection", "claims", "connected_and_matching", "contingency", "contrast_name",
-    "correlation", "critical", "critical_share", "distant_levels", "error_barriers", "matching", "new_small",
-    "percent", "points", "predicted", "pruning_limits", "reach", "role_of_retraining", "sgd_robustness",
-    "sparsest_matching", "table", "tickets_and_stability", "tolerance", "winning_tickets",
+    "correlation", "critical", "critical_share", "distant_levels", "error_barriers", "largest_error", "last_matching",
+    "matching", "new_small", "percent", "points", "predicted", "pruning_limits", "reach", "role_of_retraining",
+    "sgd_robustness", "sparsest_matching", "table", "tickets_and_stability", "tolerance", "winning_tickets",
 ]  # fmt: skip
 
 
@@ -59,7 +61,7 @@ def claims(preset="book") -> dict:
 
 
 def numbers(preset="book") -> dict:
-    """Every number that the prose quotes, by name, as text."""
+    """The numbers that the prose can quote, by name, as text."""
     seconds = sum(getattr(experiments, name)(preset).about["seconds"] for name in experiments.EXPERIMENTS)
     made = {"record hours": f"{seconds / 3600:.1f} hours"}
     for claim, rows in claims(preset).items():

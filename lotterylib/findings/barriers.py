@@ -16,6 +16,7 @@ from .shared import (
     contingency,
     contrast_name,
     grade,
+    of,
     percent,
     points,
     rewind_steps,
@@ -136,7 +137,7 @@ def _by_step(preset, tickets, barriers):
         named[f"connected k={k}"] = percent(barriers["density"][joined[i]], 0) if joined[i] else "no level"
         named[f"block k={k}"] = str(last)
         named[f"first barrier k={k}"] = points(barriers["height"][0, i])
-        named[f"first in LCS-set k={k}"] = f"{int(found[i].sum())} of {found.shape[1]}"
+        named[f"first in LCS-set k={k}"] = of(found[i])
         named[f"highest on plane k={k}"] = points(barriers["height"][shown, i].max(), 0)
         one = {**tickets, "error": tickets["error"][:, [i]]}
         count = contingency(one, barriers["height"][:, [i]])

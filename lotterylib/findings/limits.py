@@ -11,10 +11,13 @@ from .shared import (
     Table,
     Verdict,
     grade,
+    largest_error,
+    of,
     percent,
     points,
     rewind_steps,
     sparsest_matching,
+    spread,
     tolerance,
 )
 
@@ -104,7 +107,7 @@ def pruning_limits(spectra, projected, descents, tickets, control, adaptive) -> 
             "Magnitude pruning removes flatter directions than random pruning",
             "networks in which the curvature along one pruning by magnitude is the smaller; holds from 90 %, partly "
             "from 75 %",
-            f"{int(flatter.sum())} of {flatter.numel()}; median ratio {float((along[0] / along[1]).median()):.2f}",
+            f"{of(flatter)}; median ratio {float((along[0] / along[1]).median()):.2f}",
             grade(float(flatter.mean())),
         )
     )
@@ -169,7 +172,7 @@ def _shrinks(first, last, promise, met):
 
 def one_shot_matching(tickets, control):
     """At which of the sparsities of the controls one-shot pruning matches, as a mean over replicates: booleans (n,)."""
-    return control["one_shot"].mean(-1) <= float(tickets["error"][0].mean()) + tolerance(tickets)
+    return control["one_shot"].mean(-1) <= largest_error(tickets)
 
 
 def one_shot_limit(promise):
@@ -217,11 +220,6 @@ def signed(value):
     return f"{value:.2f}".replace("-", "−")
 
 
-def spread(values, digits=1):
-    """Write a tensor as mean ± standard deviation."""
-    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
-
-
 def listed(values, unit="%"):
     """Write rates, one a level, as a list in percent."""
     *first, last = [f"{100 * value:.0f}" for value in values.tolist()]
@@ -246,7 +244,7 @@ def numbers(preset) -> dict:
             named[f"correlation within {name} {order}"] = signed(ranking(promise[:, o], values[:, o], True))
             named[f"correlation repeated {name} {order}"] = signed(correlation(promise[:, o], values[:, o]))
             named[f"correlation density {name} {order}"] = signed(ranking(log_density(spectra), values[:, o]))
-        for epsilon in spectra["epsilon"].tolist():
+        for epsilon in spectra["epsilon"].tolist()[:: len(spectra["epsilon"]) - 1]:  # the smallest and the largest
             gap = predicted(spectra, epsilon)[:, o] - by_descent(descents, epsilon)[:, o]
             named[f"gap {order} epsilon={epsilon:g}"] = points(each_once(gap), 0)
     i = rewind_steps(spectra).index(experiments.PRESETS[preset].control_step)
@@ -264,10 +262,10 @@ def _steep(spectra):
             named[f"steep level={level} k={k}"] = percent(share[n, i])
             named[f"steep of all level={level} k={k}"] = percent(share[n, i] * spectra["density"][n])
     along, flatter = spectra["along"], spectra["along"][:, 0] < spectra["along"][:, 1]
-    named["repeated flatter"] = f"{int(flatter.sum())} of {flatter.numel()}"
+    named["repeated flatter"] = of(flatter)
     named["along dense"] = f"{along[0, 0, 0].mean() / along[0, 1, 0].mean():.2f}"
     for i, k in enumerate(rewind_steps(spectra)):
-        named[f"turned k={k}"] = f"{int((~flatter[-1, i]).sum())} of {len(flatter[-1, i])}"
+        named[f"turned k={k}"] = of(~flatter[-1, i])
     return named
 
 

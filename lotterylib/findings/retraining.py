@@ -11,10 +11,12 @@ from .shared import (
     Table,
     Verdict,
     grade,
+    last_matching,
     percent,
     points,
     rewind_steps,
     sparsest_matching,
+    spread,
     tolerance,
 )
 
@@ -35,52 +37,51 @@ def split(values, tickets):
     return [values[:n, i] for i, n in enumerate(last)], [values[n:, i] for i, n in enumerate(last)]
 
 
-def last_matching(error, tickets):
-    """The last level down to which the mean of an error (levels + 1, R) always stays within epsilon of the dense."""
-    ok = error.mean(-1) <= float(tickets["error"][0].mean()) + tolerance(tickets)
-    return int(ok.long().cumprod(0).sum()) - 1
-
-
 def role_of_retraining(record, without, tickets) -> Table:
     """The verdicts of chapter 5, on claim C4."""
-    new, less = new_small(record), (record["removed"] < record["removed_without"]).double()
-
-    def by_step(values):
-        return "; ".join(f"k = {k}: {percent(values[:, i].mean(0), 0)}" for i, k in enumerate(rewind_steps(record)))
-
-    def where_matching(values, holds, partly):
-        parts = split(values, tickets)
-        said = [
-            ", ".join(f"k = {k} {percent(part.mean(0), 0)}" for k, part in zip(rewind_steps(record), some, strict=True)
-                      if len(part)) for some in parts
-        ]  # fmt: skip
-        matching = torch.cat(parts[0]).flatten()
-        verdict = grade(float(matching.mean()), holds, partly) if len(matching) else UNTESTED
-        return f"where IMP matches: {said[0] or 'no level'}; at other levels: {said[1] or 'none'}", verdict
-
-    reach = {arm: last_matching(without[arm], tickets) for arm in ARMS}
-    reached = {arm: f"{ARMS[arm]} {percent(without['density'][level], 0)}" for arm, level in reach.items()}
-    gap = (without["short"] - without["rewound"])[-1]
+    less = (record["removed"] < record["removed_without"]).double()
     return Table([
         Verdict(
             "Retraining makes new small weights",
             "of the weights that the next level prunes, the share that lie below the last threshold, where the pruning "
             "had left none; holds from 90 % where IMP matches, partly from 50 %",
-            *where_matching(new, 0.9, 0.5),
+            *_where_matching(new_small(record), record, tickets, 0.9, 0.5),
         ),
         Verdict(
             "The weights pruned next become small in retraining",
             "share of them that were not among the smallest before it (chance: "
             f"{percent(1 - record['fraction'], 0)}); holds from 75 % where IMP matches, partly from 50 %",
-            *where_matching(1 - record["already"], 0.75, 0.5),
+            *_where_matching(1 - record["already"], record, tickets, 0.75, 0.5),
         ),
         Verdict(
             "So the next pruning removes less than it would without",
             "length removed by the next pruning, after retraining against without; share of levels and replicates in "
             "which it is less; holds from 90 %, partly from 75 %",
-            by_step(less),
+            "; ".join(f"k = {k}: {percent(less[:, i].mean(0), 0)}" for i, k in enumerate(rewind_steps(record))),
             grade(float(less[:, 1:].mean())),
         ),
+        *_reaches(without, tickets),
+    ])  # fmt: skip
+
+
+def _where_matching(values, record, tickets, holds, partly):
+    """Value and verdict of a share (levels - 1, K, R), graded where IMP matches and told elsewhere too."""
+    parts, steps = split(values, tickets), rewind_steps(record)
+    said = [
+        ", ".join(f"k = {k} {percent(part.mean(0), 0)}" for k, part in zip(steps, some, strict=True) if len(part))
+        for some in parts
+    ]
+    matching = torch.cat(parts[0]).flatten()
+    verdict = grade(float(matching.mean()), holds, partly) if len(matching) else UNTESTED
+    return f"where IMP matches: {said[0] or 'no level'}; at other levels: {said[1] or 'none'}", verdict
+
+
+def _reaches(without, tickets):
+    """The verdicts on how far pruning gets with less than retraining from the rewind point."""
+    reach = {arm: int(last_matching(without[arm], tickets)) for arm in ARMS}
+    reached = {arm: f"{ARMS[arm]} {percent(without['density'][level], 0)}" for arm, level in reach.items()}
+    gap = (without["short"] - without["rewound"])[-1]
+    return [
         Verdict(
             "Without retraining the sparsity is out of reach",
             "fewest weights down to which the mean error is within ε of the dense; holds if IMP reaches fewer than "
@@ -95,7 +96,7 @@ def role_of_retraining(record, without, tickets) -> Table:
             f"{reached['rewound']}; {reached['short']}; {points(gap)} at the sparsest level",
             HOLDS if reach["rewound"] > reach["short"] else PARTLY if gap.mean() > tolerance(tickets) else FAILS,
         ),
-    ])  # fmt: skip
+    ]
 
 
 def numbers(preset) -> dict:
@@ -120,12 +121,11 @@ def numbers(preset) -> dict:
         named[f"last signs barrier k={k}"] = points(barrier[len(record["signs"]) - 1, i].mean(), 0)
         for name in ("magnitudes", "start_magnitudes"):
             mean = record[name][:, i].mean(0)
-            named[f"{name.replace('_', ' ')} k={k}"] = f"{mean.mean():.2f} ± {mean.std():.2f}"
+            named[f"{name.replace('_', ' ')} k={k}"] = spread(mean, 2)
     named["last signs density"] = percent(record["density"][len(record["signs"])])
-    for arm in ARMS:
-        last = last_matching(without[arm], tickets)
-        named[f"reach {arm}"] = percent(without["density"][last], 0)
-        named[f"leaves {arm}"] = percent(without["density"][min(last + 1, len(without["density"]) - 1)], 0)
+    last = {arm: int(last_matching(without[arm], tickets)) for arm in ARMS}
+    named |= {f"reach {arm}": percent(without["density"][level], 0) for arm, level in last.items()}
+    named["leaves short"] = percent(without["density"][min(last["short"] + 1, len(without["density"]) - 1)], 0)
     short = without["short_barrier"].mean(-1)
     named["short barrier before last"] = points(short[:-1].max())
     named["short barrier largest"] = points(short.max())

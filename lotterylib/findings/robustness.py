@@ -3,7 +3,7 @@
 import torch
 
 from .. import experiments
-from .shared import STABLE, Table, Verdict, grade, majority, percent, points, rewind_steps, tolerance
+from .shared import STABLE, Table, Verdict, grade, majority, of, percent, points, rewind_steps, spread, tolerance
 
 
 def critical(record):
@@ -81,7 +81,7 @@ def sgd_robustness(record, later) -> Table:
         Verdict(
             "It is as robust to the perturbation as to another data order",
             "rewind steps and levels at which it returns from both, or from neither; holds from 90 %, partly from 75 %",
-            _of(same),
+            of(same),
             grade(float(same.double().mean())),
         )
     )
@@ -108,17 +108,17 @@ def numbers(preset) -> dict:
     """The numbers that chapter 3 quotes."""
     record, later = experiments.robustness(preset), experiments.forgiveness(preset)
     tickets, same = experiments.winning_tickets(preset), as_with_order(record)
-    named = {"perturbed replicates": str(record["random"].shape[-1]), "as with order": _of(same)}
+    named = {"perturbed replicates": str(record["random"].shape[-1]), "as with order": of(same)}
     lengths, shares = critical(record), critical_share(record)
     limits = dict(zip(("2 points", "epsilon", "LCS"), by_limit(record, tickets, 1.0), strict=True))
     for i, k in enumerate(rewind_steps(record)):
-        named |= {f"return by {limit} k={k}": _of(kept[:, i]) for limit, kept in limits.items()}
+        named |= {f"return by {limit} k={k}": of(kept[:, i]) for limit, kept in limits.items()}
         for n, level in enumerate(record["level"].tolist()):
             at = f"level={level} k={k}"
-            named[f"critical {at}"] = f"{lengths[n, i].mean():.1f} ± {lengths[n, i].std():.1f}"
+            named[f"critical {at}"] = spread(lengths[n, i])
             named[f"critical share {at}"] = percent(shares[n, i], 0)
-            named |= {f"return by {limit} {at}": _of(kept[n, i]) for limit, kept in limits.items()}
-            named[f"return from order {at}"] = _of(record["order"][n, i] < STABLE)
+            named |= {f"return by {limit} {at}": of(kept[n, i]) for limit, kept in limits.items()}
+            named[f"return from order {at}"] = of(record["order"][n, i] < STABLE)
             for s, scale in enumerate(record["scale"].tolist()):
                 named |= {f"{kind} {scale:g} {at}": points(record[kind][n, s, i]) for kind in ("random", "pruning")}
     for t, step in enumerate(later["step"].tolist()):
@@ -134,14 +134,9 @@ def _side_by_side(path) -> dict:
     for s, scale in enumerate(path["scale"].tolist()):
         distance = path["distance"][:, s]
         mean = distance.mean(-1)
-        for name, value in (("start", mean[0]), ("most", mean.max()), ("end", mean[-1])):
+        for name, value in (("start", mean[0]), ("most", mean.max())):
             named[f"distance {name} {scale:g}"] = f"{value:.1f}"
         for name, values in (("starts", distance[0]), ("ends", distance[-1])):
             named[f"distance {name} {scale:g}"] = ", ".join(f"{value:.1f}" for value in values.tolist())
         named[f"cosine {scale:g}"] = f"{path['cosine'][-1, s].mean():.2f}"
     return named
-
-
-def _of(yes):
-    """Write how many of some booleans are true."""
-    return f"{int(yes.sum())} of {yes.numel()}"

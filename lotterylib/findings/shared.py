@@ -46,17 +46,24 @@ def tolerance(tickets) -> float:
     return float(tickets["error"][0, 0].std())
 
 
+def largest_error(tickets, epsilon=None) -> float:
+    """The largest error that matches: the mean dense one plus epsilon."""
+    return float(tickets["error"][0].mean()) + (tolerance(tickets) if epsilon is None else epsilon)
+
+
 def matching(tickets, epsilon=None):
     """Which solutions match: ``E <= mean dense E + epsilon``, booleans (levels + 1, K, R)."""
-    epsilon = tolerance(tickets) if epsilon is None else epsilon
-    return tickets["error"] <= float(tickets["error"][0].mean()) + epsilon
+    return tickets["error"] <= largest_error(tickets, epsilon)
+
+
+def last_matching(error, tickets):
+    """The last level down to which errors (levels + 1, ..., R) always match in the mean over replicates, ``(...)``."""
+    return (error.mean(-1) <= largest_error(tickets)).long().cumprod(0).sum(0) - 1
 
 
 def sparsest_matching(tickets):
-    """For each rewind step the last level up to which the mean error over replicates always matches, ``(K,)``."""
-    dense = float(tickets["error"][0].mean())
-    ok = tickets["error"].mean(-1) <= dense + tolerance(tickets)
-    return ok.long().cumprod(0).sum(0) - 1
+    """For each rewind step the last level down to which the mean error over replicates always matches, ``(K,)``."""
+    return last_matching(tickets["error"], tickets)
 
 
 class Contingency(NamedTuple):
@@ -125,6 +132,16 @@ def percent(value, digits=1) -> str:
 def points(value, digits=1) -> str:
     """Write a difference of rates, or a tensor of them as mean ± standard deviation, in percentage points."""
     return percent(value, digits).replace(" %", " points")
+
+
+def spread(values, digits=1) -> str:
+    """Write numbers as mean ± standard deviation."""
+    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
+
+
+def of(yes) -> str:
+    """Write how many of some booleans are true."""
+    return f"{int(yes.sum())} of {yes.numel()}"
 
 
 def reach(tickets):

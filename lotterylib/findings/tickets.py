@@ -8,7 +8,9 @@ from .shared import (
     TICKET,
     Table,
     Verdict,
+    largest_error,
     majority,
+    of,
     percent,
     points,
     reach,
@@ -104,12 +106,12 @@ def numbers(preset) -> dict:
 
 def _errors(tickets):
     """The numbers of IMP alone: errors, and how clearly each rewind step matches at its sparsest matching level."""
-    limit = float(tickets["error"][0].mean()) + tolerance(tickets)
+    limit = largest_error(tickets)
     named = {"epsilon": points(tolerance(tickets), 2), "dense error": percent(tickets["error"][0, 0])}
     named["replicates"] = str(tickets["error"].shape[-1])
     for i, (k, level) in enumerate(zip(rewind_steps(tickets), sparsest_matching(tickets).tolist(), strict=True)):
         named |= {f"error level={n} k={k}": percent(error[i].mean()) for n, error in enumerate(tickets["error"])}
         last = tickets["error"][level, i]
         named[f"margin k={k}"] = points(limit - last.mean(), 2)
-        named[f"last matching k={k}"] = f"{int((last <= limit).sum())} of {len(last)}"
+        named[f"last matching k={k}"] = of(last <= limit)
     return named
