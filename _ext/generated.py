@@ -101,14 +101,16 @@ def published():
     rows, machines = [], []
     for about in (store.read(path)[1] for path in files):
         machine = {"Device": about["device"], **about["versions"]}
+        library = machine.pop("lotterylib")
         if machine not in machines:
             machines.append(machine)
         link = f"{{py:func}}`{about['experiment']} <lotterylib.experiments.{about['experiment']}>`"
         number = machines.index(machine) + 1
-        rows.append([link, *(str(value) for value in (about["preset"], about["seconds"], about["date"], number))])
+        told = about["preset"], about["seconds"], about["date"], library, number
+        rows.append([link, *map(str, told)])
     fields = list(dict.fromkeys(name for machine in machines for name in machine))
     numbered = [[str(n), *(machine.get(name, "") for name in fields)] for n, machine in enumerate(machines, 1)]
-    made = findings.table(["Experiment", "Preset", "Seconds", "Date", "Machine"], rows)
+    made = findings.table(["Experiment", "Preset", "Seconds", "Date", "lotterylib", "Machine"], rows)
     return "\n".join([*made, "", *findings.table(["Machine", *fields], numbered)])
 
 
@@ -127,8 +129,8 @@ def repeated():
     spreads = [findings.points(values[most].std()) for values in (once, again)]
     links = [f"{{py:func}}`{path.stem} <lotterylib.experiments.{path.stem}>`" for path in paths]
     return (
-        f"**One run, recorded twice.** The same training stands in two records that different revisions of the library "
-        f"made: learning-rate rewinding from step {int(controls['rewind_step'])}, in {links[0]} at some levels and in "
+        f"**One run, recorded twice.** The same training stands in two records that were made at different times: "
+        f"learning-rate rewinding from step {int(controls['rewind_step'])}, in {links[0]} at some levels and in "
         f"{links[1]} at all. Training is chaotic, so the two agree only as replicates do. Over the {once.shape[1]} "
         f"replicates their mean test errors differ most at level {int(level[most])}, by "
         f"{findings.points(apart[most])}; the standard deviation over replicates is {spreads[0]} there in the first "

@@ -99,7 +99,8 @@ class Explain(SphinxTransform):
                     anchor = nodes.make_id(f"mention-{name}")
                     word = nodes.inline("", match[0], ids=[anchor])
                     link = addnodes.pending_xref("", word, reftype="term", reftarget=name, title=entries[name][1])
-                    index = addnodes.index(entries=[("single", f"{name}; {page}", anchor, "", None)])
+                    used = [("single", f"{each}; {page}", anchor, "", None) for each in entries[name][0]]
+                    index = addnodes.index(entries=used)
                     parts += [nodes.Text(text[end : match.start()]), index, link]
                     end = match.end()
             text.parent.replace(text, [*parts, nodes.Text(text[end:])])

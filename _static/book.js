@@ -1,6 +1,7 @@
-// What scrolls sideways can be scrolled by keyboard, and fades where there is more to see. For code the theme sees to the
-// first, but for tables not in all of its versions; formulas are set too late for it, and figures scroll on a phone only.
-const SCROLLING = "mjx-container[display], div.cell_output, p:has(> img.drawing), .pst-scrollable-table-container";
+// What scrolls sideways can be scrolled by keyboard, and fades where there is more to see. The theme sees to the first for
+// code, but for tables not in all of its versions; formulas are set too late for it, and figures scroll on a phone only.
+const SCROLLING =
+  "mjx-container[display], div.cell_output, p:has(> img.drawing), .pst-scrollable-table-container, div.highlight > pre";
 
 const fade = (part) =>
   part.classList.toggle("more", part.scrollLeft + part.clientWidth < part.scrollWidth - 1);

@@ -6,6 +6,7 @@ chapter on the recorded ``book`` preset and keeps the outputs in the notebook. T
 """
 
 import argparse
+import difflib
 import hashlib
 import os
 import re
@@ -49,7 +50,8 @@ def fill(text, numbers) -> str:
 
     def value(match):
         if match[2] not in numbers:
-            raise ValueError(f"the prose quotes {match[2]!r}, which is unknown; known are {', '.join(sorted(numbers))}")
+            near = ", ".join(difflib.get_close_matches(match[2], numbers, 5, 0)) or "no names"
+            raise ValueError(f"the prose quotes {match[2]!r}, which is unknown; names like it are {near}")
         return f"{match[1]}{numbers[match[2]]}{match[4]}"
 
     return _NUMBER.sub(value, text)
@@ -64,13 +66,12 @@ def sources(notebook) -> str:
     return store.key([cells, [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, manifest]]])
 
 
-def refresh(path):
+def refresh(path, numbers):
     """Execute a chapter and keep its outputs in place; without a change in its sources nothing is done."""
     import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    numbers = scale.numbers()
     notebook.cells[0].source = BOOTSTRAP
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -114,7 +115,7 @@ def page(text, numbers, alt) -> str:
 
 
 def publish_at(url, branch="main", root=ROOT):
-    """Write where the book is published into the first cell of chapters and the book's settings.
+    """Write where the book is published into this file, from which chapters take their first cell, and the settings.
 
     Raises ``ValueError`` unless ``url`` is https://github.com/OWNER/REPOSITORY, the only kind that Colab opens, and
     ``branch`` a plain name.
@@ -149,9 +150,9 @@ def main(arguments=None):
             return publish_at(options.url, options.branch)
         except ValueError as error:
             parser.error(error)
-    for path in options.paths:
-        refresh(path)
     drawing, numbers = overview(), scale.numbers()
+    for path in options.paths:
+        refresh(path, numbers)
     store.write_bytes(OVERVIEW, drawing.png())
     for path in PAGES:
         store.write_bytes(path, page(path.read_text(), numbers, drawing.alt).encode())

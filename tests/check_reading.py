@@ -71,6 +71,9 @@ def test_figures_take_the_theme(browser, page):
         tab.emulate_media(color_scheme="dark")
         tab.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
         assert all(turned != is_map for is_map, turned in figures.evaluate_all(look))
+        for elsewhere in ({"forced_colors": "active"}, {"media": "print"}):
+            tab.emulate_media(color_scheme="dark", **elsewhere)
+            assert not any(turned for _, turned in figures.evaluate_all(look)), elsewhere
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -88,6 +91,9 @@ def test_page_fits_a_phone(browser, page):
         )
         assert wide == []
         assert tab.evaluate("() => document.scrollingElement.scrollWidth") <= PHONE
+        for control in tab.locator("div.cell_output .widget-subarea .widget-box > :first-child").all():
+            at = "e => { e.closest('div.cell_output').scrollLeft = 1e4; return e.getBoundingClientRect().left }"
+            assert 0 <= control.evaluate(at) < PHONE / 2, "the control stays beside what is scrolled to"
         assert violations(tab, "scrollable-region-focusable") == []
 
 

@@ -1,1 +1,1 @@
-"""Figures of the book, a module per chapter. Each function takes records and returns a ``style.Drawing``."""
+"""Figures of the book. Each function takes records and returns a ``style.Drawing``, or several as ``panes.Panes``."""
