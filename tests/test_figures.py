@@ -135,7 +135,7 @@ def figures_of_the_book():
     yield "removed", retraining.removed(record["refilling"])
     yield "survivors", retraining.survivors(record["refilling"])
     yield "arms", retraining.arms(record["without_retraining"], tickets)
-    yield "short", retraining.barriers(record["without_retraining"])
+    yield "short", retraining.barriers(record["without_retraining"], tickets)
     yield "scales", at_scale.errors({"book": tickets, "medium": medium})
     yield "yardsticks", at_scale.yardsticks({"book": tickets, "medium": medium})
     yield "scales' barriers", at_scale.barriers({"book": barriers}, {"book": tickets})
@@ -386,6 +386,9 @@ def test_descriptions_of_chapter_3_begin_with_what_was_found():
     assert "at so many of 2 levels: 0 at k = 0, 1 at k = 100. " in robustness.barriers(record).alt
     assert "at so many of 2 levels: 0 at k = 0, 2 at k = 100. " in robustness.barriers(record, "pruning").alt
     assert "k = 0: below 1, below 1; k = 100: 1.6, below 1." in robustness.critical(record).alt
+    drawn = robustness.critical(record)
+    assert drawn.alt.endswith(" For k = 0 a grey band stands for all below 1, the shortest length tried.")
+    assert [line.get_label() for line in drawn.figure.axes[1].lines] == ["k = 100"]
     panes = robustness.kinds(record, 5)
     assert list(panes.drawings) == ["2", "5"] and panes.default == "5"
     assert "k = 100: 3.0, 1.5, 10.0, 5.0, 5.0." in panes.drawings["5"].alt
@@ -429,7 +432,8 @@ def test_descriptions_of_chapter_5_begin_with_what_was_found():
         "IMP: rewound, then retrained 80 %; weights kept, schedule rewound 64 %; weights kept, short retraining 100 %"
         in alt
     )
-    assert "short retraining 20.0 points at most, 0.0 points before the last level." in retraining.barriers(less).alt
+    alt = retraining.barriers(less, tickets).alt
+    assert alt.endswith("short retraining 20.0 points at most, 0.0 points before the last level. ε is 1.41 points.")
     same = {"rewind_step": torch.tensor([0, 100]), "density": tensor(1, 0.8, 0.64)}
     same |= {name: tensor([[0.6, 0.8], [0.9, 0.9]]) for name in ("signs", "start_signs")}
     same |= {name: tensor([[-0.1, 0.3], [0.5, 0.52]]) for name in ("magnitudes", "start_magnitudes")}
@@ -456,7 +460,7 @@ def test_figures_of_chapters_3_and_5_say_what_they_show():
     tickets = experiments.winning_tickets("book")
     assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
     highest = less["short_barrier"].mean(-1).max()
-    assert f"short retraining {100 * highest:.1f} points at most, " in retraining.barriers(less).alt
+    assert f"short retraining {100 * highest:.1f} points at most, " in retraining.barriers(less, tickets).alt
 
 
 def test_figures_of_chapter_4_say_what_they_show():

@@ -48,8 +48,11 @@ def test_robustness_is_judged_by_its_rules():
     assert four == PARTLY  # one of two levels
     assert "k = 100: 1 of 2 levels" in rows[3].value and "k = 0" not in rows[3].value
     assert start == PARTLY  # from the initialization lost at one level of two
-    assert order == FAILS  # both or neither in two of four: level 2 at both, level 5 at none
-    assert rows[5].value == "2 of 4" and later == HOLDS
+    assert order == FAILS  # k = 100: alike at level 2, where both return, not at level 5; k = 0 does not count
+    assert rows[5].value == "1 of 2" and later == HOLDS
+    unlike = {**PERTURBED, "order": PERTURBED["order"].clone()}
+    unlike["order"][:, 0] = 0  # returns from another data order at k = 0
+    assert findings.sgd_robustness(unlike, LATER)[5] == rows[5]
     assert rows[6].value.startswith("barrier 1.0 ± 0.1 points, then 30.0 ± 4.2 points; error 10.0")
     swapped = {**LATER, "barrier": LATER["barrier"].flip(0)}  # the barrier is lower later, the error higher
     assert findings.sgd_robustness(PERTURBED, swapped)[-1].verdict == PARTLY
@@ -102,8 +105,8 @@ def test_levels_that_match_stand_apart_from_the_others():
 def test_retraining_is_judged_by_its_rules():
     rows = findings.role_of_retraining(REFILLED, ARMS, TICKETS)
     assert [row.verdict for row in rows] == [HOLDS, FAILS, FAILS, HOLDS, PARTLY]
-    assert rows[0].value == "where IMP matches: k = 100 98 ± 4 %; at other levels: k = 0 50 ± 0 %"
-    assert rows[1].value == "where IMP matches: k = 100 30 ± 14 %; at other levels: k = 0 80 ± 0 %"
+    assert rows[0].value == "where IMP matches: k = 100: 98 ± 4 %; at other levels: k = 0: 50 ± 0 %"
+    assert rows[1].value == "where IMP matches: k = 100: 30 ± 14 %; at other levels: k = 0: 80 ± 0 %"
     assert rows[3].value == "IMP 80 %; weights kept 64 %; short retraining 80 %; no retraining 100 %"
     assert rows[4].value == "IMP 80 %; short retraining 80 %; 10.0 ± 0.0 points at the sparsest level"
     near = {**ARMS, "short": ARMS["rewound"]}

@@ -38,8 +38,8 @@ def _below(edges, share, quantile):
 
 
 _TRIO = (
-    ("solution", "#C4C4C4", {"fill": True}),
-    ("projection", style.ORANGE, {"linewidth": 1.8}),
+    ("solution", style.GREY, {"fill": True, "alpha": 0.35, "linewidth": 0}),
+    ("projection", style.ORANGE, {"linewidth": 1.8, "linestyle": "--"}),
     ("next solution", style.BLUE, {"linewidth": 1.8}),
 )
 
@@ -201,15 +201,16 @@ def arms(record, tickets):
     )
 
 
-def barriers(record):
-    """Barriers between successive solutions: short retraining beside IMP."""
+def barriers(record, tickets):
+    """Barriers between successive solutions, with the tolerance: short retraining beside IMP."""
     figure, axes = style.canvas()
+    epsilon = findings.tolerance(tickets)
     for key in ("rewound", "short"):
         name, colour, marker = _ARMS[key]
         style.spread(axes, record["density"][1:], record[f"{key}_barrier"], name, colour, marker)
+    axes.axhline(epsilon, color=style.GREY, linestyle="--", linewidth=1, label="ε")
     style.remaining_axis(axes, record["density"])
-    style.percent_axis(axes.yaxis)
-    axes.set_ylim(0)
+    style.rate_scale(axes, "y", high=0.5)
     axes.set_ylabel("barrier to the previous solution (points)")
     style.legend(axes)
     means = {_ARMS[key][0]: record[f"{key}_barrier"].mean(-1) for key in ("rewound", "short")}
@@ -217,4 +218,6 @@ def barriers(record):
         f"{name} {findings.points(mean.max())} at most, {findings.points(mean[:-1].max())} before the last level"
         for name, mean in means.items()
     )
-    return style.Drawing(figure, f"Mean barriers between successive solutions: {said}.")
+    return style.Drawing(
+        figure, f"Mean barriers between successive solutions: {said}. ε is {findings.points(epsilon, 2)}."
+    )

@@ -131,8 +131,15 @@ def critical(record):
     for i, step in enumerate(steps):
         means = [f"{c:.1f}" if c >= shortest else f"below {shortest:g}" for c in scale[:, i].mean(-1).tolist()]
         said.append(f"k = {step}: {', '.join(means)}")
-    for axes, values in ((left, scale), (right, share)):
-        style.by_step(axes, levels, values, record)
+    unresolved = [i for i in range(len(steps)) if bool((scale[:, i].mean(-1) < shortest).all())]
+    names = ", ".join(f"k = {steps[i]}" for i in unresolved)
+    ratio = (record["distance"] / record["norm"])[:, unresolved]
+    for axes, values, unit in ((left, scale, torch.ones_like(ratio)), (right, share, ratio)):
+        if unresolved:
+            limit, name = shortest * unit.mean((1, 2)), f"{names}: < {shortest:g}"
+            axes.fill_between(levels, 0, limit, color=style.GREY, alpha=0.25, linewidth=0, label=name)
+        for i in sorted(set(range(len(steps))) - set(unresolved)):
+            style.spread(axes, levels, values[:, i], f"k = {steps[i]}", *style.look(record, steps[i]))
         axes.set_xticks(levels)
         axes.set_xlabel("level")
         axes.set_ylim(0)
@@ -141,11 +148,12 @@ def critical(record):
     right.set_ylabel("critical length (% of the initialization's)")
     style.percent_axis(right.yaxis)
     style.legend(left)
+    band = f" For {names} a grey band stands for all below {shortest:g}, the shortest length tried." if names else ""
     return style.Drawing(
         figure,
         "Length of a random perturbation at which the barrier reaches 2 points, in a straight line between the lengths "
         f"measured, mean in rewind distances, at levels {', '.join(map(str, levels))}. {'; '.join(said)}. IMP itself "
-        "needs 1.",
+        f"needs 1.{band}",
     )
 
 

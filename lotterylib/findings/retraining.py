@@ -16,7 +16,6 @@ from .shared import (
     points,
     rewind_steps,
     sparsest_matching,
-    spread,
     tolerance,
 )
 
@@ -68,7 +67,7 @@ def _where_matching(values, record, tickets, holds, partly):
     """Value and verdict of a share (levels - 1, K, R), graded where IMP matches and told elsewhere too."""
     parts, steps = split(values, tickets), rewind_steps(record)
     said = [
-        ", ".join(f"k = {k} {percent(part.mean(0), 0)}" for k, part in zip(steps, some, strict=True) if len(part))
+        ", ".join(f"k = {k}: {percent(part.mean(0), 0)}" for k, part in zip(steps, some, strict=True) if len(part))
         for some in parts
     ]
     matching = torch.cat(parts[0]).flatten()
@@ -119,14 +118,12 @@ def numbers(preset) -> dict:
         named[f"first signs k={k}"] = percent(record["signs"][0, i].mean(), 0)
         named[f"last signs k={k}"] = percent(record["signs"][-1, i].mean(), 0)
         named[f"last signs barrier k={k}"] = points(barrier[len(record["signs"]) - 1, i].mean(), 0)
-        for name in ("magnitudes", "start_magnitudes"):
-            mean = record[name][:, i].mean(0)
-            named[f"{name.replace('_', ' ')} k={k}"] = spread(mean, 2)
     named["last signs density"] = percent(record["density"][len(record["signs"])])
     last = {arm: int(last_matching(without[arm], tickets)) for arm in ARMS}
     named |= {f"reach {arm}": percent(without["density"][level], 0) for arm, level in last.items()}
     named["leaves short"] = percent(without["density"][min(last["short"] + 1, len(without["density"]) - 1)], 0)
     short = without["short_barrier"].mean(-1)
+    named["short within"] = percent(without["density"][int((short <= tolerance(tickets)).long().cumprod(0).sum())])
     named["short barrier before last"] = points(short[:-1].max())
     named["short barrier largest"] = points(short.max())
     return named
