@@ -216,13 +216,14 @@ def lanczos(product, start, iterations):
 
 
 def angular_dimension(eigenvalues, distance, epsilon, quadrature=None) -> float:
-    """Local angular dimension of the well ``{v: v^T H v / 2 <= epsilon}`` seen from ``distance``, as a share of D.
+    """A closed form for the local angular dimension of the well ``{v: v^T H v / 2 <= epsilon}`` from ``distance``.
 
-    ``sum_i q_i r_i^2 / (distance^2 + r_i^2)`` with the radii ``r_i^2 = 2 epsilon / lambda_i``: the closed form by which
-    Larsen et al. (2022) bound the well's squared Gaussian width. In a direction with lambda <= 0 the well has no end,
-    and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``; ``quadrature`` ``(K,)`` are their shares of D, by
-    default equal ones. Raises ``ValueError`` if no eigenvalue is positive, ``quadrature`` does not sum to 1, epsilon is
-    not positive or ``distance`` negative.
+    The local angular dimension is the well's squared Gaussian width, as seen from there, as a share of D. The closed
+    form of Larsen et al. (2022), ``sum_i q_i r_i^2 / (distance^2 + r_i^2)`` with ``r_i^2 = 2 epsilon / lambda_i``,
+    approximates it; simulated random subspaces lose the well a little above it (``limits.meeting``). In a direction
+    with lambda <= 0 the well has no end, and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``;
+    ``quadrature`` ``(K,)`` are their shares of D, by default equal ones. Raises ``ValueError`` if no eigenvalue is
+    positive, ``quadrature`` does not sum to 1, epsilon is not positive or ``distance`` negative.
     """
     checks.within("distance", distance, 0)
     values, shares = _checked(eigenvalues, epsilon, quadrature)
@@ -230,12 +231,12 @@ def angular_dimension(eigenvalues, distance, epsilon, quadrature=None) -> float:
 
 
 def gordon_fraction(eigenvalues, weights, epsilon, quadrature=None, order="magnitude") -> float:
-    """The largest fraction of the ``weights`` ``(D,)`` that can be pruned, as Gordon's escape theorem predicts.
+    """The largest fraction of the ``weights`` ``(D,)`` that can be pruned, as predicted after Gordon's escape theorem.
 
     The theorem (1988): a random subspace through a point *misses* a set once it has more conditions than the set's
     squared Gaussian width, as seen from the point. For the well ``{v: v^T H v / 2 <= epsilon}`` Larsen et al. (2022)
-    bound that width by a closed form, the ``angular_dimension``. Pruning a share p of the weights puts p D conditions
-    at distance R(p) from the solution; the result is the p at which they reach the angular dimension (our
+    approximate that width by a closed form, ``angular_dimension``. Pruning a share p of the weights puts p D conditions
+    at distance R(p) from the solution; the result is the p at which they reach the closed form (our
     reconstruction of Paul et al. 2023). R(p) is the length of the weights that go: the smallest first, or of a random
     choice, ``R^2 = p ||w||^2`` as expected.
 

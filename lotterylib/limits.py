@@ -88,8 +88,8 @@ def meeting(eigenvalues, distance, epsilon, count=60, seed=0):
 def meeting_fraction(eigenvalues, distance, epsilon) -> float:
     """Where ``meeting`` lies as D grows: ``p = mean r_i^2 / ((1 - p) distance^2 + r_i^2)``, our derivation.
 
-    ``r_i^2 = 2 epsilon / lambda_i`` with ``eigenvalues`` ``(D,)``; p is a share of D. Gordon's bound,
-    ``curvature.angular_dimension``, is the same without the factor ``1 - p``, and so a bit lower.
+    ``r_i^2 = 2 epsilon / lambda_i`` with ``eigenvalues`` ``(D,)``; p is a share of D. The closed form
+    ``curvature.angular_dimension`` is the same without the factor ``1 - p``, and so a bit lower.
     """
     low, high = 0.0, 1.0
     for _ in range(50):

@@ -273,8 +273,8 @@ def test_random_subspaces_meet_a_well_as_the_theorem_says(distance):
     """A quadratic well in 400 dimensions, and k random linear conditions C v = c = C x0 on v.
 
     The least loss is c^T (C H^-1 C^T)^-1 c / 2, which one Cholesky factor gives for all k. Random matrix theory says
-    exactly where it crosses epsilon as D grows: at the share p = mean(r_i^2 / ((1 - p) R^2 + r_i^2)). Gordon's theorem,
-    without the factor 1 - p, promises a bit less, and the same where p is small.
+    exactly where it crosses epsilon as D grows: at the share p = mean(r_i^2 / ((1 - p) R^2 + r_i^2)). The closed form,
+    without the factor 1 - p, says a bit less, and the same where p is small.
     """
     size, epsilon, count = 400, 0.5, 60
     eigenvalues = torch.logspace(-3, 2, size, **FLOAT64)

@@ -127,7 +127,7 @@ def figures_of_the_book():
     yield "well size", limits.well_size(spectra, record["projected"], record["descents"], 100)
     yield "along", limits.along(spectra)
     yield "during", limits.during(record["during_training"])
-    yield "one-shot", limits.one_shot(tickets, record["controls"], findings.predicted(spectra))
+    yield "one-shot", limits.one_shot(tickets, record["controls"], spectra)
     yield "adaptive", limits.adaptive(tickets, record["adaptive"], 100)
     yield "magnitudes", retraining.magnitudes(record["histograms"], 5)
     yield "layers", retraining.layers(record["histograms"], 5, prunable)
@@ -471,8 +471,17 @@ def test_figures_of_chapter_4_say_what_they_show():
     promise, met = findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0]
     across, within = [findings.limits.ranking(promise, met, centred) for centred in (False, True)]
     said = f"correlation {across:.2f} over all levels, −{-within:.2f} within levels"
-    assert said in limits.against_measured(spectra, projected, descents).alt
-    shot = limits.one_shot(tickets, control, findings.predicted(spectra)).alt
+    measured = limits.against_measured(spectra, projected, descents)
+    assert said in measured.alt
+    assert [axes.get_ylim()[1] for axes in measured.figure.axes] == [1, 1, 0.1, 0.1]  # at random a scale of its own
+    dashes = limits.spectra(spectra, (0, 300)).figure.axes[0].lines
+    assert len({str(line._dash_pattern) for line in dashes}) == len(spectra["level"]) == 5
+    drawn = limits.one_shot(tickets, control, spectra)
+    shot = drawn.alt
+    left = 1 - spectra["predicted"][0, [2, 0], 0].mean((1, 2))  # at 0.02 and at 0.005 nats
+    vertical = [line.get_xdata()[0] for line in drawn.figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert vertical == pytest.approx(left.tolist())
+    assert f"{100 * left[0]:.0f} % in a well of 0.02 nats, {100 * left[1]:.0f} % in a well of 0.005 nats" in shot
     assert shot.startswith("One-shot pruning, trained again, matches at 64 % of the weights, IMP down to 33 %;")
     assert (
         f"{100 * control['one_shot'][-1].mean():.1f} at 7 %; IMP {100 * tickets['error'][0, 2].mean():.1f} at" in shot

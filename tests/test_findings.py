@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lotterylib import findings
+from lotterylib import experiments, findings
 from lotterylib.findings.shared import FAILS, HOLDS, PARTLY, UNTESTED
 
 
@@ -251,6 +251,9 @@ def test_limits_are_judged_by_their_rules():
     assert [row.value for row in ranked] == ["1.00 (−1.00); number of weights −1.00 (1.00)", "1.00 (−1.00)"]
     turned = findings.limits._ranks("random pruning", promise[:, 0], -met[:, 0], met[:, 0], promise[:, 0])
     assert [row.verdict for row in turned] == [FAILS, FAILS]
+    assert findings.limits._tried(met, table(0.7, 0.8)) == "; read off below 70 %, the smallest fraction tried"
+    assert findings.limits._tried(met, table(0.1, 0.8)) == ""
+    assert "; read off" in findings.limits._number("random pruning", promise, met, "; read off").measure
     tickets = {"error": table([[0.09, 0.11]], [[0.1, 0.1]], [[0.2, 0.2]]), "density": table(1, 0.8, 0.64),
                "rewind_step": torch.tensor([100])}  # fmt: skip
     control = {"density": table(0.8, 0.3), "one_shot": table([0.1, 0.1], [0.3, 0.3]), "rewind_step": torch.tensor(100)}
@@ -266,8 +269,8 @@ def test_limits_are_judged_by_their_rules():
     row = findings.limits._adaptive(tickets, runs, control)
     assert row.verdict == PARTLY
     assert row.value == (
-        "0.01 nats: 3 trainings, 10.0 ± 0.0 % at 50 % of the weights; "
-        "0.1 nats: 2 trainings, 10.0 ± 0.0 % at 50 % of the weights"
+        "0.01 nats: 3 trainings, 10.0 ± 0.0 % at 50 % of the weights (fixed: 3 trainings, 10.0 ± 0.0 % at 64 %); "
+        "0.1 nats: 2 trainings, 10.0 ± 0.0 % at 50 % of the weights (fixed: 3 trainings, 10.0 ± 0.0 % at 64 %)"
     )
     slow = runs | {"density": table([1, 0.9, 0.8], [1, 0.9, 0.8])}
     assert findings.limits._adaptive(tickets, slow, control).verdict == FAILS
@@ -283,3 +286,19 @@ def test_every_claim_has_its_verdicts_and_the_counts_are_theirs():
         for verdict, word in findings.VERDICTS.items():
             expected = sum(row.verdict == verdict for row in rows)
             assert sum(int(count) for count, called in counts if called == word) == expected
+
+
+def test_numbers_of_chapter_4_agree_with_its_records():
+    """Medians of four replicates, the sizes of the wells, and what the smallest fraction tried allows to say."""
+    said, spectra = findings.limits.numbers("book"), experiments.spectra("book")
+    middle = spectra["largest"][-1, 2].sort().values[1:3].mean()
+    assert said["median largest level=8 k=100"] == f"{middle:.1f}"
+    assert said["turned level=6 k=100"] == "3 of 4" and said["descent steps"] == "200"
+    descents = experiments.descents("book")
+    met = findings.by_descent(descents)[:, 1]
+    assert met.max() < descents["fraction"][0]  # so the factor is a lower bound
+    assert int(said["random at least"]) <= findings.predicted(spectra)[:, 1].mean() / descents["fraction"][0]
+    least = 1 - spectra["predicted"][0, 0, 0].mean()
+    assert said["one-shot limit smallest well"] == f"{100 * least:.0f} %" and said["smallest well"] == "0.005"
+    assert float(said["tolerance nats"]) < float(said["smallest well"])
+    assert [name for name in said if "repeated" in name] == ["correlation repeated met magnitude"]

@@ -11,6 +11,7 @@ from . import style
 from .panes import Panes
 
 LINES = 40  # that are drawn at random beside a well in the plane
+_DASHES = "-", (0, (7, 2)), (0, (4, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2))  # of levels
 _ORDERS = dict(zip(limits.ORDERS, (("by magnitude", "o"), ("at random", "s")), strict=True))
 
 
@@ -20,22 +21,19 @@ def _fractions(axes):
 
 
 def well(eigenvalues, epsilon, simulated):
-    """Random subspaces and a well, a pane for each distance: in two dimensions drawn, in D dimensions counted.
+    """Random subspaces and a well in two and in D dimensions, a pane for each distance.
 
     ``simulated``: what ``limits.meeting`` gives, by distance; the last is shown first.
     """
-    drawings = {
-        f"{distance:g}": _well(eigenvalues, epsilon, distance, shares) for distance, shares in simulated.items()
-    }
+    drawings = {f"{distance:g}": _well(eigenvalues, epsilon, distance, found) for distance, found in simulated.items()}
     return Panes("distance", drawings, list(drawings)[-1])
 
 
 def _well(eigenvalues, epsilon, distance, shares):
     figure, (left, right) = style.canvas(1, 2, height=4.2)
     hits = _lines(left, eigenvalues, epsilon, distance)
-    order = shares.sort().values
-    right.step([0, *order.tolist(), 1], [*torch.linspace(1, 0, len(order) + 1).tolist(), 0], where="post",
-               color="black", label="simulated")  # fmt: skip
+    steps = [0, *shares.sort().values.tolist(), 1], [*torch.linspace(1, 0, len(shares) + 1).tolist(), 0]
+    right.step(*steps, where="post", color="black", label="simulated")
     closed = curvature.angular_dimension(eigenvalues, distance, epsilon)
     sharp = limits.meeting_fraction(eigenvalues, distance, epsilon)
     right.axvline(closed, color=style.ORANGE, linestyle="--", label="closed form")
@@ -112,7 +110,8 @@ def spectra(record, steps):
     for panel, step in zip(panels, steps, strict=True):
         i = record["rewind_step"].tolist().index(step)
         for n, (level, colour) in enumerate(zip(levels, style.shades(len(levels)), strict=True)):
-            style.spread(panel, record["grid"], record["above"][n, :, i], f"level {level}", colour, marker="")
+            options = {"marker": "", "linestyle": _DASHES[n % len(_DASHES)]}
+            style.spread(panel, record["grid"], record["above"][n, :, i], f"level {level}", colour, **options)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_ylim(2e-4, 1)
@@ -124,7 +123,7 @@ def spectra(record, steps):
         largest = ", ".join(f"{value:.1f}" for value in record["largest"][:, i].mean(-1).tolist())
         said.append(f"k = {step}: above 0.1 {', '.join(above)}; largest {largest}")
     panels[0].set_ylabel("eigenvalues above λ (% of the weights)")
-    style.legend(panels[0])
+    style.legend(panels[0], handlelength=3)
     return style.Drawing(
         figure,
         f"Share of the Hessian's eigenvalues above each size. Those above 0.1, and the mean largest eigenvalue, at "
@@ -133,35 +132,36 @@ def spectra(record, steps):
 
 
 def against_measured(spectra, projected, descents):
-    """Predicted against measured fraction, a dot for each network: of the projection, and of the subspace."""
+    """Predicted against measured fraction, a dot for each network: a row for each order, a column for each reading."""
     promise, limit = findings.predicted(spectra), findings.limits
     measured = {
-        "the projection stays in the well": findings.by_projection(projected),
-        "the subspace meets the well": findings.by_descent(descents),
+        "projection stays in the well": findings.by_projection(projected),
+        "subspace meets the well": findings.by_descent(descents),
     }
-    figure, panels = style.canvas(1, 2, height=4.4, sharey=True)
+    figure, panels = style.canvas(2, 2, height=6.4, sharex=True, sharey="row")
     levels, said = spectra["level"].tolist(), []
-    for panel, (name, values) in zip(panels, measured.items(), strict=True):
-        for o, (called, marker) in enumerate(_ORDERS.values()):
+    for o, (row, (called, _)) in enumerate(zip(panels, _ORDERS.values(), strict=True)):
+        for panel, (name, values) in zip(row, measured.items(), strict=True):
+            panel.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=1, label="as predicted")
             pairs = zip(levels, limit.by_level(promise[:, o]), limit.by_level(values[:, o]), strict=True)
-            for colour, (level, x, y) in zip(style.shades(len(levels)), pairs, strict=True):
-                label = f"level {level}" if o == 0 else None
-                panel.scatter(x, y, color=[colour], marker=marker, s=24, alpha=0.8, label=label)
+            for n, (colour, (level, x, y)) in enumerate(zip(style.shades(len(levels)), pairs, strict=True)):
+                panel.scatter(x, y, color=[colour], marker=style.MARKERS[n], s=24, alpha=0.8, label=f"level {level}")
             across, within = [limit.ranking(promise[:, o], values[:, o], centred) for centred in (False, True)]
             said.append(
                 f"{name}, pruned {called}: predicted {findings.percent(limit.each_once(promise[:, o]), 0)}, measured "
                 f"{findings.percent(limit.each_once(values[:, o]), 0)}, correlation {limit.signed(across)} over all "
                 f"levels, {limit.signed(within)} within levels"
             )
-        panel.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=1)
-        panel.set_xlim(0, 1)
-        _fractions(panel)
+            panel.set_title(f"pruned {called}:\n{name}")
+        largest = max(float(values[:, o].max()) for values in measured.values())  # little, at random
+        row[0].set(xlim=(0, 1), ylim=(0, 0.1 if largest < 0.1 else 1))
+        row[0].set_ylabel("measured fraction (%)")
+        style.percent_axis(row[0].yaxis)
+    for panel in panels[1]:
         style.percent_axis(panel.xaxis)
         panel.set_xlabel("predicted fraction (%)")
-        panel.set_title(name)
-    panels[0].set_ylabel("measured fraction (%)")
-    style.legend(panels[0])
-    return style.Drawing(figure, f"Circles: pruned by magnitude; squares: at random. {'; '.join(said)}.")
+    style.legend_below(figure, panels[0, 0], 3)
+    return style.Drawing(figure, f"Measured against predicted fractions of each network. {'; '.join(said)}.")
 
 
 def readings(record):
@@ -276,7 +276,7 @@ def _well_size(spectra, projected, descents, step, epsilon):
         panel.set_title(f"pruned {called}")
     panels[0].set_ylabel("largest fraction (%)")
     style.legend_below(figure, panels[0], 2)
-    promise, met = [values[:, 0].mean() for values, *_ in list(lines.values())[:2]]
+    promise, met, _ = [values[:, 0].mean() for values, *_ in lines.values()]
     return style.Drawing(
         figure,
         f"In a well of {epsilon:g} nats at rewind step {step} the prediction by magnitude lies above what the subspace "
@@ -285,25 +285,28 @@ def _well_size(spectra, projected, descents, step, epsilon):
     )
 
 
-def one_shot(tickets, control, promise):
-    """Error of one-shot pruning and of IMP, with the predicted limit of the dense network."""
+def one_shot(tickets, control, spectra):
+    """Error of one-shot pruning and of IMP, with the dense network's predicted limit in two sizes of the well."""
     figure, axes = style.canvas()
     i = tickets["rewind_step"].tolist().index(int(control["rewind_step"]))
     style.dense(axes, tickets)
     style.spread(axes, tickets["density"], tickets["error"][:, i], "IMP", style.BLUE, "o")
     style.spread(axes, control["density"], control["one_shot"], "one-shot", style.BROWN, "^")
-    limit = findings.limits.one_shot_limit(promise)
-    axes.axvline(limit, color=style.ORANGE, linestyle="--", label="predicted limit of one pruning")
+    sizes, foreseen = (findings.EPSILON, float(spectra["epsilon"][0])), []
+    for epsilon, colour, dashes in zip(sizes, (style.ORANGE, style.PINK), ("--", ":"), strict=True):
+        limit = findings.limits.one_shot_limit(findings.predicted(spectra, epsilon))
+        axes.axvline(limit, color=colour, linestyle=dashes, label=f"predicted limit, {epsilon:g} nats")
+        foreseen.append(f"{findings.percent(limit, 0)} in a well of {epsilon:g} nats")
     style.remaining_axis(axes, tickets["density"])
     style.error_axis(axes)
     style.legend(axes)
     matching = findings.limits.one_shot_matching(tickets, control)
-    kept = [f"{findings.percent(density, 0)}" for density in control["density"][matching].tolist()]
+    kept = [findings.percent(density, 0) for density in control["density"][matching].tolist()]
     return style.Drawing(
         figure,
         f"One-shot pruning, trained again, matches at {', '.join(kept) or 'none'} of the weights, IMP down to "
         f"{findings.reach(tickets)[i]}; the spectrum of the dense network predicts that one pruning must leave "
-        f"{findings.percent(limit, 0)}. Error in percent: one-shot {_row(control['density'], control['one_shot'])}; "
+        f"{', '.join(foreseen)}. Error in percent: one-shot {_row(control['density'], control['one_shot'])}; "
         f"IMP {_row(tickets['density'], tickets['error'][:, i])}.",
     )
 

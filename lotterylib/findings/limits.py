@@ -98,8 +98,9 @@ def pruning_limits(spectra, projected, descents, tickets, control, adaptive) -> 
     promise, inside, met = predicted(spectra), by_projection(projected), by_descent(descents)
     rows = []
     for o, called in ((1, "random pruning"), (0, "pruning by magnitude")):
-        rows.append(_number(called, promise[:, o], met[:, o]))
-        rows += _ranks(called, promise[:, o], met[:, o], inside[:, o], log_density(spectra))
+        tried = _tried(met[:, o], descents["fraction"])
+        rows.append(_number(called, promise[:, o], met[:, o], tried))
+        rows += _ranks(called, promise[:, o], met[:, o], inside[:, o], log_density(spectra), tried)
     along = each_once(spectra["along"])
     flatter = (along[0] < along[1]).double()
     rows.append(
@@ -107,7 +108,7 @@ def pruning_limits(spectra, projected, descents, tickets, control, adaptive) -> 
             "Magnitude pruning removes flatter directions than random pruning",
             "networks in which the curvature along one pruning by magnitude is the smaller; holds from 90 %, partly "
             "from 75 %",
-            f"{of(flatter)}; median ratio {float((along[0] / along[1]).median()):.2f}",
+            f"{of(flatter)}; median ratio {float((along[0] / along[1]).quantile(0.5)):.2f}",
             grade(float(flatter.mean())),
         )
     )
@@ -116,20 +117,27 @@ def pruning_limits(spectra, projected, descents, tickets, control, adaptive) -> 
     return Table([*rows, _one_shot(promise, tickets, control), _adaptive(tickets, adaptive, control)])
 
 
-def _number(called, promise, measured):
+def _tried(measured, fractions):
+    """A note for a measure by short training: where every network leaves the well before the smallest fraction."""
+    below = measured.max() < fractions[0]
+    return f"; read off below {percent(fractions[0], 0)}, the smallest fraction tried" if below else ""
+
+
+def _number(called, promise, measured, tried=""):
     """The verdict on the predicted number."""
     promise, measured = each_once(promise), each_once(measured)
     gap = abs(float((promise - measured).mean()))
     return Verdict(
         f"The spectrum predicts how far {called} can go",
-        f"largest fraction predicted, and measured by a short training in the subspace, ε = {EPSILON} nats; holds if "
-        f"the means over networks differ by at most {points(CLOSE, 0)}, partly by at most {points(2 * CLOSE, 0)}",
+        f"largest fraction predicted, and measured by a short training in the subspace, ε = {EPSILON} nats{tried}; "
+        f"holds if the means over networks differ by at most {points(CLOSE, 0)}, partly by at most "
+        f"{points(2 * CLOSE, 0)}",
         f"{percent(promise, 0)}; {percent(measured, 0)}",
         grade(-gap, -CLOSE, -2 * CLOSE),
     )
 
 
-def _ranks(called, promise, measured, inside, sparsity):
+def _ranks(called, promise, measured, inside, sparsity, tried=""):
     """The verdicts on the order of networks: of all levels together, and of those of one level."""
     (across, across_inside), (within, within_inside), (plain, plain_inside) = [
         [ranking(guess, values, centred) for values in (measured, inside)]
@@ -139,7 +147,8 @@ def _ranks(called, promise, measured, inside, sparsity):
         Verdict(
             f"It ranks networks of different levels by how far {called} can go",
             f"correlation of the two over networks; holds from {RELATED[0]}, partly from {RELATED[1]} (in brackets: "
-            "with the projection's); beside it that of the logarithm of the number of weights, without any spectrum",
+            "with the projection's); beside it that of the logarithm of the number of weights, without any spectrum"
+            f"{tried}",
             f"{signed(across)} ({signed(across_inside)}); number of weights {signed(plain)} ({signed(plain_inside)})",
             grade(across, *RELATED),
         ),
@@ -185,8 +194,8 @@ def _one_shot(promise, tickets, control):
     beyond = control["density"] < limit
     return Verdict(
         "One pruning beyond the limit of the dense network does not match, one within it does",
-        "one-shot pruning of chapter 1, trained again, at the sparsities measured there on both sides of the predicted "
-        "limit; holds if all are as predicted, partly if all beyond it fail",
+        "one-shot pruning of chapter 1, trained again, at the sparsities measured there on both sides of the limit "
+        f"predicted for ε = {EPSILON} nats; holds if all are as predicted, partly if all beyond it fail",
         f"limit {percent(limit, 0)} of the weights left; matching within {int((matching & ~beyond).sum())} of "
         f"{int((~beyond).sum())}, beyond {int((matching & beyond).sum())} of {int(beyond.sum())}",
         HOLDS if bool((matching == ~beyond).all()) else PARTLY if not (matching & beyond).any() else FAILS,
@@ -204,7 +213,11 @@ def _adaptive(tickets, adaptive, control):
             count, kept, there = found
             cheaper = count < level + 1 and there.mean() <= fixed[level].mean() + tolerance(tickets)
             better.append(bool(cheaper))
-            said.append(f"{rise:g} nats: {count} trainings, {percent(there)} at {percent(kept, 0)} of the weights")
+            near = int((tickets["density"].log() - kept.log()).abs().argmin())
+            said.append(
+                f"{rise:g} nats: {count} trainings, {percent(there)} at {percent(kept, 0)} of the weights (fixed: "
+                f"{near + 1} trainings, {percent(fixed[near])} at {percent(tickets['density'][near], 0)})"
+            )
     return Verdict(
         "Adaptive pruning needs fewer trainings than a fixed fraction for the same sparsity and error",
         f"down to {percent(tickets['density'][level], 0)} of the weights, where fixed pruning needs {level + 1} "
@@ -238,34 +251,46 @@ def numbers(preset) -> dict:
     for o, order in enumerate(limits.ORDERS):
         for name, values in {"predicted": promise, "projected": inside, "met": met}.items():
             named[f"mean {name} {order}"] = percent(each_once(values[:, o]), 0)
-            named[f"repeated {name} {order}"] = percent(values[:, o].flatten(), 0)  # the dense network at every step
         for name, values in {"projected": inside, "met": met}.items():
             named[f"correlation {name} {order}"] = signed(ranking(promise[:, o], values[:, o]))
             named[f"correlation within {name} {order}"] = signed(ranking(promise[:, o], values[:, o], True))
-            named[f"correlation repeated {name} {order}"] = signed(correlation(promise[:, o], values[:, o]))
             named[f"correlation density {name} {order}"] = signed(ranking(log_density(spectra), values[:, o]))
         for epsilon in spectra["epsilon"].tolist()[:: len(spectra["epsilon"]) - 1]:  # the smallest and the largest
             gap = predicted(spectra, epsilon)[:, o] - by_descent(descents, epsilon)[:, o]
             named[f"gap {order} epsilon={epsilon:g}"] = points(each_once(gap), 0)
+    # the dense network counted for every rewind step, as we did at first
+    named["correlation repeated met magnitude"] = signed(correlation(promise[:, 0], met[:, 0]))
     i = rewind_steps(spectra).index(experiments.PRESETS[preset].control_step)
     left = inside[:, 0, i].mean(-1) < spectra["fraction"]
     named["projection leaves"] = str(spectra["level"][left].tolist()[0])
+    named |= _range(preset, spectra, descents)
     return named | _steep(spectra) | _about_the_bowl(preset, promise[:, :, i], met[:, :, i]) | _in_time(preset, promise)
+
+
+def _range(preset, spectra, descents):
+    """Numbers on what was tried: the fractions and steps of the short training, the sizes of the well."""
+    scale, smallest = experiments.PRESETS[preset], float(descents["fraction"][0])
+    return {
+        "descent smallest": percent(smallest, 0),
+        "descent steps": str(scale.main.config.recipe.steps - scale.descent_step),
+        "descent barrier": points(STABLE, 0),
+        "random at least": str(int(each_once(predicted(spectra)[:, 1]).mean() / smallest)),
+        "smallest well": f"{float(spectra['epsilon'][0]):g}", "largest well": f"{float(spectra['epsilon'][-1]):g}",
+    }  # fmt: skip
 
 
 def _steep(spectra):
     """Numbers on curvature: the largest eigenvalue, the share of those above 0.1, and along what is pruned."""
     named, share = {}, spectra["above"][:, (spectra["grid"] - 0.1).abs().argmin()].mean(-1)
+    along, flatter = spectra["along"], spectra["along"][:, 0] < spectra["along"][:, 1]
     for n, level in enumerate(spectra["level"].tolist()):
         for i, k in enumerate(rewind_steps(spectra)):
             named[f"largest level={level} k={k}"] = spread(spectra["largest"][n, i])
+            named[f"median largest level={level} k={k}"] = f"{spectra['largest'][n, i].quantile(0.5):.1f}"
+            named[f"turned level={level} k={k}"] = of(~flatter[n, i])
             named[f"steep level={level} k={k}"] = percent(share[n, i])
             named[f"steep of all level={level} k={k}"] = percent(share[n, i] * spectra["density"][n])
-    along, flatter = spectra["along"], spectra["along"][:, 0] < spectra["along"][:, 1]
-    named["repeated flatter"] = of(flatter)
     named["along dense"] = f"{along[0, 0, 0].mean() / along[0, 1, 0].mean():.2f}"
-    for i, k in enumerate(rewind_steps(spectra)):
-        named[f"turned k={k}"] = of(~flatter[-1, i])
     return named
 
 
@@ -300,6 +325,12 @@ def _in_time(preset, promise):
         named[f"during projected {name}"] = percent(inside[at], 0)
     matching = one_shot_matching(tickets, control)
     named["one-shot limit"] = percent(one_shot_limit(promise), 0)
+    spectra = experiments.spectra(preset)
+    smallest = predicted(spectra, float(spectra["epsilon"][0]))
+    named["one-shot limit smallest well"] = percent(one_shot_limit(smallest), 0)
+    projected = experiments.projected(preset)
+    dense = [projected[entry][0, 0, :, 0] for entry in ("loss", "error")]
+    named["tolerance nats"] = f"{limits.in_nats(*dense, tolerance(tickets)).nanmean():.3f}"
     named["one-shot matches"] = percent(control["density"][matching].min(), 0)
     named["one-shot fails"] = percent(control["density"][~matching].max(), 0)
     i = rewind_steps(tickets).index(int(control["rewind_step"]))
