@@ -86,12 +86,6 @@ def matching_share(tickets, limit):
     return (tickets["error"][1:] <= limit(tickets)).double().mean((0, 2))
 
 
-def first_stable(unstable):
-    """The index of the first step at which the mean instability is below ``STABLE``, ``None`` if there is none."""
-    below = (unstable["height"].mean(1) < findings.STABLE).tolist()
-    return below.index(True) if True in below else None
-
-
 class Work(NamedTuple):
     """What an IMP run takes: weights, training steps of all replicates together, and operations of one step."""
 
@@ -228,24 +222,29 @@ def _numbers(name):
         named[f"already k={k}"] = findings.percent(refill["already"][:, i].mean(0), 0)
     for k, height in zip(unstable["rewind_step"].tolist(), unstable["height"], strict=True):
         named[f"instability k={k}"] = findings.points(height)
-    first = first_stable(unstable)
+    first = findings.tickets.first_stable(unstable)
     if first is not None:
         share = int(unstable["rewind_step"][first]) / PRESETS[name].main.config.recipe.steps
         named["stable from"] = findings.percent(share)
-    return named | pairs(tickets, experiments.successive_barriers(name))
+    return named | pairs(tickets, experiments.successive_barriers(name), PRESETS[name].pair_points)
 
 
-def pairs(tickets, barriers) -> dict:
+def pairs(tickets, barriers, few) -> dict:
     """How high the barriers of successive levels are and how many pairs are connected, as texts by name.
 
     ``height`` is the barrier with interpolated BatchNorm statistics, ``recalibrated`` that with statistics measured
-    anew; ``if`` counts the matching pairs that are connected, ``others`` the connected ones of the rest.
+    anew at ``few`` points, ``thinned`` the first one at as many; ``if`` counts the matching pairs that are connected,
+    ``others`` the connected ones of the rest.
     """
-    named = {}
+    named, curve = {}, barriers["curve"]
+    chosen = torch.linspace(0, curve.shape[1] - 1, few).round().long()
+    gamma = chosen[:, None, None].double() / (curve.shape[1] - 1)
+    thinned = (curve[:, chosen] - torch.lerp(curve[:, :1], curve[:, -1:], gamma)).amax(1)
+    kinds = {"height": barriers["height"], "recalibrated": barriers["recalibrated"], "thinned": thinned}
     for i, k in enumerate(barriers["rewind_step"].tolist()):
         error = tickets["error"][:, i : i + 1]
-        for kind in ("height", "recalibrated"):
-            barrier = barriers[kind][:, i : i + 1]
+        for kind, barrier in kinds.items():
+            barrier = barrier[:, i : i + 1]
             named[f"{kind} k={k}"] = findings.points(barrier[:-1, 0].mean(0))
             named[f"last {kind} k={k}"] = findings.points(barrier[-1, 0])
             count = findings.contingency({"error": error}, barrier)
@@ -257,9 +256,10 @@ def pairs(tickets, barriers) -> dict:
         first = findings.contingency({"error": error[:2]}, height[:1, None])
         named[f"first if k={k}"] = _of(first.both, first.only_matching)
         named[f"first k={k}"] = f"{100 * height[0].min():.1f} to {findings.points(height[0].max())}"
-    count = findings.contingency(tickets, barriers["height"], sparse=True)
-    named["sparse if"] = _of(count.both, count.only_matching)
-    named["sparse only if"] = _of(count.both, count.only_connected)
+    for where, epsilon in (("", None), (" at half a point", HALF_A_POINT)):
+        count = findings.contingency(tickets, barriers["height"], epsilon, sparse=True)
+        named[f"sparse if{where}"] = _of(count.both, count.only_matching)
+        named[f"sparse only if{where}"] = _of(count.both, count.only_connected)
     return named
 
 

@@ -171,6 +171,32 @@ def test_margins_say_how_far_inside_the_last_matching_level_is():
     assert said["last matching k=100"] == "1 of 2" and said["error level=1 k=0"] == "30.0 %"
 
 
+def test_the_first_stable_step():
+    height = table([0.3, 0.3], [0.01, 0.05], [0.01, 0.02], [0, 0])
+    first = findings.tickets.first_stable
+    assert first({"height": height}) == 2 and first({"height": height[:2]}) is None
+
+
+def test_without_a_late_rewind_step_the_early_ones_decide_about_stability():
+    """Dense 10 ± 1 %, stable from step 100; rewind steps 0 and 50 or 100, of which the second matches throughout."""
+    error = table([0.09, 0.11], [0.3, 0.3])[:, None].repeat(1, 2, 1)[[0, 1, 1, 1]]
+    error[:, 1] = table(0.09, 0.11)
+    density, height = table(1, 0.8, 0.64, 0.5), replicated(table(0.3, 0.04, 0.01))
+    unstable = {"height": height, "rewind_step": torch.tensor([0, 50, 100])}
+
+    def judged(step, error=error):
+        tickets = {"error": error, "density": density, "rewind_step": torch.tensor([0, step])}
+        row = findings.tickets_and_stability(tickets, unstable)[2]
+        return row.value, row.verdict
+
+    assert judged(100) == ("k = 100; IMP works at k = 100", HOLDS)
+    assert judged(50) == ("k = 100; no later rewind step run; IMP works at k = 50", FAILS)
+    assert judged(100, error.flip(1)) == ("k = 100; IMP works at k = 0", FAILS)
+    lost = error[:, [0, 0]]
+    assert judged(50, lost) == ("k = 100; no later rewind step run; IMP works at none", HOLDS)
+    assert judged(100, lost)[1] == PARTLY
+
+
 def test_numbers_are_written_with_their_spread():
     assert findings.percent(0.1234) == "12.3 %" and findings.points(-0.05, 0) == "−5 points"
     assert findings.percent(table(0.1, 0.2)) == "15.0 ± 7.1 %"

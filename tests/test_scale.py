@@ -81,7 +81,7 @@ def small():
 
 
 def test_pairs_are_counted_by_hand():
-    named = scale.pairs(*small())
+    named = scale.pairs(*small(), few=2)
     assert named["height if k=0"] == "0 of 1" and named["height connected k=0"] == "0 of 6"
     assert named["height if k=7"] == "3 of 5"  # 0.03 and 0.30 are above epsilon; the sixth pair does not match
     assert named["height others k=7"] == "1 of 1" and named["height connected k=7"] == "4 of 6"
@@ -90,6 +90,9 @@ def test_pairs_are_counted_by_hand():
     assert named["height k=7"] == "1.8 ± 1.0 points" and named["last recalibrated k=0"] == "20.0 ± 0.0 points"
     assert named["highest k=0"] == "71 ± 5 %"  # 0.6525, 0.715, 0.76
     assert named["sparse if"] == "1 of 2" and named["sparse only if"] == "1 of 2"
+    assert named["sparse if at half a point"] == "0 of 1" and named["sparse only if at half a point"] == "0 of 0"
+    assert named["thinned if k=7"] == "5 of 5"  # at the ends alone nothing rises
+    assert scale.pairs(*small(), few=3)["thinned if k=0"] == "0 of 1"
 
 
 def test_shares_that_match_by_each_limit():
@@ -98,11 +101,6 @@ def test_shares_that_match_by_each_limit():
     assert mean == pytest.approx([1 / 6, 5 / 6])  # at most 0.1173
     assert own == pytest.approx([1 / 6, 5 / 6])  # 0.0973, 0.1273, 0.1273: another one of k = 0
     assert half == pytest.approx([0, 1 / 2])  # 0.085, 0.115, 0.115
-
-
-def test_the_first_stable_step():
-    height = torch.tensor([[0.3, 0.3], [0.01, 0.05], [0.01, 0.02], [0.0, 0.0]])
-    assert scale.first_stable({"height": height}) == 2 and scale.first_stable({"height": height[:2]}) is None
 
 
 def test_speed_is_that_of_training(monkeypatch):

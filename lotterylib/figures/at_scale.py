@@ -94,7 +94,7 @@ def instability(records, steps):
     for (name, record), colour, marker in zip(records.items(), colours, style.MARKERS, strict=False):
         share = record["rewind_step"].double() / steps[name]
         style.spread(axes, share, record["height"], name, colour, marker)
-        first = scale.first_stable(record)
+        first = findings.tickets.first_stable(record)
         said.append(
             f"on {name} nowhere measured"
             if first is None

@@ -9,7 +9,8 @@ from . import style
 from .panes import Panes
 
 
-def _names(record):
+def step_names(record):
+    """What each rewind step of a record is called."""
     return [f"k = {k}" for k in record["rewind_step"].tolist()]
 
 
@@ -26,7 +27,7 @@ def within(record, barrier, epsilon):
     """A sentence for an alternative text: the weights at which the mean barrier (levels, K, R) is within epsilon."""
     kept = [findings.percent(density, 0) for density in record["density"][1:].tolist()]
     said = []
-    for name, near in zip(_names(record), findings.barriers.connected(barrier, epsilon).T.tolist(), strict=True):
+    for name, near in zip(step_names(record), findings.barriers.connected(barrier, epsilon).T.tolist(), strict=True):
         runs = [list(run) for joined, run in groupby(range(len(near)), near.__getitem__) if joined]
         spans = [kept[run[0]] if len(run) == 1 else f"{kept[run[0]]} to {kept[run[-1]]}" for run in runs]
         said.append(f"{name} at {', '.join(spans) or 'no level'}")
@@ -104,13 +105,16 @@ def _place(barriers, place):
 
 def successive(barriers, tickets):
     """Barrier to the previous level against weights remaining, as it is and with recalibrated BatchNorm statistics."""
-    epsilon, density, names = findings.tolerance(tickets), barriers["density"][1:], _names(barriers)
+    epsilon, density = findings.tolerance(tickets), barriers["density"][1:]
     panels = {"height": "statistics interpolated", "recalibrated": "statistics recalibrated"}
     figure, both = style.canvas(1, 2, height=4, sharey=True)
     for axes, (entry, title) in zip(both, panels.items(), strict=True):
-        for i, colour in enumerate(style.shades(len(names))):
-            axes.plot(density, barriers[entry][:, i], ".", color=colour, alpha=0.4, markersize=4)
         style.by_step(axes, density, barriers[entry], barriers)
+        for band in axes.collections:
+            band.set_alpha(0.1)
+        for i, step in enumerate(barriers["rewind_step"].tolist()):
+            colour, marker = style.look(barriers, step)
+            axes.plot(density, barriers[entry][:, i], marker, color=colour, alpha=0.4, markersize=3, zorder=1.5)
         barrier_axes(axes, density, title, epsilon)
     both[1].set_ylabel("")
     style.legend_below(figure, both[1], 5)
@@ -158,7 +162,7 @@ def pairs(pairs, tickets):
     """Barrier between any two levels, mean over replicates, a heatmap for each rewind step."""
     from matplotlib.colors import SymLogNorm
 
-    epsilon, names, height = findings.tolerance(tickets), _names(pairs), pairs["height"].mean(-1)
+    epsilon, names, height = findings.tolerance(tickets), step_names(pairs), pairs["height"].mean(-1)
     figure, panels = style.panels(len(names), 3.5, sharex=True, sharey=True)
     ticks = range(0, len(height), 2 if len(height) > 8 else 1)
     for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
@@ -205,7 +209,7 @@ def projections(tickets, projected, step):
     left.set_title(f"k = {step}")
     style.legend(left)
     style.remaining_axis(left, density)
-    names = _names(projected)
+    names = step_names(projected)
     style.by_step(right, density, projected["height"], projected)
     barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
     style.legend(right)

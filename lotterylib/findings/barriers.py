@@ -16,6 +16,7 @@ from .shared import (
     contingency,
     contrast_name,
     grade,
+    matching,
     of,
     percent,
     points,
@@ -54,7 +55,7 @@ def block(pairs, epsilon):
 
 def distant_levels(tickets, barriers, pairs) -> Verdict:
     """The verdict on whether successive levels connect where distant ones do not."""
-    far = _distant(tickets, barriers, pairs)
+    far = _distant(tickets, barriers, pairs, 2)
     connected = int((far >= 0).sum())
     return Verdict(
         "Successive levels connect where distant ones do not",
@@ -104,11 +105,11 @@ def _iff(claim, tickets, barrier, sparse):
     )
 
 
-def _distant(tickets, barriers, pairs):
+def _distant(tickets, barriers, pairs, multiple):
     """Per run, the first level apart from the dense one though all steps to it connect; 0: none; -1: apart at once."""
     epsilon = tolerance(tickets)
     joined = (barriers["height"] <= epsilon).long().cumprod(0).bool()
-    apart = (pairs["height"][0, 1:] > 2 * epsilon) & joined
+    apart = (pairs["height"][0, 1:] > multiple * epsilon) & joined
     first = torch.where(apart.any(0), apart.long().argmax(0) + 1, 0)
     return torch.where(joined[0], first, -1)
 
@@ -128,7 +129,8 @@ def numbers(preset) -> dict:
 def _by_step(preset, tickets, barriers):
     """The numbers of each rewind step."""
     pairs, shown = experiments.all_pairs(preset), int(experiments.plane(preset)["level"])
-    epsilon, named = tolerance(tickets), {}
+    epsilon, far = tolerance(tickets), _distant(tickets, barriers, pairs, 1)
+    named = {"distant above ε": f"{int((far > 0).sum())} of {int((far >= 0).sum())}"}
     joined = connected(barriers["height"], epsilon).long().cumprod(0).sum(0).tolist()
     found = in_lcs_set(tickets, barriers)[0]
     for i, (k, last) in enumerate(zip(rewind_steps(barriers), block(pairs, epsilon), strict=True)):
@@ -137,7 +139,13 @@ def _by_step(preset, tickets, barriers):
         named[f"connected k={k}"] = percent(barriers["density"][joined[i]], 0) if joined[i] else "no level"
         named[f"block k={k}"] = str(last)
         named[f"first barrier k={k}"] = points(barriers["height"][0, i])
+        named[f"first connected k={k}"] = of(barriers["height"][0, i] <= epsilon)
+        named[f"mean first k={k}"] = points(barriers["height"][0, i].mean(), 2)
+        if joined[i] < len(barriers["height"]):
+            named[f"leaves k={k}"] = percent(barriers["density"][joined[i] + 1], 0)
+            named[f"highest leaving k={k}"] = points(barriers["height"][joined[i], i].max())
         named[f"first in LCS-set k={k}"] = of(found[i])
+        named[f"first matching k={k}"] = of(matching(tickets)[1, i])
         named[f"highest on plane k={k}"] = points(barriers["height"][shown, i].max(), 0)
         one = {**tickets, "error": tickets["error"][:, [i]]}
         count = contingency(one, barriers["height"][:, [i]])
@@ -151,11 +159,13 @@ def _halves(tickets, barriers):
     named = {"if": f"{every.both} of {every.both + every.only_matching}"}
     named["only if"] = f"{every.both} of {every.both + every.only_connected}"
     named |= {"agreement all": percent(every.agreement, 0), "agreement sparse": percent(sparse.agreement, 0)}
-    named |= {"chance sparse": percent(sparse.chance, 0), "sparse pairs": str(sum(sparse))}
-    for part, only, multiples in (("all", None, (1.4,)), ("sparse", True, (2, 4, 8))):
-        for multiple in multiples:
-            count = contingency(tickets, barriers["height"], multiple * tolerance(tickets), only)
-            named[f"only if {part} at {multiple}"] = percent(count.connected_matching, 0)
+    named |= {"chance sparse": percent(sparse.chance, 0), "sparse pairs": str(sum(sparse)), "pairs": str(sum(every))}
+    wide = contingency(tickets, barriers["height"], 8 * tolerance(tickets), sparse=True)
+    named["only if sparse at 8"] = percent(wide.connected_matching, 0)
+    match, joined = matching(tickets), barriers["height"] <= tolerance(tickets)
+    match = match[:-1] & match[1:]
+    named |= {"only matching": str(every.only_matching), "first only matching": str(int((match & ~joined)[0].sum()))}
+    named |= {"if pruned": of(joined[1:][match[1:]]), "only if pruned": of(match[1:][joined[1:]])}
     named["sparse matching"] = str(sparse.both + sparse.only_matching)
     named["sparse only connected"] = str(sparse.only_connected)
     for i, (k, level) in enumerate(zip(rewind_steps(tickets), sparsest_matching(tickets).tolist(), strict=True)):

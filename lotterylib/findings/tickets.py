@@ -28,14 +28,23 @@ CONTROLS = {
 }
 
 
+def first_stable(instability):
+    """The index of the first step at which the mean instability is below ``STABLE``, ``None`` if there is none."""
+    below = (instability["height"].mean(1) < STABLE).tolist()
+    return below.index(True) if True in below else None
+
+
 def tickets_and_stability(tickets, instability) -> Table:
     """The verdicts on IMP itself: that it finds tickets, from where, and what that has to do with stability."""
     dense, epsilon = tickets["error"][0, 0], tolerance(tickets)
     steps, level = rewind_steps(tickets), sparsest_matching(tickets)
     won = (level >= TICKET).tolist()
-    stable = (instability["height"].mean(1) < STABLE).tolist()
-    stable = [k for k, is_stable in zip(rewind_steps(instability), stable, strict=True) if is_stable]
-    expected = [bool(stable) and k >= stable[0] for k in steps]
+    first = first_stable(instability)
+    stable = float("inf") if first is None else rewind_steps(instability)[first]
+    late = [w for k, w in zip(steps, won, strict=True) if k >= stable]
+    early = not any(w for k, w in zip(steps, won, strict=True) if k < stable)
+    working = ", ".join(str(k) for k, w in zip(steps, won, strict=True) if w)
+    working = f"k = {working}" if working else "none"
     return Table([
         Verdict(
             "IMP with rewinding finds matching sparse subnetworks",
@@ -53,12 +62,12 @@ def tickets_and_stability(tickets, instability) -> Table:
         Verdict(
             "IMP works from where the dense network is stable to SGD noise, and not before",
             f"smallest k with mean instability below {points(STABLE, 0)}; holds if the rewind steps from there on "
-            f"match for {TICKET} levels and no earlier one does, partly if one half of this is so",
-            f"k = {stable[0]}; IMP works at k = {', '.join(str(k) for k, w in zip(steps, won, strict=True) if w)}"
-            if stable
-            else "none",
-            majority([all(w for w, e in zip(won, expected, strict=True) if e),
-                      not any(w for w, e in zip(won, expected, strict=True) if not e)]),
+            f"match for {TICKET} levels and no earlier one does, partly if one half of this is so; if none "
+            "from there on was run, the earlier ones decide",
+            "none"
+            if first is None
+            else f"k = {stable}; {'' if late else 'no later rewind step run; '}IMP works at {working}",
+            majority([all(late), early] if late else [early]),
         ),
     ])  # fmt: skip
 
@@ -96,6 +105,8 @@ def numbers(preset) -> dict:
         named[f"instability k={k}"] = points(height)
     for i, k in enumerate(rewind_steps(plain)):
         named[f"plain barrier k={k}"] = points(plain["barrier"][:, i].mean(0))
+        named[f"plain instability k={k}"] = points(plain["instability"][i])
+        named[f"plain miss k={k}"] = points(plain["error"][1, i].mean() - largest_error(plain), 2)
     named |= {f"excess {name}": points((control[name] - _imp(tickets, control))[-1]) for name in CONTROLS}
     named["random over shuffled"] = points((control["random_mask"] - control["shuffled_mask"])[-1])
     start = tickets["error"][control["level"], 0]  # IMP that starts at the initialization, as the reinitialized does
