@@ -18,11 +18,6 @@ def _column(record, step):
     return record["rewind_step"].tolist().index(step)
 
 
-def _points(*values):
-    """Points of error, for an alternative text."""
-    return ", ".join(f"{100 * float(value):.1f}" for value in values)
-
-
 def within(record, barrier, epsilon):
     """A sentence for an alternative text: the weights at which the mean barrier (levels, K, R) is within epsilon."""
     kept = [findings.percent(density, 0) for density in record["density"][1:].tolist()]
@@ -96,7 +91,7 @@ def _place(barriers, place):
     axes.set_title(f"{findings.percent(1 - gamma, 0)} of the way to the next level")
     style.legend(axes)
     said = ", ".join(
-        f"k = {k} {_points(mean)}"
+        f"k = {k} {style.points(mean)}"
         for k, mean in zip(barriers["rewind_step"].tolist(), curve.mean((0, 2)).tolist(), strict=True)
     )
     where = f"at γ = {gamma:.2f} on the lines between successive levels"
@@ -118,7 +113,7 @@ def successive(barriers, tickets):
         barrier_axes(axes, density, title, epsilon)
     both[1].set_ylabel("")
     style.legend_below(figure, both[1], 5)
-    means = "; recalibrated ".join(_points(*barriers[entry].mean((0, 2))) for entry in panels)
+    means = "; recalibrated ".join(style.points(*barriers[entry].mean((0, 2))) for entry in panels)
     return style.Drawing(
         figure,
         f"Barrier between successive levels. {within(barriers, barriers['height'], epsilon)} Means over levels, in "
@@ -140,8 +135,8 @@ def along(position, errors, record, dense=None):
     axes.set_ylabel("test error (%)")
     style.legend(axes)
     said = "; ".join(
-        f"k = {step}: {_points(*error[corner].mean(-1))} at the levels, at most {_points(error.mean(-1).max())} on the "
-        "path"
+        f"k = {step}: {style.points(*error[corner].mean(-1))} at the levels, at most "
+        f"{style.points(error.mean(-1).max())} on the path"
         for step, error in errors.items()
     )
     return style.Drawing(figure, f"Test error in percent along straight lines from level to level. {said}.")
@@ -182,7 +177,7 @@ def pairs(pairs, tickets):
     bar.ax.minorticks_off()
     style.percent_axis(bar.ax.yaxis)
     said = "; ".join(
-        f"{name}: {_points(torch.diagonal(height[..., i], 1).mean())}, {_points(height[0, -1, i])}"
+        f"{name}: {style.points(torch.diagonal(height[..., i], 1).mean())}, {style.points(height[0, -1, i])}"
         for i, name in enumerate(names)
     )
     blocks = ", ".join(
@@ -213,8 +208,8 @@ def projections(tickets, projected, step):
     style.by_step(right, density, projected["height"], projected)
     barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
     style.legend(right)
-    rise = _points(*(projected["error"][:, k] - error[:-1]).mean(-1))
-    highest = _points(*projected["height"].mean(-1).amax(0))
+    rise = style.points(*(projected["error"][:, k] - error[:-1]).mean(-1))
+    highest = style.points(*projected["height"].mean(-1).amax(0))
     return style.Drawing(
         figure,
         f"At k = {step} pruning alone raises the test error by {rise} points, level by level. Highest mean barrier "
@@ -239,7 +234,7 @@ def failing_masks(failing, tickets):
     right.set_title("test error")
     style.percent_axis(right.yaxis)
     style.legend(right)
-    said = "; ".join(f"{name} {_points(*failing[arm].mean(-1))}" for arm, (name, _) in arms.items())
+    said = "; ".join(f"{name} {style.points(*failing[arm].mean(-1))}" for arm, (name, _) in arms.items())
     levels = failing["level"].tolist()
     return style.Drawing(figure, f"Barrier back to the level before, at levels {levels}, in points of error: {said}.")
 
@@ -294,9 +289,10 @@ def _seen(planes, k):
     ridge = "a ridge" if between > max(before, after) + findings.STABLE else "no ridge"
     column = int((planes["horizontal"][:, k] - corners[1, 0]).abs().argmin())
     return (
-        f"{_points(before)} at the solution, {_points(projection)} at its projection, {_points(between)} midway to the "
-        f"next solution, {_points(after)} there, {apart:.1f} away: {ridge} between. On the axial subspace, on the "
-        f"projection's side, {_points(planes['error'][across < middle[1], column, k].min())} at least."
+        f"{style.points(before)} at the solution, {style.points(projection)} at its projection, "
+        f"{style.points(between)} midway to the next solution, {style.points(after)} there, {apart:.1f} away: {ridge} "
+        "between. On the axial subspace, on the projection's side, "
+        f"{style.points(planes['error'][across < middle[1], column, k].min())} at least."
     )
 
 

@@ -9,10 +9,6 @@ from .panes import Panes
 _LENGTH = "length (rewind distances)"
 
 
-def _said(values):
-    return ", ".join(f"{100 * value:.1f}" for value in values)
-
-
 def _barrier_axis(axes):
     """Barriers: linear to one point of error, logarithmic above."""
     axes.set_yscale("symlog", linthresh=0.01)
@@ -49,7 +45,7 @@ def barriers(record, direction="random"):
         _scale_axis(panel, scales)
         panel.set_title(f"level {level}: {findings.percent(record['density'][n], 0)} left")
         means = "; ".join(
-            f"k = {k}: {_said(record[direction][n, :, i].mean(-1).tolist())}" for i, k in enumerate(steps)
+            f"k = {k}: {style.points(*record[direction][n, :, i].mean(-1))}" for i, k in enumerate(steps)
         )
         said.append(f"level {level}, {means}")
     panels[0].set_ylabel("barrier back to the solution (points)")
@@ -112,7 +108,7 @@ def _kinds(record, n, level):
         panel.set_title(f"level {level}, k = {step}")
         panel.label_outer()
         means = [record[kind][n, scales.index(s), i].mean() for s in (1.0, 2.0) for kind in ("random", "pruning")]
-        said.append(f"k = {step}: {_said([*means, order.mean()])}")
+        said.append(f"k = {step}: {style.points(*means, order.mean())}")
     style.legend(panels[0])
     return style.Drawing(
         figure,
@@ -175,7 +171,7 @@ def forgiveness(record, k):
     style.legend_below(figure, panels[1], 4, title="length")
     means = {entry: record[entry].mean(-1) for entry in ("barrier", "error")}
     said = [
-        f"{name}: barriers {_said(means['barrier'][:, i].tolist())}, errors {_said(means['error'][:, i].tolist())}"
+        f"{name}: barriers {style.points(*means['barrier'][:, i])}, errors {style.points(*means['error'][:, i])}"
         for i, (name, *_) in enumerate(_looks(scales))
     ]
     barrier, error = (means[entry][:, scales.index(2.0)].tolist() for entry in ("barrier", "error"))

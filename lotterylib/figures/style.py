@@ -100,6 +100,11 @@ def by_step(axes, x, values, record, **options):
         spread(axes, x, values[:, i], f"k = {step}", *look(record, step), **options)
 
 
+def points(*values):
+    """Points of error, for an alternative text."""
+    return ", ".join(f"{100 * float(value):.1f}" for value in values)
+
+
 def counts(axes, counted, total, **options):
     """Draw a table of counts (rows, columns), each out of ``total``, the darker the more."""
     axes.imshow(counted, vmin=0, vmax=total, cmap="Blues", aspect="auto")
