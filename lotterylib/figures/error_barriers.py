@@ -9,11 +9,6 @@ from . import style
 from .panes import Panes
 
 
-def step_names(record):
-    """What each rewind step of a record is called."""
-    return [f"k = {k}" for k in record["rewind_step"].tolist()]
-
-
 def _column(record, step):
     return record["rewind_step"].tolist().index(step)
 
@@ -21,21 +16,13 @@ def _column(record, step):
 def within(record, barrier, epsilon):
     """A sentence for an alternative text: the weights at which the mean barrier (levels, K, R) is within epsilon."""
     kept = [findings.percent(density, 0) for density in record["density"][1:].tolist()]
+    connected = findings.barriers.connected(barrier, epsilon)
     said = []
-    for name, near in zip(step_names(record), findings.barriers.connected(barrier, epsilon).T.tolist(), strict=True):
+    for name, near in zip(style.step_names(record), connected.T.tolist(), strict=True):
         runs = [list(run) for joined, run in groupby(range(len(near)), near.__getitem__) if joined]
         spans = [kept[run[0]] if len(run) == 1 else f"{kept[run[0]]} to {kept[run[-1]]}" for run in runs]
         said.append(f"{name} at {', '.join(spans) or 'no level'}")
     return f"By weights remaining, the mean barrier is within ε: {'; '.join(said)}."
-
-
-def barrier_axes(axes, density, title, epsilon):
-    """Barriers against weights remaining, with the tolerance; call it after drawing."""
-    axes.axhline(epsilon, color=style.GREY, linestyle="--", linewidth=1, label="ε")
-    style.remaining_axis(axes, density)
-    style.rate_scale(axes, "y")
-    axes.set_ylabel("barrier (points of error)")
-    axes.set_title(title)
 
 
 def curves(barriers, steps):
@@ -110,7 +97,7 @@ def successive(barriers, tickets):
         for i, step in enumerate(barriers["rewind_step"].tolist()):
             colour, marker = style.look(barriers, step)
             axes.plot(density, barriers[entry][:, i], marker, color=colour, alpha=0.4, markersize=3, zorder=1.5)
-        barrier_axes(axes, density, title, epsilon)
+        style.barrier_axes(axes, density, title, epsilon)
     both[1].set_ylabel("")
     style.legend_below(figure, both[1], 5)
     means = "; recalibrated ".join(style.points(*barriers[entry].mean((0, 2))) for entry in panels)
@@ -157,7 +144,7 @@ def pairs(pairs, tickets):
     """Barrier between any two levels, mean over replicates, a heatmap for each rewind step."""
     from matplotlib.colors import SymLogNorm
 
-    epsilon, names, height = findings.tolerance(tickets), step_names(pairs), pairs["height"].mean(-1)
+    epsilon, names, height = findings.tolerance(tickets), style.step_names(pairs), pairs["height"].mean(-1)
     figure, panels = style.panels(len(names), 3.5, sharex=True, sharey=True)
     ticks = range(0, len(height), 2 if len(height) > 8 else 1)
     for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
@@ -204,9 +191,9 @@ def projections(tickets, projected, step):
     left.set_title(f"k = {step}")
     style.legend(left)
     style.remaining_axis(left, density)
-    names = step_names(projected)
+    names = style.step_names(projected)
     style.by_step(right, density, projected["height"], projected)
-    barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
+    style.barrier_axes(right, density, "projection to next solution", findings.tolerance(tickets))
     style.legend(right)
     rise = style.points(*(projected["error"][:, k] - error[:-1]).mean(-1))
     highest = style.points(*projected["height"].mean(-1).amax(0))
@@ -228,7 +215,7 @@ def failing_masks(failing, tickets):
     for marker, (arm, (name, colour)) in zip(style.MARKERS, arms.items(), strict=False):
         style.spread(left, failing["density"], failing[arm], name, colour, marker)
         style.spread(right, failing["density"], failing[f"{arm}_error"], name, colour, marker)
-    barrier_axes(left, failing["density"], "barrier back to the level before", findings.tolerance(tickets))
+    style.barrier_axes(left, failing["density"], "barrier back to the level before", findings.tolerance(tickets))
     style.remaining_axis(right, failing["density"])
     right.set_ylabel("test error (%)")
     right.set_title("test error")

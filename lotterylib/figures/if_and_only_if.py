@@ -4,7 +4,6 @@ import torch
 
 from .. import findings
 from . import style
-from .error_barriers import step_names
 
 
 def scatter(tickets, barrier):
@@ -12,7 +11,7 @@ def scatter(tickets, barrier):
     figure, axes = style.canvas(height=4.6)
     epsilon, dense = findings.tolerance(tickets), float(tickets["error"][0].mean())
     excess = torch.maximum(tickets["error"][:-1], tickets["error"][1:]) - dense
-    sparse, names = tickets["density"][1:] < findings.SPARSE, step_names(tickets)
+    sparse, names = tickets["density"][1:] < findings.SPARSE, style.step_names(tickets)
     for i, (name, colour) in enumerate(zip(names, style.shades(len(names)), strict=True)):
         for chosen, face in ((~sparse, "none"), (sparse, colour)):
             x, y = excess[chosen, i].flatten(), barrier[chosen, i].flatten()

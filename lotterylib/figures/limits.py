@@ -215,7 +215,7 @@ def along(record):
     one, other = findings.limits.each_once(record["along"])
     return style.Drawing(
         figure,
-        f"Pruning by magnitude takes the flatter step in {int((one < other).sum())} of {len(one)} networks. Mean "
+        f"Pruning by magnitude takes the flatter step in {findings.shared.of(one < other)} networks. Mean "
         f"curvature along it, as a multiple of that of a random one, at levels {', '.join(map(str, levels))}: "
         f"{'; '.join(said)}.",
     )

@@ -71,6 +71,11 @@ def shades(count):
     return [colormaps["viridis"](0.6 * i / max(1, count - 1)) for i in range(count)]
 
 
+def step_names(record):
+    """What each rewind step of a record is called."""
+    return [f"k = {k}" for k in record["rewind_step"].tolist()]
+
+
 def look(record, step):
     """Colour and marker of a rewind step of a record: the same in every figure of the chapter."""
     steps = record["rewind_step"].tolist()
@@ -96,8 +101,8 @@ def dense(axes, tickets):
 
 def by_step(axes, x, values, record, **options):
     """Draw ``values`` (n, K, R) against ``x``, a line for each of the K rewind steps of a record."""
-    for i, step in enumerate(record["rewind_step"].tolist()):
-        spread(axes, x, values[:, i], f"k = {step}", *look(record, step), **options)
+    for i, (step, name) in enumerate(zip(record["rewind_step"].tolist(), step_names(record), strict=True)):
+        spread(axes, x, values[:, i], name, *look(record, step), **options)
 
 
 def points(*values):
@@ -163,3 +168,12 @@ def rate_scale(axes, which, low=-0.001, high=0.9):
     axis.set_ticks([], minor=True)
     percent_axis(axis)
     getattr(axes, f"set_{which}lim")(low, high)
+
+
+def barrier_axes(axes, density, title, epsilon):
+    """Barriers against weights remaining, with the tolerance; call it after drawing."""
+    axes.axhline(epsilon, color=GREY, linestyle="--", linewidth=1, label="ε")
+    remaining_axis(axes, density)
+    rate_scale(axes, "y")
+    axes.set_ylabel("barrier (points of error)")
+    axes.set_title(title)

@@ -7,7 +7,7 @@ from matplotlib.colors import ListedColormap
 
 from .. import findings
 from . import style
-from .error_barriers import barrier_axes, step_names, within
+from .error_barriers import within
 from .panes import Panes
 
 
@@ -47,7 +47,7 @@ def errors(tickets):
     said = "; ".join(
         f"{name} matches the dense network down to {findings.percent(tickets['density'][level], 0)} of the weights"
         if level > 0 else f"{name} never matches"
-        for name, level in zip(step_names(tickets), last, strict=True)
+        for name, level in zip(style.step_names(tickets), last, strict=True)
     )  # fmt: skip
     return style.Drawing(figure, f"Test error against weights remaining, a line for each rewind step: {said}.")
 
@@ -57,12 +57,13 @@ def matching(tickets):
     matching, replicates = findings.matching(tickets).sum(-1).T, tickets["error"].shape[-1]
     figure, axes = style.canvas(height=0.5 * len(matching) + 1.4)
     style.counts(axes, matching, replicates)
-    axes.set_yticks(range(len(matching)), step_names(tickets))
+    names = style.step_names(tickets)
+    axes.set_yticks(range(len(matching)), names)
     axes.set_xticks(range(matching.shape[1]), [f"{100 * d:.0f}" for d in tickets["density"].tolist()])
     axes.set_xlabel("weights remaining (%)")
     axes.set_title(f"replicates, of {replicates}, that match the dense network")
     said = "; ".join(
-        f"{name}: {', '.join(map(str, row))}" for name, row in zip(step_names(tickets), matching.tolist(), strict=True)
+        f"{name}: {', '.join(map(str, row))}" for name, row in zip(names, matching.tolist(), strict=True)
     )
     return style.Drawing(figure, f"Replicates of {replicates} that match, from dense to the sparsest level. {said}.")
 
@@ -159,12 +160,12 @@ def contrast(plain):
     _finish(left, plain["density"])
     epsilon = findings.tolerance(plain)
     left.set_title("test error")
-    barrier_axes(right, plain["density"], "barrier to the previous level", epsilon)
+    style.barrier_axes(right, plain["density"], "barrier to the previous level", epsilon)
     style.legend(right, handles=right.get_lines()[-1:], loc="upper right")  # ε; the steps are those on the left
     levels, near = findings.sparsest_matching(plain).tolist(), within(plain, plain["barrier"], epsilon)
     said = "; ".join(
         f"{name} matches down to {findings.percent(plain['density'][level], 0)}" if level else f"{name} misses at once"
-        for name, level in zip(step_names(plain), levels, strict=True)
+        for name, level in zip(style.step_names(plain), levels, strict=True)
     )
     top = torch.amax(plain["barrier"].mean(-1), 0).tolist()
     highest = ", ".join(f"{100 * t:.0f}" for t in top)
