@@ -62,9 +62,7 @@ def matching(tickets):
     axes.set_xticks(range(matching.shape[1]), [f"{100 * d:.0f}" for d in tickets["density"].tolist()])
     axes.set_xlabel("weights remaining (%)")
     axes.set_title(f"replicates, of {replicates}, that match the dense network")
-    said = "; ".join(
-        f"{name}: {', '.join(map(str, row))}" for name, row in zip(names, matching.tolist(), strict=True)
-    )
+    said = "; ".join(f"{name}: {', '.join(map(str, row))}" for name, row in zip(names, matching.tolist(), strict=True))
     return style.Drawing(figure, f"Replicates of {replicates} that match, from dense to the sparsest level. {said}.")
 
 
