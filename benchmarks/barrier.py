@@ -22,7 +22,7 @@ import common
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from lotterylib import data, landscape, networks, training
+from lotterylib import data, landscape, networks, states, training
 
 CASES = (("cnn1d", "mnist1d"), ("lenet_300_100", "mnist"))
 
@@ -53,7 +53,7 @@ def usual_loop(module, a, b, loader, points):
     curve = []
     for gamma in torch.linspace(0, 1, points, dtype=torch.float64).tolist():
         errors = []
-        for r in range(networks.replicates(a)):
+        for r in range(states.replicates(a)):
             module.load_state_dict({n: torch.lerp(b[n][r], a[n][r], gamma) if a[n].is_floating_point() else a[n][r]
                                     for n in a})  # fmt: skip
             module.eval()

@@ -23,7 +23,7 @@ import common
 import numpy as np
 import torch
 
-from lotterylib import data, networks, pruning, training
+from lotterylib import data, networks, order, pruning, states, training
 
 # open_lth's name, untimed and timed steps of a training (timed: ours, open_lth's), rounds
 CASES = {"lenet_300_100": ("mnist_lenet_300_100", 20, (400, 100), 11), "resnet20": ("cifar_resnet_20", 2, (10, 10), 5)}
@@ -108,7 +108,7 @@ class Batches:
         pass
 
     def __iter__(self):
-        for x, y in training.batches(self.ds, self.recipe, [self.seed]):
+        for x, y in order.batches(self.ds, self.recipe, [self.seed]):
             yield x[0], y[0]
 
 
@@ -127,7 +127,7 @@ def same_work(ds, net, state, mask, recipe, theirs, loader, steps):
     plain = {"mean": torch.tensor(0.0), "std": torch.tensor(1.0), "augment": False}
     ds = replace(ds, train_x=few[0].double(), train_y=few[1], **plain)
     ours, order = training.train(net, state, ds, recipe, mask, stop=steps, order_seed=0), theirs.order
-    for r in range(networks.replicates(state)):
+    for r in range(states.replicates(state)):
         network, _ = theirs.train(state, mask, r, Batches(ds, recipe, r), steps)
         for name, other in zip(order, network.state_dict().values(), strict=True):
             torch.testing.assert_close(ours[name][r], other, atol=1e-9, rtol=1e-7)

@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lotterylib import networks, pruning, sgd, training
+from lotterylib import memory, networks, order, pruning, states, training
 
 
 def seconds(work, repeats=1):
@@ -63,7 +63,7 @@ def eager(net, state, mask, ds, recipe, warm_up, steps):
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     weights = dict(model.named_parameters())
-    for step, (x, y) in zip(range(warm_up + steps), training.batches(ds, recipe, [0]), strict=False):
+    for step, (x, y) in zip(range(warm_up + steps), order.batches(ds, recipe, [0]), strict=False):
         if step == warm_up:
             torch.cuda.synchronize()
             begin = time.perf_counter()
@@ -81,7 +81,7 @@ def eager(net, state, mask, ds, recipe, warm_up, steps):
 
 def captured(net, state, mask, ds, recipe, warm_up, steps, count):
     """Replicate-steps per second of lotterylib."""
-    state, mask = (networks.select(tree, list(range(count))) for tree in (state, mask))
+    state, mask = (states.select(tree, list(range(count))) for tree in (state, mask))
     times = []
     for _ in training.trajectory(net, state, ds, recipe, mask, stop=warm_up + steps, at=(warm_up, warm_up + steps)):
         torch.cuda.synchronize()
@@ -118,7 +118,7 @@ def main():
             sides[name] = lambda n=which, r=recipe, c=count: captured(n, *common_arguments, r, 20, options.steps, c)
     values = common.interleave(sides, options.rounds)
     product, copy = ceilings()
-    operations, kept = operations_of_a_step(net, ds, half), sgd.saved_bytes(net, ds, half)
+    operations, kept = operations_of_a_step(net, ds, half), memory.saved_bytes(net, ds, half)
 
     print(f"\n{options.network}, {torch.cuda.get_device_name()}: replicate-steps/s, median (min–max)")
     print(

@@ -1,8 +1,8 @@
 """lotterylib: iterative magnitude pruning and the geometry of the error landscape, for many replicates at once.
 
-Read the modules in this order; each uses only those before it:
-``data``, ``networks`` -> ``training``, ``pruning`` -> ``imp`` -> ``landscape``, ``curvature`` -> ``records`` ->
-``experiments`` -> ``figures`` -> ``notebook``. ``checks``, ``store`` and ``progress`` are small tools below them all.
+Read the modules in this order; each uses only those before it: ``checks``, ``store``, ``progress`` -> ``states`` ->
+``data``, ``architectures``, ``networks`` -> ``pruning`` -> ``order``, ``memory``, ``sgd``, ``training`` -> ``imp`` ->
+``landscape``, ``curvature``, ``limits``, ``perturbation``, ``magnitudes``.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

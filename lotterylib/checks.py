@@ -29,3 +29,14 @@ def whole(argument, value, low, high=None):
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(f"{argument} is {value!r}; it must be a whole number")
     return within(argument, int(value), low, high)
+
+
+def labels(x, y):
+    """Raise ``ValueError`` unless ``y`` ``(N,)`` holds whole numbers from 0 on, one for each of one or more inputs."""
+    shape, kind = tuple(getattr(y, "shape", ())), getattr(y, "dtype", type(y).__name__)
+    if len(shape) != 1 or len(x) != shape[0] or not shape[0] or y.is_floating_point() or int(y.min()) < 0:
+        low = f", the smallest {int(y.min())}" if len(shape) == 1 and shape[0] else ""
+        raise ValueError(
+            f"y has shape {shape} and type {kind}{low}; it must be ({len(x)},) whole numbers from 0 on, one for each "
+            "input in x, and at least one"
+        )

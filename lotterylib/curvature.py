@@ -13,7 +13,8 @@ from torch.func import grad, jvp, vjp
 from torch.nn import functional as F
 
 from . import checks, progress, pruning
-from .networks import beside, exact, select
+from .networks import beside, exact
+from .states import select
 
 CURVATURES = ("hessian", "gauss_newton")  # what ``hvp`` multiplies with
 ORDERS = ("magnitude", "random")  # in which weights are pruned
@@ -318,7 +319,7 @@ def _kept(mask):
     if (counts != counts[0]).any():
         raise ValueError(
             f"the replicates keep {counts.tolist()} weights; they must keep equally many: take them one by one, with "
-            "networks.select"
+            "states.select"
         )
     return _flatten(mask).nonzero()[:, 1].view(len(counts), -1)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import checks, progress, pruning, sgd, store, training
-from .networks import concatenate, select
+from . import checks, memory, progress, pruning, store, training
+from .states import concatenate, select
 
 REWINDING = ("weights", "learning_rate")  # what ``Config.rewinding`` may be
 PRUNING = ("iterative", "one_shot")  # what ``Config.pruning`` may be
@@ -239,7 +239,7 @@ def _largest(net, ds, state, mask, rule):
 def _train(net, ds, config, state, mask, start, seeds, checkpoint, bar, at=(), keep=lambda point: None):
     """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""
     level = sum(tensor[0].nbytes for tensor in state.values()) * 5 // 4  # a state and its mask
-    fit = sgd.fitting(net, ds, config.recipe, kept=(config.levels + 2) * level)
+    fit = memory.fitting(net, ds, config.recipe, kept=(config.levels + 2) * level)
     if (count := config.replicates * len(config.rewind_step)) > fit:
         raise ValueError(
             f"replicates is {config.replicates} at {len(config.rewind_step)} rewind steps, {count} in all; the memory "

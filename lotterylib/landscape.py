@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from . import checks, progress, training
-from .networks import dot, exact, replicates, times
+from .networks import exact
+from .states import dot, replicates, times
 
 DEFINITIONS = ("line", "mean")  # of a barrier
 

@@ -7,7 +7,7 @@ ones. Retraining may make new small weights instead: it *refills* the region bel
 import torch
 
 from . import checks, pruning
-from .networks import dot, select
+from .states import dot, select
 
 
 def flat(state, mask):

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state
-from torch.nn import functional as F
 
-from . import checks
+from . import architectures, checks, states
 from .data import find_device
+from .states import replicates, select
 
 
 class Network:
@@ -38,6 +38,8 @@ class Network:
         self.stacked = not convolves if stacked is None else stacked
         shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters() if p.requires_grad}
         self.parameters = tuple(shapes)
+        entries = *self.module.named_parameters(), *self.module.named_buffers()
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in entries}
         self.prunable = prunable_weights(self.module) if prunable is None else tuple(prunable)
         description = description or {"module": repr(self.module)}
         self.description = {**description, "shapes": shapes, "prunable": self.prunable}
@@ -64,6 +66,19 @@ class Network:
             for part in stack_module_state(modules)
             for name, tensor in part.items()
         }
+
+    def check(self, state, mask=None, x=None, y=None) -> int:
+        """Return the number of replicates R of a state of this network, checked with what goes with it.
+
+        ``mask``: its mask. ``x`` ``(N, ...)`` and ``y`` ``(N,)``: ready-to-feed inputs and their labels. Raises
+        ``ValueError`` that names the argument, and the entry, if names, shapes, types or numbers are other than these.
+        """
+        count = states.check("state", state, self.shapes)
+        if mask is not None:
+            states.check("mask", mask, {name: self.shapes[name] for name in self.prunable}, count, torch.bool)
+        if y is not None:
+            checks.labels(x, y)
+        return count
 
     def forward(self, state, x, train):
         """Logits ``(N, C)`` of one replicate, whose state has no replicate axis, on inputs ``x`` ``(N, ...)``.
@@ -121,7 +136,7 @@ def _looped(function, states):
 
 
 def build(name, dataset, **options) -> Network:
-    """Build a network of this library for a dataset, by its name in ``NAMES``, with its ``options``.
+    """Build a network of this library for a dataset, by its name in ``architectures.NAMES``, with its ``options``.
 
     ``cnn1d``, and without BatchNorm ``cnn1d_plain``: ``width=24``, channels. ``mlp``: ``hidden=(100, 100)``, units of
     each hidden layer. ``resnet8`` to ``resnet110``: ``width=16``, channels of the first stage. ``lenet_300_100`` and
@@ -129,12 +144,7 @@ def build(name, dataset, **options) -> Network:
     """
     shape, classes = tuple(dataset.test_x.shape[1:]), dataset.num_classes
     description = {"network": name, "input": shape, "classes": classes, **options}
-    return Network(lambda: module(name, shape, classes, **options), dataset.device, description)
-
-
-def module(name, shape, classes, **options) -> nn.Module:
-    """Make the module that ``build`` wraps, for inputs of ``shape`` and so many classes. Raises as ``build`` does."""
-    return _CONSTRUCTORS[checks.choice("network", name, NAMES)](shape, classes, **options)
+    return Network(lambda: architectures.module(name, shape, classes, **options), dataset.device, description)
 
 
 def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
@@ -156,192 +166,11 @@ def exact():
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def replicates(state) -> int:
-    """Return the number of replicates R of a state."""
-    return len(next(iter(state.values())))
-
-
-def select(state, indices):
-    """Return the replicates of a state or mask at ``indices``, a list or slice; one number drops the replicate axis."""
-    return {name: tensor[indices] for name, tensor in state.items()}
-
-
-def concatenate(states):
-    """Join several states or masks along the replicate axis."""
-    return {name: torch.cat([state[name] for state in states]) for name in states[0]}
-
-
-def dot(u, v):
-    """Inner product of two states or directions over the entries of ``u``, float64 ``(R,)``."""
-    return sum((u[name].double() * v[name].double()).reshape(len(u[name]), -1).sum(1) for name in u)
-
-
-def times(direction, factor):
-    """Multiply each replicate of a direction by its ``factor`` ``(R,)``."""
-    return {
-        name: factor.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1)) * tensor for name, tensor in direction.items()
-    }
-
-
 def prunable_weights(module):
     """Names of the weights of a module's convolutions and linear layers, each once."""
-    kinds = (nn.Linear, nn.modules.conv._ConvNd, Conv1d)
+    kinds = (nn.Linear, nn.modules.conv._ConvNd, architectures.Conv1d)
     names = {}  # by weight, since layers may share one
     for name, layer in module.named_modules():
         if isinstance(layer, kinds) and layer.weight.requires_grad:
             names.setdefault(layer.weight, f"{name}.weight" if name else "weight")
     return tuple(names.values())
-
-
-class Linear(nn.Linear):
-    """``nn.Linear``, written so that under the replicate axis the weight's gradient lies in memory as the weight does.
-
-    ``nn.Linear`` works too, but its gradient must then be transposed at every step.
-    """
-
-    def forward(self, x):
-        return (self.weight @ x.mT).mT + self.bias
-
-
-class Conv1d(nn.Module):
-    """1-D convolution of ``(N, length, inputs)`` as slices and one matrix product, padded by ``kernel // 2``.
-
-    With an odd kernel the result is ``(N, ceil(length / stride), outputs)``. ``weight`` is ``(outputs, kernel,
-    inputs)``, and there is a bias if ``bias`` is true. Under the replicate axis this is 2-4 times faster than
-    ``nn.Conv1d``, which becomes a grouped convolution.
-    """
-
-    def __init__(self, inputs, outputs, kernel, stride, bias):
-        super().__init__()
-        self.stride, self.padding = stride, kernel // 2
-        bound = (kernel * inputs) ** -0.5  # as nn.Conv1d draws weight and bias
-        self.weight = nn.Parameter(torch.empty(outputs, kernel, inputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound)) if bias else None
-
-    def forward(self, x):
-        kernel = self.weight.shape[1]
-        x = F.pad(x, (0, 0, self.padding, self.padding))
-        last = x.shape[1] - kernel
-        patches = torch.cat([x[:, j : j + last + 1 : self.stride] for j in range(kernel)], dim=2)
-        return F.linear(patches, self.weight.flatten(1), self.bias)
-
-
-class _ChannelsLastNorm(nn.BatchNorm1d):
-    """BatchNorm over ``(N, length, channels)``."""
-
-    def forward(self, x):
-        return super().forward(x.flatten(0, 1)).view_as(x)
-
-
-class CNN1d(nn.Module):
-    """Three strided 1-D convolutions and a linear layer: the testbed of the book.
-
-    With ``norm`` each convolution, of ``width`` channels, is followed by BatchNorm, without it each has a bias. Inputs
-    are ``(N, features)``, logits ``(N, classes)``. Raises ``ValueError`` unless ``shape`` is ``(features,)``.
-    """
-
-    def __init__(self, shape, classes, width=24, norm=True):
-        super().__init__()
-        if len(shape) != 1:
-            raise ValueError(f"network 'cnn1d' takes inputs of shape (features,), not {shape}; 'mlp' takes any shape")
-        plan = [(1, 5), (width, 3), (width, 3)]
-        self.convolutions = nn.ModuleList(Conv1d(i, width, kernel, stride=2, bias=not norm) for i, kernel in plan)
-        self.norms = nn.ModuleList(_ChannelsLastNorm(width) if norm else nn.Identity() for _ in plan)
-        length = shape[0]
-        for _ in plan:
-            length = (length + 1) // 2
-        self.linear = Linear(length * width, classes)
-
-    def forward(self, x):
-        x = x.unsqueeze(-1)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.relu(norm(convolution(x)))
-        return self.linear(x.flatten(1))
-
-
-def _mlp(shape, classes, hidden=(100, 100)):
-    sizes = (torch.Size(shape).numel(), *hidden)
-    layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (Linear(i, o), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers, Linear(sizes[-1], classes))
-
-
-def _lenet_300_100(shape, classes):
-    network = _mlp(shape, classes, hidden=(300, 100))
-    for module in network:
-        if isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-    return network
-
-
-class _Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
-
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x):
-        inner = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
-
-
-class ResNet(nn.Module):
-    """Residual network for small images (He et al. 2016): 3x3 stem, stages of basic blocks, mean over pixels, linear.
-
-    ``widths`` and ``blocks``: channels and number of blocks of each stage; each but the first halves height and width.
-    Weights are drawn as torchvision draws those of its ResNets. Inputs are ``(N, *shape)``, logits ``(N, classes)``.
-    Raises ``ValueError`` unless ``shape`` is ``(channels, height, width)``.
-    """
-
-    def __init__(self, shape, classes, widths, blocks):
-        super().__init__()
-        if len(shape) != 3:
-            raise ValueError(f"a ResNet takes images of shape (channels, height, width), not {shape}")
-        channels = (widths[0], *widths)
-        self.stem = nn.Sequential(nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]))
-        self.stages = nn.Sequential(
-            *(
-                _Block(channels[stage] if i == 0 else width, width, stride=2 if stage and i == 0 else 1)
-                for stage, (width, count) in enumerate(zip(widths, blocks, strict=True))
-                for i in range(count)
-            )
-        )
-        self.linear = nn.Linear(widths[-1], classes)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x):
-        return self.linear(self.stages(F.relu(self.stem(x))).mean((2, 3)))
-
-
-def _resnet(depth):
-    """The family of depth 6 n + 2, with n blocks a stage; Kaiming normal, BatchNorm's scale uniform, as in open_lth."""
-
-    def make(shape, classes, width=16):
-        network = ResNet(shape, classes, (width, 2 * width, 4 * width), [(depth - 2) // 6] * 3)
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight)
-            elif isinstance(layer, nn.BatchNorm2d):
-                nn.init.uniform_(layer.weight)
-        return network
-
-    return make
-
-
-_CONSTRUCTORS = {
-    "cnn1d": CNN1d,
-    "cnn1d_plain": lambda shape, classes, width=24: CNN1d(shape, classes, width, norm=False),
-    "mlp": _mlp,
-    "lenet_300_100": _lenet_300_100,
-    **{f"resnet{depth}": _resnet(depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
-    "resnet18": lambda shape, classes: ResNet(shape, classes, (64, 128, 256, 512), (2, 2, 2, 2)),
-}
-NAMES = tuple(_CONSTRUCTORS)  # what ``build`` takes

@@ -8,8 +8,8 @@ the *successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations 
 import torch
 
 from . import checks
-from .networks import dot, replicates, times
 from .pruning import noise, remaining
+from .states import dot, length, replicates, times
 
 
 def random_direction(state, mask, norm, seed=0):
@@ -52,11 +52,6 @@ def perturb(state, direction, scale):
     _same_replicates(state, direction)
     moved = times(direction, _per_replicate("scale", scale, state))
     return {name: tensor + moved[name] for name, tensor in state.items()}
-
-
-def length(direction):
-    """Euclidean length of a direction, float64 ``(R,)``."""
-    return dot(direction, direction).sqrt()
 
 
 def overlap(net, first, second):

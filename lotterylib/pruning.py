@@ -10,7 +10,7 @@ import math
 import torch
 
 from . import checks
-from .networks import replicates
+from .states import replicates
 
 
 def full(net, state):

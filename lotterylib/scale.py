@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from . import data, experiments, findings, imp, networks, records, training
+from . import architectures, data, experiments, findings, imp, networks, records, training
 from .findings import Text, table
 from .presets import PRESETS
 
@@ -102,7 +102,7 @@ class Work(NamedTuple):
     def of(cls, preset):
         """The work of the main run of a preset."""
         arm, dataset = PRESETS[preset].main, PRESETS[preset].dataset
-        return cls.count(lambda shape, classes: networks.module(arm.network, shape, classes, **arm.options),
+        return cls.count(lambda shape, classes: architectures.module(arm.network, shape, classes, **arm.options),
                          dataset, arm.config)  # fmt: skip
 
     @classmethod
@@ -137,7 +137,7 @@ def larger() -> dict:
     large = training.Recipe(steps=90 * (INPUTS["imagenet"][2] // 1024), batch_size=1024)
     return {
         "ResNet-18, CIFAR-100": Work.count(
-            lambda shape, classes: networks.module("resnet18", shape, classes), "cifar100", config(small, 2000)
+            lambda shape, classes: architectures.module("resnet18", shape, classes), "cifar100", config(small, 2000)
         ),
         "ResNet-50, ImageNet": Work.count(resnet50, "imagenet", config(large, 5000)),
     }

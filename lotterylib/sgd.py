@@ -5,17 +5,13 @@ and replayed, each group on a stream of its own: between two steps of an epoch t
 """
 
 import copy
-import hashlib
-import os
 
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from .networks import beside, exact
-
-_WORKSPACE = 2**26  # bytes that cuBLAS takes for a stream, forward and backward
-_COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
+from .order import epoch_order, steps_per_epoch
 
 
 class Group:
@@ -162,63 +158,3 @@ def _call(groups, orders, steps):
             group.update()
 
     beside(walk, list(zip(groups, orders, strict=True)), groups[0].ds.device)
-
-
-def fitting(net, ds, recipe, kept=0) -> int:
-    """Number of replicates that can be trained at once in the memory of the dataset's device, estimated.
-
-    Counted are copies of the weights and what a step's backward pass needs of its forward pass, measured on one batch;
-    ``kept`` bytes a replicate are needed besides.
-    """
-    weights = sum(tensor.nbytes for tensor in net.init(1).values())
-    step = 1.25 * saved_bytes(net, ds, recipe)  # and a quarter for what lives only within the backward pass
-    each = _COPIES * weights + kept
-    if ds.device.type == "cuda":
-        free = torch.cuda.mem_get_info(ds.device)[0] + torch.cuda.memory_reserved(ds.device)
-        free -= sum(tensor.nbytes for tensor in (ds.train_x, ds.train_y, ds.test_x, ds.test_y))
-        return int(max(0, free) / (each + step + (0 if net.stacked else _WORKSPACE)))
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if net.stacked:
-        return int(total / (each + step))
-    return int(max(0, total - torch.get_num_threads() * step) / each)  # one after the other in each thread
-
-
-def saved_bytes(net, ds, recipe) -> int:
-    """Bytes that the backward pass of one replicate's step keeps of the forward pass, besides the weights."""
-    state, saved = net.init(1), {}
-    one = {name: tensor[0].requires_grad_(name in net.parameters) for name, tensor in state.items()}
-    indices = torch.arange(min(recipe.batch_size, len(ds.train_y)), device=ds.device)
-
-    def note(tensor):
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    autocast = torch.autocast(ds.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast:
-        net.forward(one, ds.gather(indices)[0], train=True)
-    for tensor in state.values():
-        saved.pop(tensor.untyped_storage().data_ptr(), None)
-    return sum(saved.values())
-
-
-def steps_per_epoch(ds, recipe):
-    """Number of whole batches in the training set; a last incomplete one is dropped."""
-    return len(ds.train_y) // recipe.batch_size
-
-
-def epoch_order(ds, recipe, seed, epoch):
-    """The examples of an epoch's batches ``(steps, B)``, and how each is seen (``None`` without augmentation).
-
-    Both are drawn on the CPU, and so are the same on every device.
-    """
-    steps, size = steps_per_epoch(ds, recipe), recipe.batch_size
-    indices = torch.randperm(len(ds.train_y), generator=_generator("order", seed, epoch))[: steps * size]
-    views = ds.draw_views(steps * size, _generator("augment", seed, epoch)) if ds.augment else None
-    return indices.view(steps, size), None if views is None else views.view(steps, size)
-
-
-def _generator(purpose, *numbers):
-    """A random generator that depends on its purpose and numbers alone."""
-    name = ":".join(map(str, (purpose, *numbers)))
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-    return torch.Generator().manual_seed(seed)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import torch
 
-from . import checks, progress, pruning, sgd, store
-from .networks import replicates
+from . import checks, memory, progress, pruning, sgd, store
+from .states import replicates
 
 SCHEDULES = ("cosine", "constant", "step")  # of the learning rate
 PRECISIONS = ("float32", "bfloat16")  # of the products in a training step
@@ -119,7 +119,7 @@ def trajectory(
     except torch.cuda.OutOfMemoryError:
         pass  # left at once, because its traceback holds on to what was allocated
     gc.collect()
-    count, fit = replicates(state), sgd.fitting(net, ds, recipe)
+    count, fit = replicates(state), memory.fitting(net, ds, recipe)
     raise ValueError(
         f"the memory of {ds.device} does not suffice for {count} replicates; {min(count - 1, fit)} may fit"
     )
@@ -201,24 +201,6 @@ class _Checkpoint:
         if self.path:
             tree = {"state": state, "momentum": momentum, "failed": failed}
             store.write(self.path, tree, {"key": self.key, "step": step})
-
-
-def batches(ds, recipe, seeds, begin=0):
-    """Yield the batches of steps ``begin``, ``begin + 1``, ... for replicates with these order seeds.
-
-    Each batch is ``x`` of shape ``(R, B, ...)`` and ``y`` of shape ``(R, B)``. Every epoch is a fresh permutation of
-    the training set; a last incomplete batch is dropped.
-    """
-    epoch, offset = divmod(begin, sgd.steps_per_epoch(ds, recipe))
-    while True:
-        orders = [sgd.epoch_order(ds, recipe, seed, epoch) for seed in seeds]
-        for step in range(offset, len(orders[0][0])):
-            parts = [
-                ds.gather(*(None if table is None else table[step].to(ds.device) for table in order))
-                for order in orders
-            ]
-            yield tuple(torch.stack(part) for part in zip(*parts, strict=True))
-        epoch, offset = epoch + 1, 0
 
 
 @torch.no_grad()

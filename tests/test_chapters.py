@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from lotterylib import experiments, imp, notebook, records, scale
-from lotterylib.networks import select
+from lotterylib.states import select
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,7 @@ import torch
 import twins
 from torch.testing import assert_close
 
-from lotterylib import data, imp, landscape, networks, pruning, sgd, training
+from lotterylib import data, imp, landscape, memory, networks, pruning, sgd, training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none")
 RECIPE = training.Recipe(steps=60, batch_size=16, lr=0.1, momentum=0.9, weight_decay=5e-3, nesterov=True)
@@ -131,4 +131,4 @@ def test_the_memory_of_a_training_is_estimated_within_a_factor_of_two():
     training.train(net, net.init(8), ds, recipe)
     taken = (torch.cuda.max_memory_reserved() - before) / 8
     available = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
-    assert taken / 2 < available / sgd.fitting(net, ds, recipe) - sgd._WORKSPACE < 2 * taken
+    assert taken / 2 < available / memory.fitting(net, ds, recipe) - memory._WORKSPACE < 2 * taken

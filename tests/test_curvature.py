@@ -7,7 +7,7 @@ import twins
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from lotterylib import curvature, networks, pruning, training
+from lotterylib import curvature, networks, pruning, states, training
 
 FLOAT64 = {"dtype": torch.float64}
 
@@ -204,7 +204,7 @@ def test_spectrum_and_top_are_those_of_the_exact_hessian(net, point):
     few = curvature.spectrum(net, state, x, y, mask, probes=3, iterations=15, seed=4)
     assert few.eigenvalues.shape == few.quadrature.shape == (2, 3, 15) and few.eigenvalues.dtype == torch.float64
     assert_close(few.quadrature.sum(2), torch.ones(2, 3, **FLOAT64))
-    second = [networks.select(tree, [1]) for tree in (state, mask)]
+    second = [states.select(tree, [1]) for tree in (state, mask)]
     alone = curvature.spectrum(net, second[0], x, y, second[1], probes=3, iterations=15, seed=5)
     assert_close(alone.eigenvalues[0], few.eigenvalues[1])  # replicate 1 of seed 4 is drawn as seed 5
     convex = curvature.spectrum(net, state, x, y, mask, probes=2, iterations=size, curvature="gauss_newton")
@@ -312,7 +312,7 @@ def test_bad_input_says_what_is_wrong(net, point, ds):
         curvature.weights(state, {name: torch.zeros_like(keep) for name, keep in mask.items()})
     uneven = {name: keep.clone() for name, keep in mask.items()}
     uneven[net.prunable[0]][0] = True
-    with pytest.raises(ValueError, match=r"the replicates keep \[\d+, 70\] weights; .* with networks.select"):
+    with pytest.raises(ValueError, match=r"the replicates keep \[\d+, 70\] weights; .* with states.select"):
         curvature.spectrum(net, state, x, y, uneven)
     big = networks.build("lenet_300_100", ds)
     with pytest.raises(ValueError, match=r"has 33900 weights.* limited to 10000 weights: use curvature.spectrum"):

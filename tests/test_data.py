@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lotterylib import data, training
+from lotterylib import data, order, training
 
 
 def arrays(train=20, test=10, features=(4,), classes=3, seed=0, dtype=np.float64):
@@ -359,4 +359,4 @@ def test_constant_inputs_stay_finite():
     ds = data.from_arrays("flat", **given, device="cpu")
     assert (ds.test_x == 0).all()
     recipe = training.Recipe(steps=1, batch_size=20)
-    assert (next(training.batches(ds, recipe, [0]))[0] == 0).all()
+    assert (next(order.batches(ds, recipe, [0]))[0] == 0).all()

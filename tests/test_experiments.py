@@ -11,7 +11,7 @@ import torch
 import twins
 
 from lotterylib import data, experiments, landscape, perturbation, pruning, records, sgd, training
-from lotterylib.networks import select
+from lotterylib.states import select
 
 SMALL = 600  # test examples
 ONE = 1.5 / SMALL  # one example more or less: states interpolated from either end differ in their last bits

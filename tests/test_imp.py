@@ -14,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from lotterylib import data, imp, networks, progress, pruning, sgd, training
-from lotterylib.networks import select
+from lotterylib.states import select
 
 
 def same(found, expected):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from lotterylib import landscape, networks, training
-from lotterylib.networks import select
+from lotterylib.states import select
 
 # Analytic landscapes: functions of a state with the single entry x (R, 1)
 

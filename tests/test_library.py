@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lotterylib import checks, progress, training
+from lotterylib import checks, order, progress, training
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lotterylib"
 
 # Each module uses only those before it.
 LADDER = (
-    "checks", "store", "progress", "data", "networks", "pruning", "sgd", "training", "imp", "landscape", "curvature",
-    "limits", "perturbation", "magnitudes", "records", "presets", "experiments", "findings", "scale", "figures",
-    "notebook",
+    "checks", "store", "progress", "states", "data", "architectures", "networks", "pruning", "order", "memory", "sgd",
+    "training", "imp", "landscape", "curvature", "limits", "perturbation", "magnitudes",
+    "records", "presets", "experiments", "findings", "scale", "figures", "notebook",
 )  # fmt: skip
 
 
@@ -61,7 +61,8 @@ def test_no_module_imports_one_above_it(module):
 def test_the_ladder_is_really_read():
     """The test above finds imports: what the modules are known to use."""
     assert {"checks", "store"} == set(imported(PACKAGE / "data.py"))
-    assert {"checks", "progress", "pruning", "sgd", "store", "networks"} == set(imported(PACKAGE / "training.py"))
+    used = {"checks", "progress", "pruning", "sgd", "store", "memory", "states"}
+    assert used == set(imported(PACKAGE / "training.py"))
 
 
 def test_modules_stay_small():
@@ -86,7 +87,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 torch.set_num_threads(1)
 imported = peak()  # a torch with CUDA takes more than a gigabyte by itself
-from lotterylib import data, networks, training
+from lotterylib import data, networks, order, training
 ds = data.load("mnist1d", device="cpu")
 net = networks.build("cnn1d", ds)
 state = net.init(16, seed=0)
@@ -94,7 +95,7 @@ recipe = training.Recipe(steps=1500, batch_size=128, lr=0.3, weight_decay=5e-4)
 state = training.train(net, state, ds, recipe, stop=4)
 error = training.evaluate(net, state, ds.test_x, ds.test_y)[1]
 assert error.shape == (16,) and (error < 1).all()
-batch = hashlib.sha256(next(training.batches(ds, recipe, [5], begin=40))[1].numpy().tobytes()).hexdigest()
+batch = hashlib.sha256(next(order.batches(ds, recipe, [5], begin=40))[1].numpy().tobytes()).hexdigest()
 print(peak() - imported, batch)
 """
 
@@ -103,7 +104,7 @@ def test_sixteen_replicates_fit_into_memory_and_the_order_is_that_of_any_process
     pytest.importorskip("resource")
     taken, batch = python(MEMORY).split()
     assert int(taken) < 0.5e9, f"{int(taken) / 1e9:.2f} GB"
-    y = next(training.batches(mnist1d, training.Recipe(steps=1500), [5], begin=40))[1]
+    y = next(order.batches(mnist1d, training.Recipe(steps=1500), [5], begin=40))[1]
     assert hashlib.sha256(y.numpy().tobytes()).hexdigest() == batch
 
 

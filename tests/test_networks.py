@@ -7,14 +7,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from lotterylib import networks
+from lotterylib import architectures, networks, states
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("bias", [True, False])
 def test_conv1d_is_torchs(kernel, stride, bias):
-    layer = networks.Conv1d(4, 6, kernel, stride, bias=bias).double()
+    layer = architectures.Conv1d(4, 6, kernel, stride, bias=bias).double()
     for length in (7, 8, 40):
         x = torch.randn(5, length, 4, dtype=torch.float64)
         expected = F.conv1d(x.mT, layer.weight.mT, layer.bias, stride=stride, padding=kernel // 2)
@@ -24,7 +24,7 @@ def test_conv1d_is_torchs(kernel, stride, bias):
 
 def test_conv1d_is_initialised_as_torchs():
     """Uniform within 1 / sqrt(fan in), weight and bias, as nn.Conv1d: same bounds, same spread."""
-    mine, theirs = networks.Conv1d(20, 3000, 5, 1, bias=True), nn.Conv1d(20, 3000, 5)
+    mine, theirs = architectures.Conv1d(20, 3000, 5, 1, bias=True), nn.Conv1d(20, 3000, 5)
     for name in ("weight", "bias"):
         drawn, expected = (getattr(layer, name).detach() for layer in (mine, theirs))
         assert float(drawn.abs().max() / expected.abs().max()) == pytest.approx(1, abs=0.002)
@@ -55,7 +55,7 @@ class Twin(nn.Module):
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("features", [40, 13])
 def test_cnn1d_is_the_testbed(norm, features):
-    model = networks.CNN1d((features,), 10, width=6, norm=norm).double()
+    model = architectures.CNN1d((features,), 10, width=6, norm=norm).double()
     twin = Twin(model, 6, norm).double()
     x = torch.randn(3, 9, features, dtype=torch.float64) * 3 + 1
     for batch in x:  # in training mode, so that the running statistics are compared afterwards in evaluation mode
@@ -86,7 +86,7 @@ def test_prunable_is_never_a_bias_or_a_norm(net, picture):
 
 
 def test_lenet_is_kaiming_normal():
-    weight = networks.module("lenet_300_100", (28, 28), 10)[1].weight
+    weight = architectures.module("lenet_300_100", (28, 28), 10)[1].weight
     assert weight.shape == (300, 784)
     assert float(weight.detach().std()) == pytest.approx((2 / 784) ** 0.5, rel=0.02)
     assert float(weight.detach().abs().max()) > 3 * (2 / 784) ** 0.5  # a normal has tails
@@ -189,9 +189,9 @@ def test_replicates_are_stacked_or_looped(stacked, calls):
 
 def test_select_and_concatenate(net):
     state = net.init(4)
-    picked = networks.select(state, [2, 0])
-    joined = networks.concatenate([picked, networks.select(state, [3])])
-    assert networks.replicates(joined) == 3
+    picked = states.select(state, [2, 0])
+    joined = states.concatenate([picked, states.select(state, [3])])
+    assert states.replicates(joined) == 3
     for name in state:
         assert torch.equal(joined[name], torch.stack([state[name][i] for i in (2, 0, 3)]))
 

@@ -8,7 +8,7 @@ import twins
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import landscape, networks, perturbation, pruning, training
+from lotterylib import landscape, networks, perturbation, pruning, states, training
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_a_random_direction_has_its_length_and_stays_in_the_subspace(point, norm
     state, mask, _ = point
     direction = perturbation.random_direction(state, mask, norm, seed=4)
     expected = torch.tensor(norm, dtype=torch.float64).expand(3)
-    assert_close(perturbation.length(direction), expected, rtol=1e-6, atol=0)
+    assert_close(states.length(direction), expected, rtol=1e-6, atol=0)
     assert_close(by_hand(direction), expected, rtol=1e-6, atol=0)
     assert direction.keys() == state.keys()
     for name, tensor in direction.items():
@@ -47,12 +47,12 @@ def test_a_random_direction_is_gaussian_and_follows_its_seed(point):
     assert abs(float(kept.mean())) < 0.3 and abs(float((kept**4).mean()) - 3) < 1.2  # kurtosis 3, of uniform 1.8
     again = perturbation.random_direction(state, mask, 1.0, seed=4)
     other = perturbation.random_direction(state, mask, 1.0, seed=5)
-    shifted = networks.select(perturbation.random_direction(state, mask, 1.0, seed=3), [1])
+    shifted = states.select(perturbation.random_direction(state, mask, 1.0, seed=3), [1])
     for name in mask:
         assert torch.equal(one[name], again[name]) and not torch.equal(one[name], other[name])
         values = shifted[name][0][mask[name][0] & mask[name][1]]
         assert values.numel()
-    alone = networks.select(state, [1]), networks.select(mask, [1])
+    alone = states.select(state, [1]), states.select(mask, [1])
     single = perturbation.random_direction(*alone, 1.0, seed=5)  # replicate 1 of seed 4 is drawn as seed 5
     assert all(torch.equal(single[name][0], one[name][1]) for name in mask)
 
@@ -72,7 +72,7 @@ def test_the_pruning_direction_is_what_the_next_mask_takes_away(point):
     moved = perturbation.perturb(start, direction, 1.0)
     for name in state:
         assert_close(moved[name], target[name], rtol=0, atol=1e-7)
-    assert_close(perturbation.length(direction), by_hand({n: start[n] - target[n] for n in before}), rtol=1e-6, atol=0)
+    assert_close(states.length(direction), by_hand({n: start[n] - target[n] for n in before}), rtol=1e-6, atol=0)
 
 
 def test_perturb_scales_each_replicate(point):
@@ -140,7 +140,7 @@ def test_bad_input_says_what_is_wrong(point):
     with pytest.raises(ValueError, match=r"scale is -0\.5; it must be >= 0"):
         perturbation.perturb(state, state, -0.5)
     with pytest.raises(ValueError, match="have 3 and 2 replicates"):
-        perturbation.perturb(state, networks.select(state, [0, 1]), 1.0)
+        perturbation.perturb(state, states.select(state, [0, 1]), 1.0)
     with pytest.raises(ValueError, match="after keeps weights that before prunes"):
         perturbation.pruning_direction(state, after, before)
     with pytest.raises(ValueError, match="no pruning between them"):

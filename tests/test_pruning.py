@@ -8,7 +8,7 @@ import torch
 import twins
 
 from lotterylib import networks, pruning
-from lotterylib.networks import select
+from lotterylib.states import select
 
 
 def counts(mask):

@@ -8,7 +8,7 @@ import twins
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import data, imp, landscape, networks, pruning, sgd, training
+from lotterylib import architectures, data, imp, landscape, memory, networks, order, pruning, sgd, training
 
 data.import_torchvision()
 from torchvision import models  # noqa: E402 (beside a torch without CUDA it needs the line above)
@@ -43,7 +43,7 @@ def family(depth, width, classes):
 @pytest.mark.parametrize(("depth", "width"), [(8, 4), (20, 16), (32, 3)])
 def test_the_family_is_made_of_torchvisions_blocks(depth, width):
     torch.manual_seed(0)
-    mine = networks.module(f"resnet{depth}", (3, 12, 12), 7, width=width).double()
+    mine = architectures.module(f"resnet{depth}", (3, 12, 12), 7, width=width).double()
     alike(mine, family(depth, width, 7).double(), torch.randn(5, 3, 12, 12, dtype=torch.float64))
 
 
@@ -51,7 +51,7 @@ def test_resnet18_is_torchvisions_with_a_small_stem():
     torch.manual_seed(0)
     theirs = models.resnet18(num_classes=100)
     theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
-    mine = networks.module("resnet18", (3, 32, 32), 100)
+    mine = architectures.module("resnet18", (3, 32, 32), 100)
     for ours, other in zip(mine.parameters(), theirs.parameters(), strict=True):  # drawn alike
         if ours.dim() == 4 and other is not theirs.conv1.weight:
             assert float((ours.std() / other.std()).detach()) == pytest.approx(1, abs=0.03)
@@ -64,12 +64,12 @@ def test_resnet18_is_torchvisions_with_a_small_stem():
 )
 def test_numbers_of_parameters(name, classes, parameters):
     """open_lth's ResNet-20 and -56, lth_diet's low-resolution ResNet-18."""
-    module = networks.module(name, (3, 32, 32), classes)
+    module = architectures.module(name, (3, 32, 32), classes)
     assert sum(p.numel() for p in module.parameters()) == parameters
 
 
 def test_the_family_is_drawn_as_open_lth_draws_it():
-    module = networks.module("resnet20", (3, 32, 32), 10)
+    module = architectures.module("resnet20", (3, 32, 32), 10)
     weight, scale = module.stages[-1].conv2.weight.detach(), module.stages[-1].norm2.weight.detach()
     assert float(weight.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)  # fan in
     assert float(weight.abs().max()) > 3 * float(weight.std())
@@ -103,7 +103,7 @@ def test_two_replicates_of_resnet20_are_two_plain_modules(pictures):
     logits = net(later, ds.test_x)
     for r in range(2):
         model = twins.module(net, state, r).train()
-        x, y = next(training.batches(ds, one, [7 + r]))
+        x, y = next(order.batches(ds, one, [7 + r]))
         torch.nn.functional.cross_entropy(model(x[0]), y[0]).backward()
         for name, p in model.named_parameters():
             kept = p.grad * mask[name][r] if name in mask else p.grad
@@ -170,7 +170,7 @@ def test_bfloat16_is_autocast_over_float32_weights(pictures, name):
     assert all(tensor.dtype == state[entry].dtype for entry, tensor in after.items())
     for r in range(2):
         model = twins.module(net, state, r).train()
-        x, y = next(training.batches(pictures, recipe, [3 + r]))
+        x, y = next(order.batches(pictures, recipe, [3 + r]))
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(x[0])
         torch.nn.functional.cross_entropy(logits.float(), y[0]).backward()
@@ -199,7 +199,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(pictures, monkeypatch
     net = networks.build("resnet8", pictures, width=4)
     config = imp.Config(training.Recipe(steps=4, batch_size=20), rewind_step=(0, 2), levels=3, replicates=5)
     monkeypatch.setattr(sgd.Group, "update", lambda group: pytest.fail("it was started"))
-    monkeypatch.setattr(sgd, "fitting", lambda *_, **__: 7)
+    monkeypatch.setattr(memory, "fitting", lambda *_, **__: 7)
     with pytest.raises(ValueError, match="replicates is 5 at 2 rewind steps, 10 in all; .* cpu suffices for about 7"):
         imp.run(net, pictures, config)
 
@@ -213,25 +213,25 @@ def test_out_of_memory_says_how_many_replicates_fit(pictures, monkeypatch):
     net = networks.build("resnet8", pictures, width=4)
     monkeypatch.setattr(sgd, "Group", fail)
     for estimate, said in ((2, 2), (100, 3)):
-        monkeypatch.setattr(sgd, "fitting", lambda *_, estimate=estimate: estimate)
+        monkeypatch.setattr(memory, "fitting", lambda *_, estimate=estimate: estimate)
         with pytest.raises(ValueError, match=f"memory of cpu does not suffice for 4 replicates; {said} may fit"):
             training.train(net, net.init(4), pictures, training.Recipe(steps=2, batch_size=20))
 
 
 def test_memory_grows_with_batch_and_width_and_counts_what_is_kept(pictures, monkeypatch):
     """What does not fit is counted: activations scale with the batch, copies with the weights."""
-    monkeypatch.setattr(sgd.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 10**6, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr(memory.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 10**6, "SC_PAGE_SIZE": 4096}[name])
     small = training.Recipe(steps=4, batch_size=10)
     large = dataclasses.replace(small, batch_size=80)
     for stacked in (True, False):
         narrow, wide = (networks.build("resnet8", pictures, width=width) for width in (4, 16))
         narrow.stacked = wide.stacked = stacked
-        fit = sgd.fitting(narrow, pictures, small)
-        assert fit > sgd.fitting(wide, pictures, small) > 0
-        assert sgd.fitting(narrow, pictures, small, kept=10**7) == pytest.approx(4.096e9 / 1e7, rel=0.1)
+        fit = memory.fitting(narrow, pictures, small)
+        assert fit > memory.fitting(wide, pictures, small) > 0
+        assert memory.fitting(narrow, pictures, small, kept=10**7) == pytest.approx(4.096e9 / 1e7, rel=0.1)
     wide.stacked = True  # then every replicate's activations are alive at once
-    copies = sgd._COPIES * sum(tensor.nbytes for tensor in wide.init(1).values())
-    one, eight = (4.096e9 / sgd.fitting(wide, pictures, recipe) - copies for recipe in (small, large))
+    copies = memory._COPIES * sum(tensor.nbytes for tensor in wide.init(1).values())
+    one, eight = (4.096e9 / memory.fitting(wide, pictures, recipe) - copies for recipe in (small, large))
     assert eight / one == pytest.approx(8, rel=0.15)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lotterylib import experiments, findings, networks, records, scale, training
+from lotterylib import architectures, experiments, findings, records, scale, training
 from lotterylib.figures import at_scale as draw
 from lotterylib.figures import winning_tickets as tickets_figures
 from lotterylib.presets import PRESETS
@@ -31,7 +31,7 @@ def operations_by_hooks(module, x):
 @pytest.mark.parametrize(("preset", "shape"), [("medium", (1, 28, 28)), ("paper", (3, 32, 32))])
 def test_operations_of_a_step_are_those_of_its_layers(preset, shape):
     arm = PRESETS[preset].main
-    module = networks.module(arm.network, shape, 10, **arm.options)
+    module = architectures.module(arm.network, shape, 10, **arm.options)
     by_hand = operations_by_hooks(module, torch.randn(2, *shape)) / 2 * arm.config.recipe.batch_size
     assert scale.Work.of(preset).step_operations == pytest.approx(by_hand, rel=1e-9)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lotterylib import training
+from lotterylib import order
 
 
 def double(tree):
@@ -64,7 +64,7 @@ def sgd(model, ds, recipe, seed, mask=None, start=0, stop=None):
 
     project()
     model.train()
-    stream = training.batches(ds, recipe, [seed], start)
+    stream = order.batches(ds, recipe, [seed], start)
     for rate in rates(recipe)[start:stop]:
         x, y = (part[0] for part in next(stream))
         optimizer.param_groups[0]["lr"] = rate

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 
 from .. import landscape, pruning
-from ..networks import concatenate, select
+from ..states import concatenate, select
 from .shared import axes, experiment, grouped, random_mask
 
 

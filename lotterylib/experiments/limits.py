@@ -3,7 +3,7 @@
 import torch
 
 from .. import curvature, imp, limits, pruning, training
-from ..networks import concatenate, select
+from ..states import concatenate, select
 from .shared import OTHER, append, experiment, grouped, stacked
 
 EPSILONS = torch.tensor([0.005, 0.01, 0.02, 0.05, 0.1, 0.2], dtype=torch.float64)  # nats

@@ -3,7 +3,7 @@
 import torch
 
 from .. import landscape, perturbation, pruning, training
-from ..networks import concatenate, select
+from ..states import concatenate, length, select
 from .shared import OTHER, append, experiment, stacked
 
 _FIELDS = ("main", "perturbed_levels", "perturbed_scales", "perturbed_replicates", "points")
@@ -25,12 +25,12 @@ def robustness(s):
         before, after = run[level], run[level + 1]
         start = pruning.apply(run.rewind, before.mask)
         prune = perturbation.pruning_direction(run.rewind, before.mask, after.mask)
-        distance = perturbation.length(prune)
+        distance = length(prune)
         directions = {
             "random": perturbation.random_direction(start, before.mask, distance, seed=OTHER),
             "pruning": prune,
         }
-        append(found, distance=distance, norm=perturbation.length({name: start[name] for name in before.mask}))
+        append(found, distance=distance, norm=length({name: start[name] for name in before.mask}))
         for name, direction in directions.items():
             moved = concatenate([perturbation.perturb(start, direction, scale) for scale in scales])
             masks = concatenate([before.mask] * len(scales))
@@ -130,7 +130,7 @@ def _perturbed(s):
     level = s.preset.perturbed_levels[1]
     mask = run[level].mask
     start = pruning.apply(run.rewind, mask)
-    unit = perturbation.length(perturbation.pruning_direction(run.rewind, mask, run[level + 1].mask))
+    unit = length(perturbation.pruning_direction(run.rewind, mask, run[level + 1].mask))
     return run, level, start, perturbation.random_direction(start, mask, unit, seed=OTHER)
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 
 from .. import pruning, training
-from ..networks import concatenate
+from ..states import concatenate
 from .shared import OTHER, axes, experiment, grouped, random_mask
 
 

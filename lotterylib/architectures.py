@@ -1,0 +1,169 @@
+"""The networks of the book, as plain modules: for one-dimensional inputs, and residual ones for small images."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from . import checks
+
+
+class Linear(nn.Linear):
+    """``nn.Linear``, written so that under the replicate axis the weight's gradient lies in memory as the weight does.
+
+    ``nn.Linear`` works too, but its gradient must then be transposed at every step.
+    """
+
+    def forward(self, x):
+        return (self.weight @ x.mT).mT + self.bias
+
+
+class Conv1d(nn.Module):
+    """1-D convolution of ``(N, length, inputs)`` as slices and one matrix product, padded by ``kernel // 2``.
+
+    With an odd kernel the result is ``(N, ceil(length / stride), outputs)``. ``weight`` is ``(outputs, kernel,
+    inputs)``, and there is a bias if ``bias`` is true. Under the replicate axis this is 2-4 times faster than
+    ``nn.Conv1d``, which becomes a grouped convolution.
+    """
+
+    def __init__(self, inputs, outputs, kernel, stride, bias):
+        super().__init__()
+        self.stride, self.padding = stride, kernel // 2
+        bound = (kernel * inputs) ** -0.5  # as nn.Conv1d draws weight and bias
+        self.weight = nn.Parameter(torch.empty(outputs, kernel, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x):
+        kernel = self.weight.shape[1]
+        x = F.pad(x, (0, 0, self.padding, self.padding))
+        last = x.shape[1] - kernel
+        patches = torch.cat([x[:, j : j + last + 1 : self.stride] for j in range(kernel)], dim=2)
+        return F.linear(patches, self.weight.flatten(1), self.bias)
+
+
+class _ChannelsLastNorm(nn.BatchNorm1d):
+    """BatchNorm over ``(N, length, channels)``."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(0, 1)).view_as(x)
+
+
+class CNN1d(nn.Module):
+    """Three strided 1-D convolutions and a linear layer: the testbed of the book.
+
+    With ``norm`` each convolution, of ``width`` channels, is followed by BatchNorm, without it each has a bias. Inputs
+    are ``(N, features)``, logits ``(N, classes)``. Raises ``ValueError`` unless ``shape`` is ``(features,)``.
+    """
+
+    def __init__(self, shape, classes, width=24, norm=True):
+        super().__init__()
+        if len(shape) != 1:
+            raise ValueError(f"network 'cnn1d' takes inputs of shape (features,), not {shape}; 'mlp' takes any shape")
+        plan = [(1, 5), (width, 3), (width, 3)]
+        self.convolutions = nn.ModuleList(Conv1d(i, width, kernel, stride=2, bias=not norm) for i, kernel in plan)
+        self.norms = nn.ModuleList(_ChannelsLastNorm(width) if norm else nn.Identity() for _ in plan)
+        length = shape[0]
+        for _ in plan:
+            length = (length + 1) // 2
+        self.linear = Linear(length * width, classes)
+
+    def forward(self, x):
+        x = x.unsqueeze(-1)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.relu(norm(convolution(x)))
+        return self.linear(x.flatten(1))
+
+
+def _mlp(shape, classes, hidden=(100, 100)):
+    sizes = (torch.Size(shape).numel(), *hidden)
+    layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (Linear(i, o), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *layers, Linear(sizes[-1], classes))
+
+
+def _lenet_300_100(shape, classes):
+    network = _mlp(shape, classes, hidden=(300, 100))
+    for module in network:
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+    return network
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        inner = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Residual network for small images (He et al. 2016): 3x3 stem, stages of basic blocks, mean over pixels, linear.
+
+    ``widths`` and ``blocks``: channels and number of blocks of each stage; each but the first halves height and width.
+    Weights are drawn as torchvision draws those of its ResNets. Inputs are ``(N, *shape)``, logits ``(N, classes)``.
+    Raises ``ValueError`` unless ``shape`` is ``(channels, height, width)``.
+    """
+
+    def __init__(self, shape, classes, widths, blocks):
+        super().__init__()
+        if len(shape) != 3:
+            raise ValueError(f"a ResNet takes images of shape (channels, height, width), not {shape}")
+        channels = (widths[0], *widths)
+        self.stem = nn.Sequential(nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]))
+        self.stages = nn.Sequential(
+            *(
+                _Block(channels[stage] if i == 0 else width, width, stride=2 if stage and i == 0 else 1)
+                for stage, (width, count) in enumerate(zip(widths, blocks, strict=True))
+                for i in range(count)
+            )
+        )
+        self.linear = nn.Linear(widths[-1], classes)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x):
+        return self.linear(self.stages(F.relu(self.stem(x))).mean((2, 3)))
+
+
+def _resnet(depth):
+    """The family of depth 6 n + 2, with n blocks a stage; Kaiming normal, BatchNorm's scale uniform, as in open_lth."""
+
+    def make(shape, classes, width=16):
+        network = ResNet(shape, classes, (width, 2 * width, 4 * width), [(depth - 2) // 6] * 3)
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+            elif isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight)
+        return network
+
+    return make
+
+
+def module(name, shape, classes, **options) -> nn.Module:
+    """Make a freshly initialised network by its name in ``NAMES``, for inputs of ``shape`` and so many classes.
+
+    Raises ``ValueError`` for an unknown name or inputs that it does not take.
+    """
+    return _CONSTRUCTORS[checks.choice("network", name, NAMES)](shape, classes, **options)
+
+
+_CONSTRUCTORS = {
+    "cnn1d": CNN1d,
+    "cnn1d_plain": lambda shape, classes, width=24: CNN1d(shape, classes, width, norm=False),
+    "mlp": _mlp,
+    "lenet_300_100": _lenet_300_100,
+    **{f"resnet{depth}": _resnet(depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
+    "resnet18": lambda shape, classes: ResNet(shape, classes, (64, 128, 256, 512), (2, 2, 2, 2)),
+}
+NAMES = tuple(_CONSTRUCTORS)  # of all architectures
