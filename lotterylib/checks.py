@@ -1,6 +1,7 @@
 """Bad arguments become a ``ValueError`` that names the argument, what came and what is allowed."""
 
 import difflib
+import numbers
 
 
 def choice(argument, value, allowed):
@@ -14,7 +15,9 @@ def choice(argument, value, allowed):
 
 
 def within(argument, value, low=None, high=None, *, open_low=False, open_high=False):
-    """Return ``value`` if it lies between the bounds (``None``: no bound). Raises ``ValueError`` if not, or if NaN."""
+    """Return ``value`` if it is a number between the bounds (``None``: no bound). Raises ``ValueError`` if not."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{argument} is {value!r}; it must be a number")
     above = low is None or (value > low if open_low else value >= low)
     below = high is None or (value < high if open_high else value <= high)
     if above and below and value == value:
@@ -31,12 +34,13 @@ def whole(argument, value, low, high=None):
     return within(argument, int(value), low, high)
 
 
-def labels(x, y):
-    """Raise ``ValueError`` unless ``y`` ``(N,)`` holds whole numbers from 0 on, one for each of one or more inputs."""
+def labels(x, y, classes):
+    """Raise ``ValueError`` unless ``y`` ``(N,)`` holds whole numbers below ``classes``, one for each input in ``x``."""
     shape, kind = tuple(getattr(y, "shape", ())), getattr(y, "dtype", type(y).__name__)
-    if len(shape) != 1 or len(x) != shape[0] or not shape[0] or y.is_floating_point() or int(y.min()) < 0:
-        low = f", the smallest {int(y.min())}" if len(shape) == 1 and shape[0] else ""
+    if shape != (len(x),) or not len(x) or y.is_floating_point() or y.is_complex():
         raise ValueError(
-            f"y has shape {shape} and type {kind}{low}; it must be ({len(x)},) whole numbers from 0 on, one for each "
-            "input in x, and at least one"
+            f"y has shape {shape} and type {kind}; it must be ({len(x)},) whole numbers, one for each of one or more inputs"
         )
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"y runs from {low} to {high}; for this network it must lie between 0 and {classes - 1}")

@@ -51,7 +51,7 @@ class Dataset:
         return self.train_x.device
 
     @cached_property
-    def fingerprint(self) -> str:
+    def digest(self) -> str:
         """Hash that tells datasets apart: exact for labels and images, to three digits for float inputs.
 
         Generated inputs differ in their last bits between machines, and a record must serve on both.

@@ -4,8 +4,9 @@ Level 0 is the dense network. Level L + 1 prunes the level L solution, returns t
 point ``w_k`` (the dense network after k steps) and trains again with the same data in the same order.
 """
 
+import shutil
+from collections import deque
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from .states import concatenate, select
 
 REWINDING = ("weights", "learning_rate")  # what ``Config.rewinding`` may be
 PRUNING = ("iterative", "one_shot")  # what ``Config.pruning`` may be
+SCOPES = ("global", "layerwise")  # what ``Config.scope`` may be
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,20 @@ class Config:
     runs for each rewind step; replicate r is initialised, and its data ordered, by ``seed + r``.
 
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
-    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. Raises ``ValueError`` for a value out
-    of bounds.
+    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. ``scope="layerwise"`` prunes each
+    layer by itself; ``fraction`` may then be a dict with a number for each prunable entry (Frankle & Carbin 2019 prune
+    the last layer at half the rate). Raises ``ValueError`` for a value out of bounds.
     """
 
     recipe: training.Recipe
     rewind_step: int | tuple = 0
     levels: int = 12
-    fraction: float | Adaptive = 0.2
+    fraction: float | dict | Adaptive = 0.2
     replicates: int = 4
     seed: int = 0
     rewinding: str = "weights"
     pruning: str = "iterative"
+    scope: str = "global"
 
     def __post_init__(self):
         steps = self.rewind_step if isinstance(self.rewind_step, tuple | list) else (self.rewind_step,)
@@ -63,9 +67,16 @@ class Config:
             raise ValueError(f"rewind_step is {self.rewind_step}; it must name at least one step, and each only once")
         object.__setattr__(self, "rewind_step", tuple(steps))
         checks.whole("levels", self.levels, 0)
+        checks.choice("scope", self.scope, SCOPES)
+        if self.scope == "global" and isinstance(self.fraction, dict):
+            raise ValueError("fraction is a dict; a rate for each entry needs scope='layerwise'")
+        if self.scope == "layerwise" and isinstance(self.fraction, Adaptive):
+            raise ValueError("fraction is Adaptive; it ranks all layers together and needs scope='global'")
         if not isinstance(self.fraction, Adaptive):
-            checks.within("fraction", self.fraction, 0, 1, open_low=True, open_high=True)
+            for rate in self.fraction.values() if isinstance(self.fraction, dict) else [self.fraction]:
+                checks.within("fraction", rate, 0, 1, open_low=True, open_high=True)
         checks.whole("replicates", self.replicates, 1)
+        checks.whole("seed", self.seed, 0)
         checks.choice("rewinding", self.rewinding, REWINDING)
         checks.choice("pruning", self.pruning, PRUNING)
 
@@ -146,119 +157,175 @@ class Run:
 
 
 def run(net, ds, config, checkpoint=None) -> Run:
-    """Run IMP on every replicate and rewind step at once.
+    """Run IMP on every replicate and rewind step at once, to the last of ``config.levels``; arguments as in ``levels``.
 
-    ``checkpoint`` names a folder that receives every level and, ten times within a level, the state of the training;
-    the same call resumes from there and ends with the bit-identical result on the same machine.
+    Raises as ``levels`` does.
+    """
+    return deque(levels(net, ds, config, checkpoint), maxlen=1).pop()
+
+
+def levels(net, ds, config, checkpoint=None):
+    """Run IMP and yield the ``Run`` as it stands after each level, the dense one first.
+
+    ``checkpoint`` names a folder that receives every level and, ten times within a level, the state of the training, in
+    a folder for these settings: the same call resumes from there, and ends with the bit-identical result on the same
+    machine; one with more ``levels`` goes on from the last.
 
     Raises ``training.Diverged`` if a loss becomes NaN or infinite, and ``ValueError`` if a layer would be emptied. In
     both cases the levels finished so far are in the folder and in the exception's attribute ``run``; a level in which
-    some replicates diverged is among them, for the sake of the others.
+    some replicates diverged is among them, for the sake of the others. ``ValueError`` before the first step for what
+    does not fit: network and dataset, memory, a folder that cannot be written.
     """
-    files = _Folder(checkpoint, net, ds, config)
+    net.check(net.init(1), x=ds.test_x, y=ds.test_y)
+    count = config.replicates * len(config.rewind_step)
+    memory.require(net, ds, config.recipe, count, kept=(config.levels + 2) * 5 // 4)  # a level: a state and its mask
+    files = _folder(net, ds, config, checkpoint).open()
     total = sum(config.steps_of(level) for level in range(config.levels + 1))
     with progress.bar(total=total, desc="IMP", unit="step") as bar:
-        rewind, level, failed = _dense(net, ds, config, files, bar)
-        result = Run(config, rewind, (level,))
-        while not failed and len(result) <= config.levels:
+        work = _Work(net, ds, config, files, bar)
+        result = _sound(*work.dense())
+        yield result
+        while len(result) <= config.levels:
+            result = _sound(*work.pruned(result))
+            yield result
+
+
+def load(net, ds, config, checkpoint):
+    """Return the finished ``Run`` that lies in a folder, or ``None``; nothing is trained, and nothing written.
+
+    Raises ``training.Diverged`` as ``levels`` does.
+    """
+    files = _folder(net, ds, config, checkpoint)
+    points = [files.load(f"rewind_{step}") for step in config.rewind_step]
+    found = [files.load(f"level_{level:02d}") for level in range(config.levels + 1)] if all(points) else [None]
+    if not all(found):
+        return None
+    unpacked = [_unpack(*level, net) for level in found]
+    result = Run(config, concatenate([state for state, _ in points]), tuple(level for level, _ in unpacked))
+    return _sound(result, unpacked[-1][1])
+
+
+def _folder(net, ds, config, checkpoint):
+    fixed = {name: value for name, value in vars(config).items() if name != "levels"}
+    described = {"network": net.identity(ds.test_x, config.seed), "data": ds.digest} if checkpoint else {}
+    return store.Folder(checkpoint, {**fixed, **described}, ds.device)
+
+
+def _sound(result, failed):
+    """The run, unless a replicate's loss ceased to be finite in its last level."""
+    if not failed:
+        return result
+    where = ", ".join(
+        f"replicate {r} (rewind step {result.rewind_steps[r]}, seed {result.seeds[r]}) at step {step}"
+        for r, step in failed.items()
+    )
+    where = f"level {len(result) - 1}: {where}"
+    stopped = training.Diverged(failed, result[-1].state, result.config.recipe.lr, where)
+    stopped.run = result
+    raise stopped
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the levels of one run share, and the way from one level to the next."""
+
+    net: object
+    ds: object
+    config: Config
+    files: store.Folder
+    bar: object
+
+    def dense(self):
+        """Train level 0 once for each seed, repeat it for every rewind step: the run of it, diverged steps."""
+        config, files = self.config, self.files
+        points = {step: files.load(f"rewind_{step}") for step in config.rewind_step}
+        found = files.load("level_00")
+        if found and all(points.values()):
+            self.bar.update(config.steps_of(0))
+            level, failed = _unpack(*found, self.net)
+            return Run(config, concatenate([point for point, _ in points.values()]), (level,)), failed
+
+        def keep(point):
+            if point.step in points:
+                points[point.step] = point.state, None
+                files.save(f"rewind_{point.step}", point.state)
+
+        seeds = list(range(config.seed, config.seed + config.replicates))
+        start = self.net.init(config.replicates, config.seed)
+        state, failed = self.train("level_00", start, None, 0, seeds, tuple(points), keep)
+        if not all(points.values()):  # a rewind point was lost from disk after the training had passed it
+            self.forget("level_00")
+            return self.dense()
+        groups = list(range(config.replicates)) * len(config.rewind_step)
+        failed = {r: failed[seed] for r, seed in enumerate(groups) if seed in failed}
+        state = select(state, groups)
+        level = self.finish("level_00", state, pruning.full(self.net, state), failed)
+        return Run(config, concatenate([point for point, _ in points.values()]), (level,)), failed
+
+    def pruned(self, run):
+        """Prune, rewind and train the level after the last of ``run``, or load it: the run with it, diverged steps."""
+        config, name = self.config, f"level_{len(run):02d}"
+        if found := self.files.load(name):
+            self.bar.update(config.steps_of(len(run)))
+            level, failed = _unpack(*found, self.net)
+        else:
             try:
-                level, failed = _next(net, ds, result, files, bar)
+                mask = self.prune(run[0] if config.pruning == "one_shot" else run[-1], run[-1].mask)
             except ValueError as error:
-                error.run = result
+                error.run = run
                 raise
-            result = replace(result, levels=(*result.levels, level))
-    if failed:
-        where = ", ".join(
-            f"replicate {r} (rewind step {result.rewind_steps[r]}, seed {result.seeds[r]}) at step {step}"
-            for r, step in failed.items()
-        )
-        where = f"level {len(result) - 1}: {where}"
-        stopped = training.Diverged(failed, level.state, config.recipe.lr, where)
-        stopped.run = result
-        raise stopped
-    return result
+            start = run.rewind if config.rewinding == "weights" else run[-1].state
+            state, failed = self.train(name, start, mask, run.rewind_steps, run.seeds)
+            level = self.finish(name, state, mask, failed)
+        return replace(run, levels=(*run.levels, level)), failed
 
+    def prune(self, ranked, mask):
+        """The next mask, by the weights of the level ``ranked``."""
+        if self.config.scope == "layerwise":
+            return pruning.layerwise(ranked.state, mask, self.config.fraction)
+        rule = self.config.fraction
+        if not isinstance(rule, Adaptive):
+            return pruning.magnitude(ranked.state, mask, rule)
+        x, y = self.ds.training_set()
 
-def _dense(net, ds, config, files, bar):
-    """Train level 0 once for each seed, repeat it for every rewind step: rewind points, level, diverged steps."""
-    points = {step: files.load(f"rewind_{step}") for step in config.rewind_step}
-    level = files.load("level_00")
-    if level and all(points.values()):
-        bar.update(config.steps_of(0))
-        return concatenate([point for point, _ in points.values()]), *_unpack(*level, net)
+        def loss(kept):
+            return training.evaluate(self.net, pruning.apply(ranked.state, kept), x, y)[0].mean()
 
-    def keep(point):
-        if point.step in points:
-            points[point.step] = point.state, None
-            files.save(f"rewind_{point.step}", point.state)
+        limit, best, count = loss(mask) + rule.rise, pruning.magnitude(ranked.state, mask, rule.step), 2
+        while count * rule.step < 1:
+            try:
+                tried = pruning.magnitude(ranked.state, mask, count * rule.step)
+            except ValueError:  # it would empty a layer
+                break
+            if loss(tried) > limit:
+                break
+            best, count = tried, count + 1
+        return best
 
-    state = net.init(config.replicates, config.seed)
-    seeds = [config.seed + r for r in range(config.replicates)]
-    state, failed = _train(net, ds, config, state, None, 0, seeds, files.training("level_00"), bar, tuple(points), keep)
-    if not all(points.values()):  # a rewind point was lost from disk after the training had passed it
-        files.remove_training("level_00")
-        return _dense(net, ds, config, files, bar)
-    groups = list(range(config.replicates)) * len(config.rewind_step)
-    failed = {r: failed[seed] for r, seed in enumerate(groups) if seed in failed}
-    state = select(state, groups)
-    solution = _finish(net, ds, state, pruning.full(net, state), failed, files, "level_00")
-    return concatenate([point for point, _ in points.values()]), *solution
+    def train(self, name, state, mask, start, seeds, at=(), keep=lambda point: None):
+        """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""
+        folder = self.files.path and self.files.path / name
+        try:
+            for point in training.trajectory(
+                self.net, state, self.ds, self.config.recipe, mask, start, None, seeds, at, folder, self.bar
+            ):
+                keep(point)
+        except training.Diverged as stopped:
+            return stopped.state, stopped.steps
+        return point.state, {}
 
+    def finish(self, name, state, mask, failed):
+        """Measure and save a trained level."""
+        error = training.evaluate(self.net, state, self.ds.test_x, self.ds.test_y)[1]
+        level = Level(state, mask, error, pruning.density(mask))
+        self.files.save(name, _pack(level), diverged=failed)
+        self.forget(name)
+        return level
 
-def _next(net, ds, result, files, bar):
-    """Train the level after the last of ``result``, or load it: level, diverged steps."""
-    config, name = result.config, f"level_{len(result):02d}"
-    if found := files.load(name):
-        bar.update(config.steps_of(len(result)))
-        return _unpack(*found, net)
-    before = result[-1]
-    ranked = result[0] if config.pruning == "one_shot" else before
-    fraction = config.fraction
-    if isinstance(fraction, Adaptive):
-        fraction = _largest(net, ds, ranked.state, before.mask, fraction)
-    mask = pruning.magnitude(ranked.state, before.mask, fraction)
-    start = result.rewind if config.rewinding == "weights" else before.state
-    steps, seeds = result.rewind_steps, result.seeds
-    state, failed = _train(net, ds, config, start, mask, steps, seeds, files.training(name), bar)
-    return _finish(net, ds, state, mask, failed, files, name)
-
-
-def _largest(net, ds, state, mask, rule):
-    """The fraction that an adaptive rule allows."""
-    x, y = ds.training_set()
-
-    def loss(kept):
-        return training.evaluate(net, pruning.apply(state, kept), x, y)[0].mean()
-
-    limit, count = loss(mask) + rule.rise, 1
-    while (count + 1) * rule.step < 1 and loss(pruning.magnitude(state, mask, (count + 1) * rule.step)) <= limit:
-        count += 1
-    return count * rule.step
-
-
-def _train(net, ds, config, state, mask, start, seeds, checkpoint, bar, at=(), keep=lambda point: None):
-    """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""
-    level = sum(tensor[0].nbytes for tensor in state.values()) * 5 // 4  # a state and its mask
-    fit = memory.fitting(net, ds, config.recipe, kept=(config.levels + 2) * level)
-    if (count := config.replicates * len(config.rewind_step)) > fit:
-        raise ValueError(
-            f"replicates is {config.replicates} at {len(config.rewind_step)} rewind steps, {count} in all; the memory "
-            f"of {ds.device} suffices for about {fit} with {config.levels} levels. Run fewer at a time"
-        )
-    try:
-        for point in training.trajectory(net, state, ds, config.recipe, mask, start, None, seeds, at, checkpoint, bar):
-            keep(point)
-    except training.Diverged as stopped:
-        return stopped.state, stopped.steps
-    return point.state, {}
-
-
-def _finish(net, ds, state, mask, failed, files, name):
-    """Measure and save a trained level: level, diverged steps."""
-    level = Level(state, mask, training.evaluate(net, state, ds.test_x, ds.test_y)[1], pruning.density(mask))
-    files.save(name, _pack(level), diverged=failed)
-    files.remove_training(name)
-    return level, failed
+    def forget(self, name):
+        """Remove what the training of a level kept."""
+        if self.files.path:
+            shutil.rmtree(self.files.path / name, ignore_errors=True)
 
 
 def _pack(level):
@@ -271,32 +338,10 @@ def _pack(level):
 def _unpack(saved, about, net):
     state, mask, error = saved["state"], {}, saved["error"]
     for name in net.prunable:  # in this order, which random draws go by
-        shape = (len(error), *net.module.get_parameter(name).shape)
+        shape = (len(error), *net.shapes[name])
         flat = np.unpackbits(saved["bits"][name].cpu().numpy(), count=int(np.prod(shape)))
         mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(error.device)
         weights = torch.zeros(shape, dtype=state[name].dtype, device=error.device)
         state[name] = weights.masked_scatter(mask[name], state[name])
     level = Level(state, mask, error, pruning.density(mask))
     return level, {int(r): step for r, step in about["diverged"].items()}
-
-
-class _Folder:
-    """The checkpoint folder of one run; without a path nothing is kept."""
-
-    def __init__(self, path, net, ds, config):
-        self.path, self.device = None if path is None else Path(path), ds.device
-        self.key = store.key([config, net.description, ds.fingerprint])
-
-    def load(self, name):
-        return self.path and store.read(self.path / f"{name}.safetensors", self.key, self.device)
-
-    def save(self, name, tree, **about):
-        if self.path:
-            store.write(self.path / f"{name}.safetensors", tree, {"key": self.key, **about})
-
-    def training(self, name):
-        return self.path and self.path / f"{name}.training.safetensors"
-
-    def remove_training(self, name):
-        if self.path:
-            self.training(name).unlink(missing_ok=True)

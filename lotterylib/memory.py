@@ -8,15 +8,24 @@ _WORKSPACE = 2**26  # bytes that cuBLAS takes for a stream, forward and backward
 _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
 
 
+def require(net, ds, recipe, count, kept=0):
+    """Raise ``ValueError``, with the number that fits, unless ``count`` replicates fit; arguments as in ``fitting``."""
+    if count > (fit := fitting(net, ds, recipe, kept)):
+        raise ValueError(
+            f"replicates are {count}, of all rewind steps together; the memory of {ds.device} suffices for about "
+            f"{fit}: train fewer at a time"
+        )
+
+
 def fitting(net, ds, recipe, kept=0) -> int:
     """Number of replicates that can be trained at once in the memory of the dataset's device, estimated.
 
     Counted are copies of the weights and what a step's backward pass needs of its forward pass, measured on one batch;
-    ``kept`` bytes a replicate are needed besides.
+    ``kept`` copies of the weights are needed besides.
     """
     weights = sum(tensor.nbytes for tensor in net.init(1).values())
     step = 1.25 * saved_bytes(net, ds, recipe)  # and a quarter for what lives only within the backward pass
-    each = _COPIES * weights + kept
+    each = (_COPIES + kept) * weights
     if ds.device.type == "cuda":
         free = torch.cuda.mem_get_info(ds.device)[0] + torch.cuda.memory_reserved(ds.device)
         free -= sum(tensor.nbytes for tensor in (ds.train_x, ds.train_y, ds.test_x, ds.test_y))

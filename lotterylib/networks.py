@@ -1,84 +1,181 @@
-"""Networks as functions of a state with a replicate axis.
+"""Networks as functions of a state: a module, and the way its replicates are computed.
 
-A *state* is a plain ``dict[str, Tensor]``: every parameter and buffer, each with a leading replicate axis R. A network
-holds no weights of its own; it maps states to logits. Any ``nn.Module`` will do, through ``wrap``.
+A network holds no weights of its own; it maps states to logits. Any ``nn.Module`` will do, through ``wrap``.
 """
 
+import contextlib
 import copy
+import re
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import nn
-from torch.func import functional_call, stack_module_state
+from torch.func import functional_call
 
-from . import architectures, checks, states
+from . import architectures, checks, states, store, trial
 from .data import find_device
 from .states import replicates, select
+from .threads import beside
+
+_THREAD = threading.local()
+_MATRICES = {  # the weights of a layer that multiply its inputs; never a bias, a normalisation's or an embedding's
+    nn.Linear: ("weight",),
+    nn.Bilinear: ("weight",),
+    nn.modules.conv._ConvNd: ("weight",),
+    architectures.Conv1d: ("weight",),
+    nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    nn.RNNBase: ("weight_",),
+    nn.RNNCellBase: ("weight_",),
+}
 
 
 class Network:
     """A module together with the way its replicates are computed: stacked in one program, or each in its own.
 
     Both give the same results. Stacking is faster for small matrices; convolutions it turns into grouped ones, which
-    are several times slower.
-
-    ``make()`` returns a freshly initialised module; ``device`` is that of all states; ``description``, a dict, tells
-    networks apart in checkpoints; ``prunable`` and ``stacked`` as in ``wrap``. Attributes: these, ``module``, which is
-    one made by ``make``, and ``parameters``, the names of the entries that are trained. Raises ``ValueError`` for a
-    module with dropout or without a prunable weight, and if ``prunable`` names what is not a parameter.
+    are several times slower. Arguments as in ``wrap``. Attributes: these, ``module``, which is one made by ``make``;
+    ``parameters``, the names of the entries that are trained; ``shapes``, those of all entries without the replicate
+    axis; ``stacked``, false too where a trial shows that torch cannot stack the module.
     """
 
-    def __init__(self, make, device, description=None, prunable=None, stacked=None):
+    def __init__(self, make, device, prunable=None, stacked=None):
         self.make, self.device = make, device
-        with torch.random.fork_rng(devices=[]):
-            self.module = make().to(device)
-        convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in self.module.modules())
-        self.stacked = not convolves if stacked is None else stacked
-        shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters() if p.requires_grad}
-        self.parameters = tuple(shapes)
+        if isinstance(make, nn.Module) or not callable(make):
+            raise ValueError(
+                f"make is a {type(make).__name__}; it must be a function without arguments that returns a freshly "
+                "initialised nn.Module: networks.wrap(lambda: MyModule())"
+            )
+        self.module = self._made(0)
         entries = *self.module.named_parameters(), *self.module.named_buffers()
+        if any(nn.parameter.is_lazy(tensor) for _, tensor in entries):
+            raise ValueError(
+                "make returns a module with lazy layers, which have no shape yet; name their inputs' sizes"
+            )
+        again = self._made(0)
+        own = {tensor.data_ptr() for _, tensor in entries if tensor.numel()}
+        if any(tensor.numel() and tensor.data_ptr() in own for tensor in again.parameters()):
+            raise ValueError("make returns the same weights at every call; it must make a module anew each time")
+        if any(not torch.equal(a, b) for a, b in zip(self.module.parameters(), again.parameters(), strict=True)):
+            raise ValueError("make draws weights that torch's seed does not govern; they must be drawn by torch")
+        self.module.to(device)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in entries}
+        self.parameters = tuple(name for name, p in self.module.named_parameters() if p.requires_grad)
         self.prunable = prunable_weights(self.module) if prunable is None else tuple(prunable)
-        description = description or {"module": repr(self.module)}
-        self.description = {**description, "shapes": shapes, "prunable": self.prunable}
         for name in self.prunable:
             checks.choice("prunable entry", name, self.parameters)
         if not self.prunable:
             raise ValueError("prunable is empty: the module has no convolution or linear weight; name its weights")
-        if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in self.module.modules()):
-            raise ValueError("the module has dropout with p > 0, whose draws no seed here governs; it must have p = 0")
+        convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in self.module.modules())
+        self.stacked = not convolves if stacked is None else stacked
+        self._asked, self._tried, self.channels_last = stacked, {}, False
+
+    def _made(self, seed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = self.make()
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"make returns a {type(module).__name__}; it must return an nn.Module")
+        return module
 
     def init(self, replicates=1, seed=0):
         """Return a freshly initialised state; replicate r is drawn as ``seed + r``, whatever ``replicates`` is.
 
-        Raises ``ValueError`` unless ``replicates`` is a whole number, at least 1.
+        Raises ``ValueError`` unless ``replicates`` is a whole number, at least 1, and ``seed`` one, at least 0.
         """
         checks.whole("replicates", replicates, 1)
-        modules = []
-        with torch.random.fork_rng(devices=[]):
-            for r in range(replicates):
-                torch.manual_seed(seed + r)
-                modules.append(self.make())
-        return {
-            name: tensor.detach().to(self.device)
-            for part in stack_module_state(modules)
-            for name, tensor in part.items()
-        }
+        checks.whole("seed", seed, 0)
+        made = [self._made(seed + r) for r in range(replicates)]
+        entries = [dict([*module.named_parameters(), *module.named_buffers()]) for module in made]
+        return {name: torch.stack([e[name].detach() for e in entries]).to(self.device) for name in self.shapes}
+
+    def state_dict(self, state, replicate=0):
+        """One replicate as the plain ``state_dict`` of a module that ``make`` returns: copies, on the state's device.
+
+        Raises ``ValueError`` for a state of another network, or a ``replicate`` that it does not have.
+        """
+        checks.whole("replicate", replicate, 0, self.check(state) - 1)
+        own = dict([*self.module.named_parameters(), *self.module.named_buffers()])
+        names = {tensor.data_ptr() if tensor.numel() else name: name for name, tensor in own.items()}
+        kept = self.module.state_dict()  # knows the second name of a tied weight
+        entry = {name: names.get(tensor.data_ptr(), name) if tensor.numel() else name for name, tensor in kept.items()}
+        return {name: state[entry[name]][replicate].detach().clone() for name in kept}
+
+    def from_state_dicts(self, state_dicts):
+        """The state whose replicates are plain ``state_dict``s, a list: what ``state_dict`` gave, or a module's own.
+
+        Raises ``ValueError`` if one has other names or shapes than the network.
+        """
+        given = []
+        for state_dict in state_dicts:
+            module = copy.deepcopy(self.module)
+            try:
+                module.load_state_dict(state_dict)
+            except (RuntimeError, TypeError, AttributeError) as error:
+                raise ValueError(f"state_dicts do not fit the network: {error}") from error
+            given.append(dict([*module.named_parameters(), *module.named_buffers()]))
+        checks.whole("number of state_dicts", len(given), 1)
+        return {name: torch.stack([entries[name].detach() for entries in given]) for name in self.shapes}
 
     def check(self, state, mask=None, x=None, y=None) -> int:
         """Return the number of replicates R of a state of this network, checked with what goes with it.
 
         ``mask``: its mask. ``x`` ``(N, ...)`` and ``y`` ``(N,)``: ready-to-feed inputs and their labels. Raises
-        ``ValueError`` that names the argument, and the entry, if names, shapes, types or numbers are other than these.
+        ``ValueError`` that names the argument, and the entry, if names, shapes, types or numbers are other than these,
+        and for what ``try_on`` refuses.
         """
         count = states.check("state", state, self.shapes)
         if mask is not None:
             states.check("mask", mask, {name: self.shapes[name] for name in self.prunable}, count, torch.bool)
-        if y is not None:
-            checks.labels(x, y)
+        if x is not None:
+            checks.labels(x, y, self.try_on(x))
         return count
+
+    def try_on(self, x) -> int:
+        """Return the number of classes, tried once for each kind of input ``x`` ``(N, ...)`` on two of its examples.
+
+        Raises ``ValueError`` without an example, for what ``trial.classes`` refuses, and for ``stacked=True`` where
+        torch cannot stack the module.
+        """
+        kind = tuple(x.shape[1:]), x.dtype
+        if kind not in self._tried:
+            if not len(x):
+                raise ValueError(f"x has shape {tuple(x.shape)}; it must hold at least one example")
+            two = self._two(x)
+            self._tried[kind] = trial.classes(self.module, two)
+            self.channels_last = trial.takes_channels_last(self.module, two)
+            if self.stacked and not trial.stacks(self.module, two):
+                if self._asked:
+                    raise ValueError("stacked is True, but torch cannot stack this module; it must be left out")
+                self.stacked = False
+        return self._tried[kind]
+
+    def stacks(self, x, precision="float32") -> bool:
+        """Whether replicates are stacked on such inputs ``x`` with products in ``precision``."""
+        self.try_on(x)
+        return self.stacked and (precision == "float32" or trial.stacks(self.module, self._two(x), precision))
+
+    def _two(self, x):
+        return self.taken(x[torch.arange(2, device=x.device) % len(x)], next(self.module.parameters()).dtype)
+
+    def identity(self, x, seed=0) -> dict:
+        """What tells networks apart, JSON-able: entries and their shapes, initial weights, logits of some inputs ``x``.
+
+        Weights as drawn by ``seed``, and logits in both modes, are in it by random projections to six digits, so that
+        last bits, which differ between machines, do not count.
+        """
+        state, x = self.init(1, seed), x[:8]
+        double = {name: t.double() if t.is_floating_point() else t for name, t in state.items()}
+        with torch.no_grad():
+            try:
+                logits = [self.forward(select(double, 0), x, train) for train in (False, True)]
+            except (RuntimeError, ValueError):  # a module that computes in float32 only, or one example under BatchNorm
+                logits = [self.forward(select(state, 0), x, train=False)]
+        drawn = {**state, **{f"logits {i}": tensor for i, tensor in enumerate(logits)}}
+        return {
+            "module": re.sub(r" at 0x[0-9a-f]+", "", repr(self.module)), "shapes": self.shapes,
+            "prunable": self.prunable, "trained": self.parameters, "drawn": store.sketch(drawn),
+        }  # fmt: skip
 
     def forward(self, state, x, train):
         """Logits ``(N, C)`` of one replicate, whose state has no replicate axis, on inputs ``x`` ``(N, ...)``.
@@ -88,15 +185,25 @@ class Network:
         own = vars(_THREAD).setdefault("modules", weakref.WeakKeyDictionary())  # a call swaps the module's tensors
         if self not in own:
             own[self] = copy.deepcopy(self.module)
-        return functional_call(own[self].train(train), state, (x,))
+        return functional_call(own[self].train(train), state, (self.taken(x, state[self.parameters[0]].dtype),))
+
+    def taken(self, x, dtype):
+        """Inputs as the module takes them: of the weights' type, and images laid out as plain torch has them."""
+        if x.is_floating_point() and x.dtype != dtype:
+            x = x.to(dtype)
+        return x if x.dim() < 4 or self.channels_last else x.contiguous()
 
     def map(self, function):
         """Map a function of one replicate's states (or masks), which returns a tensor, over the replicate axis."""
-        return torch.vmap(function) if self.stacked else lambda *states: _looped(function, states)
+        return torch.vmap(function) if self.stacked else lambda *trees: _looped(function, trees)
 
     @torch.no_grad()
     def __call__(self, state, x):
-        """Logits ``net(state, x)`` ``(R, N, C)`` of every replicate on the same ``x`` ``(N, ...)``, as evaluated."""
+        """Logits ``net(state, x)`` ``(R, N, C)`` of every replicate on the same ``x`` ``(N, ...)``, as evaluated.
+
+        Raises ``ValueError`` for the state of another network.
+        """
+        self.check(state)
 
         def logits(one):
             return self.forward(one, x, train=False)
@@ -108,31 +215,9 @@ class Network:
             return _looped(logits, [state])
 
 
-_THREAD = threading.local()
-
-
-def beside(function, rows, device):
-    """Call ``function(*row)`` for each of ``rows``: on a CPU in threads beside each other, which share the cores."""
-    threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
-    if len(rows) == 1 or threads == 1 or device.type != "cpu":
-        return [function(*row) for row in rows]
-
-    def call(row):
-        with torch.set_grad_enabled(grad):
-            return function(*row)
-
-    try:
-        with ThreadPoolExecutor(
-            min(threads, len(rows)), "replicate", torch.set_num_threads, (max(1, threads // len(rows)),)
-        ) as pool:
-            return list(pool.map(call, rows))
-    finally:
-        torch.set_num_threads(threads)  # the number is also that of threads that start later
-
-
-def _looped(function, states):
-    rows = [[select(state, r) for state in states] for r in range(replicates(states[0]))]
-    return torch.stack(beside(function, rows, next(iter(states[0].values())).device))
+def _looped(function, trees):
+    rows = [[select(tree, r) for tree in trees] for r in range(replicates(trees[0]))]
+    return torch.stack(beside(function, rows, next(iter(trees[0].values())).device))
 
 
 def build(name, dataset, **options) -> Network:
@@ -143,34 +228,58 @@ def build(name, dataset, **options) -> Network:
     ``resnet18`` have none. Raises ``ValueError`` for an unknown name or inputs that the network does not take.
     """
     shape, classes = tuple(dataset.test_x.shape[1:]), dataset.num_classes
-    description = {"network": name, "input": shape, "classes": classes, **options}
-    return Network(lambda: architectures.module(name, shape, classes, **options), dataset.device, description)
+    return Network(lambda: architectures.module(name, shape, classes, **options), dataset.device)
 
 
 def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
     """Wrap any module: ``make`` takes no argument and returns a freshly initialised ``nn.Module``.
 
-    Parameters that do not require gradients stay as they are. Checkpoints tell modules apart by their printed form and
-    shapes: two that differ only in ``forward`` need folders of their own. On CUDA ``forward`` is captured in a graph:
-    it must not read a tensor's value (``.item()``, a boolean mask) nor make one from Python numbers.
+    Parameters that do not require gradients stay as they are. On CUDA ``forward`` is captured in a graph: it must not
+    read a tensor's value (``.item()``, a boolean mask) nor make one from Python numbers.
 
-    ``prunable`` names the weights that may be pruned; the default is every weight of a convolution or linear layer,
-    never a bias, never a normalisation's. ``stacked`` says whether replicates are computed in one program or each in
-    its own; by default networks with torch's convolutions are not stacked. Raises ``ValueError`` as ``Network`` does.
+    ``prunable`` names the weights that may be pruned; the default is every weight of a convolution, linear, attention
+    or recurrent layer, never a bias, a normalisation's or an embedding's. ``stacked`` says whether replicates are
+    computed in one program or each in its own; by default those with torch's convolutions are not stacked, nor those
+    that torch cannot stack. Raises ``ValueError`` for a ``make`` that does not do what it must, for lazy layers,
+    without a prunable weight, and if ``prunable`` names what is not a parameter.
     """
-    return Network(make, find_device(device), prunable=prunable, stacked=stacked)
+    return Network(make, find_device(device), prunable, stacked)
 
 
+@contextlib.contextmanager
 def exact():
     """Context for CUDA: float32 convolutions are not rounded to TF32, and a repeated run gives the same bits."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    cudnn = torch.backends.cudnn
+    owner, name, whole = cudnn, "allow_tf32", False
+    if hasattr(getattr(cudnn, "conv", None), "fp32_precision"):  # torch 2.9 on, which refuses a mixture of the two
+        owner, name, whole = cudnn.conv, "fp32_precision", "ieee"
+    kept = getattr(owner, name), cudnn.benchmark, cudnn.deterministic
+    setattr(owner, name, whole)
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        setattr(owner, name, kept[0])
+        cudnn.benchmark, cudnn.deterministic = kept[1:]
 
 
 def prunable_weights(module):
-    """Names of the weights of a module's convolutions and linear layers, each once."""
-    kinds = (nn.Linear, nn.modules.conv._ConvNd, architectures.Conv1d)
-    names = {}  # by weight, since layers may share one
-    for name, layer in module.named_modules():
-        if isinstance(layer, kinds) and layer.weight.requires_grad:
-            names.setdefault(layer.weight, f"{name}.weight" if name else "weight")
-    return tuple(names.values())
+    """Names of the weights that multiply inputs in a module's layers, each once, by its first name.
+
+    Raises ``ValueError`` for a layer whose weight is computed from others, as under weight_norm.
+    """
+    known, names = {parameter: name for name, parameter in module.named_parameters()}, {}
+    for path, layer in module.named_modules():
+        for kind, matrices in _MATRICES.items():
+            if not isinstance(layer, kind):
+                continue
+            own = dict(layer.named_parameters(recurse=False))
+            if matrices == ("weight",) and "weight" not in own:
+                raise ValueError(
+                    f"layer {path!r} computes its weight from other tensors (weight_norm, spectral_norm, torch's "
+                    "pruning); take that off, or name what may be pruned in prunable"
+                )
+            for name, weight in own.items():
+                if weight.requires_grad and any(name == m or m.endswith("_") and name.startswith(m) for m in matrices):
+                    names[known[weight]] = None
+    return tuple(names)

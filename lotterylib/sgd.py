@@ -5,62 +5,89 @@ and replayed, each group on a stream of its own: between two steps of an epoch t
 """
 
 import copy
+import threading
+from dataclasses import dataclass
 
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from .networks import beside, exact
+from .networks import exact
 from .order import epoch_order, steps_per_epoch
+from .threads import beside
+
+
+@dataclass
+class Training:
+    """Replicates in training: what the steps need, and what they change.
+
+    ``momentum`` is like ``state``, of the trained entries. ``failed``, int64 ``(R,)``, is the step at which a
+    replicate's loss ceased to be finite, -1 while it is. ``seeds`` are the R order seeds; ``stacked`` says whether
+    replicates are computed in one program, as the network is in the recipe's precision.
+    """
+
+    net: object
+    ds: object
+    recipe: object
+    stacked: bool
+    mask: dict
+    seeds: list
+    state: dict
+    momentum: dict
+    failed: torch.Tensor
 
 
 class Group:
-    """Replicates that are stepped together, their weights, momentum and statistics in memory of their own.
+    """The replicates ``rows`` of a training, stepped together in memory of their own, from step ``step`` on.
 
-    ``rows`` says which replicates of ``state``, ``momentum``, ``mask`` and ``failed`` they are: a list of those that
-    are stacked, or one number. ``momentum`` is like ``state``, of the trained entries. ``failed``, int64 ``(R,)``, is
-    the step at which a replicate's loss ceased to be finite, -1 while it is. ``seeds`` are the order seeds of all
-    replicates, a list; ``step`` is the first step.
+    Several are stacked in one program; a network that is not stacked takes one at a time.
     """
 
-    def __init__(self, net, state, momentum, mask, failed, ds, recipe, seeds, rows, step):
-        self.ds, self.recipe, self.rows = ds, recipe, rows
-        self.state = {name: self._own(tensor) for name, tensor in state.items()}
-        self.momentum = {name: self._own(tensor) for name, tensor in momentum.items()}
+    def __init__(self, training, rows, step):
+        net, self.training, self.rows = training.net, training, rows
+        self.ds, self.recipe = training.ds, training.recipe
+        self.channels_last = net.channels_last and not training.stacked
+        self.state = {name: self._own(tensor) for name, tensor in training.state.items()}
+        self.momentum = {name: self._own(tensor) for name, tensor in training.momentum.items()}
         self.keep = [torch.ones_like(self.state[name]) for name in net.parameters]
         for keep, name in zip(self.keep, net.parameters, strict=True):
-            if name in mask:
-                keep.copy_(mask[name][rows])
-        self.failed = failed[rows].clone()
+            if name in training.mask:
+                keep.copy_(training.mask[name][rows])
+        self.failed = training.failed[rows].clone()
         self.leaves = {name: self.state[name].detach().requires_grad_() for name in net.parameters}  # the same memory
         self.buffers = {name: tensor for name, tensor in self.state.items() if name not in self.leaves}
         module = copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
+        kind = self.state[net.parameters[0]].dtype
 
-        def logits(parameters, buffers, x):
-            return functional_call(module, {**parameters, **buffers}, (x,))
+        def logits(weights, buffers, x):
+            return functional_call(module, (weights, buffers), (net.taken(x, kind),))
 
-        self.logits = torch.vmap(logits) if isinstance(rows, list) else logits
-        self.seeds = [seeds[r] for r in rows] if isinstance(rows, list) else seeds[rows]
-        self.step = torch.tensor([step], device=ds.device)
-        precision = torch.float32 if ds.device.type == "cuda" else torch.float64  # what the fused update takes there
-        self.rates = torch.tensor([recipe.lr_at(t) for t in range(recipe.steps)], dtype=precision, device=ds.device)
+        def alone(weights, buffers, x):
+            weights, buffers = ({n: t.squeeze(0) for n, t in tree.items()} for tree in (weights, buffers))
+            return logits(weights, buffers, x.squeeze(0)).unsqueeze(0)
+
+        self.logits = torch.vmap(logits) if training.stacked else alone
+        self.step = torch.tensor([step], device=self.ds.device)
+        precision = torch.float32 if self.ds.device.type == "cuda" else torch.float64  # what the fused update takes
+        rates = [self.recipe.lr_at(t) for t in range(self.recipe.steps)]
+        self.rates = torch.tensor(rates, dtype=precision, device=self.ds.device)
         self.indices, self.views = (
-            None if drawn is None else drawn.to(ds.device) for drawn in self.order(step // steps_per_epoch(ds, recipe))
+            None if drawn is None else drawn.to(self.ds.device)
+            for drawn in self.order(step // steps_per_epoch(self.ds, self.recipe))
         )
-        if ds.device.type == "cuda":
+        if self.ds.device.type == "cuda":
             self._capture()
 
     def _own(self, tensor):
-        """A copy of this group's rows; one replicate's 2-D convolutions as channels last, which is fastest."""
+        """A copy of this group's rows; one replicate's images and convolutions as channels last, if that is faster."""
         own = tensor[self.rows].clone(memory_format=torch.contiguous_format)
-        alone = not isinstance(self.rows, list)
-        return own.contiguous(memory_format=torch.channels_last) if alone and own.dim() == 4 else own
+        if self.channels_last and own.dim() == 5:
+            return own.squeeze(0).contiguous(memory_format=torch.channels_last).unsqueeze(0)
+        return own
 
     def order(self, epoch):
-        """The epoch's example indices and views, on the CPU, shaped as ``epoch_order`` with R in front if stacked."""
-        if not isinstance(self.rows, list):
-            return epoch_order(self.ds, self.recipe, self.seeds, epoch)
-        drawn = zip(*(epoch_order(self.ds, self.recipe, seed, epoch) for seed in self.seeds), strict=True)
+        """The epoch's example indices ``(R, steps, B)``, and views, on the CPU, as ``epoch_order`` draws them."""
+        drawn = zip(*(epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows), strict=True)
         return tuple(None if part[0] is None else torch.stack(part) for part in drawn)
 
     def load(self, order):
@@ -71,9 +98,9 @@ class Group:
 
     def update(self):
         """One step of SGD for every replicate of the group; the loss of each is the mean over its batch."""
-        row = self.step % self.indices.shape[-2]
+        row = self.step % self.indices.shape[1]
         indices, views = (
-            None if table is None else table.index_select(-2, row).squeeze(-2) for table in (self.indices, self.views)
+            None if table is None else table.index_select(1, row).squeeze(1) for table in (self.indices, self.views)
         )
         x, y = self.ds.gather(indices, views)
         half = self.recipe.precision == "bfloat16"
@@ -91,7 +118,7 @@ class Group:
             nesterov=self.recipe.nesterov, weight_decay=self.recipe.weight_decay, maximize=False, is_first_step=False,
         )  # fmt: skip
         lost = (self.failed < 0) & ~losses.detach().isfinite()
-        self.failed.copy_(torch.where(lost, self.step.squeeze(0), self.failed))
+        self.failed.copy_(torch.where(lost, self.step, self.failed))
         self.step += 1
 
     def _capture(self):
@@ -110,17 +137,37 @@ class Group:
         with torch.cuda.device(device), torch.cuda.graph(self.graph, stream=self.stream), exact():
             self.update()
 
-    def store(self, state, momentum, failed):
-        """Write the group's replicates back to the whole."""
+    def store(self):
+        """Write the group's replicates back to the training."""
         if self.indices.is_cuda:
             reader = torch.cuda.current_stream(self.indices.device)
             reader.wait_stream(self.stream)
-        for whole, part in ((state, self.state), (momentum, self.momentum)):
+        for whole, part in ((self.training.state, self.state), (self.training.momentum, self.momentum)):
             for name in part:
                 whole[name][self.rows] = part[name]
-        failed[self.rows] = self.failed
+        self.training.failed[self.rows] = self.failed
         if self.indices.is_cuda:
             self.stream.wait_stream(reader)  # the next replay writes what is read here
+
+
+def groups_of(training, rows, now, previous=()):
+    """The replicates ``rows`` in groups, as ``_parts`` cuts them; of ``previous`` groups those are kept that remain."""
+    kept = {tuple(group.rows): group for group in previous}
+    return [kept.get(tuple(part)) or Group(training, part, now) for part in _parts(training, rows)]
+
+
+def _parts(training, rows):
+    """What is stacked in one program: on a GPU all replicates; on a CPU at most four, and two parts at least.
+
+    More of them, or several threads in one small product, take longer: what a step writes then leaves the cache. The
+    cut does not depend on the number of threads, and so neither do the bits.
+    """
+    if not training.stacked:
+        return [[r] for r in rows]
+    if training.ds.device.type == "cuda":
+        return [rows]
+    parts = max(-(-len(rows) // 4), min(len(rows), 2))
+    return [rows[i * len(rows) // parts : (i + 1) * len(rows) // parts] for i in range(parts)]
 
 
 def advance(groups, begin, end, bar=None):
@@ -133,7 +180,7 @@ def advance(groups, begin, end, bar=None):
         walk = _replay if ds.device.type == "cuda" else _call
         walk(groups, orders, stop - begin)
         if bar is not None:
-            bar.update((stop - begin) * sum(group.failed.numel() for group in groups))
+            bar.update((stop - begin) * sum(len(group.rows) for group in groups))
         begin = stop
 
 
@@ -152,9 +199,13 @@ def _replay(groups, orders, steps):
 
 
 def _call(groups, orders, steps):
+    stop = threading.Event()  # an interrupt reaches the main thread only
+
     def walk(group, order):
         group.load(order)
         for _ in range(steps):
+            if stop.is_set():
+                return
             group.update()
 
-    beside(walk, list(zip(groups, orders, strict=True)), groups[0].ds.device)
+    beside(walk, list(zip(groups, orders, strict=True)), groups[0].ds.device, stop)

@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import torch
 from safetensors import SafetensorError
@@ -16,18 +17,19 @@ from safetensors.torch import load, save
 def key(description) -> str:
     """Hash of everything that determines a result: JSON-able values and dataclasses, nested as one likes.
 
-    A dataclass counts with those fields that differ from their defaults, so a field added later changes no key.
+    Every field of a dataclass counts, but for those that are ``None``: so a changed default changes the key, and a
+    field that is added later, with ``None`` for "as before", does not.
     """
     return hashlib.sha256(json.dumps(plain(description), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def plain(value):
-    """Make dataclasses into dicts of their non-default fields, and numpy's numbers into Python's."""
+    """Make dataclasses into dicts of their fields that are not ``None``, and numpy's numbers into Python's."""
     if dataclasses.is_dataclass(value):
-        entries = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
-        return {name: plain(entry) for name, (entry, default) in entries.items() if entry != default}
+        entries = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: plain(entry) for name, entry in entries.items() if entry is not None}
     if isinstance(value, dict):
-        return {name: plain(entry) for name, entry in value.items()}
+        return {str(name): plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
     return value.item() if hasattr(value, "item") else value
@@ -41,6 +43,20 @@ def digest(tensors, text="") -> str:
         hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return hasher.hexdigest()
+
+
+def sketch(tensors) -> dict:
+    """Each tensor of a ``dict`` by its length and its projection on a fixed random direction, to six digits.
+
+    Tells contents apart as ``digest`` does, but not their last bits, which differ between machines.
+    """
+    drawn = {}
+    for name, tensor in tensors.items():
+        values = tensor.detach().cpu().double().flatten()
+        direction = torch.rand(len(values), dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 0.5
+        length = float(values.norm())
+        drawn[name] = f"{length:.5e} {float(values @ direction) / (length or 1):+.6f}"
+    return drawn
 
 
 def write_bytes(path, content: bytes):
@@ -93,18 +109,50 @@ def read(path, key=None, device="cpu"):
     return _nested({name: tensor.to(device) for name, tensor in tensors.items()}), about
 
 
+class Folder:
+    """What one computation keeps: files in ``path/<key>/``, with the ``settings`` that the key stands for beside them.
+
+    Other settings have another folder, so nothing is served to them, and nothing written over. Without a ``path``
+    nothing is kept.
+    """
+
+    def __init__(self, path, settings, device="cpu"):
+        self.key, self.settings, self.device = key(settings), settings, device
+        self.path = None if path is None else Path(path).expanduser() / self.key
+
+    def open(self):
+        """Make the folder and describe it. Raises ``ValueError`` if nothing can be written there."""
+        if self.path:
+            try:
+                write_bytes(self.path / "settings.json", json.dumps(plain(self.settings), indent=1).encode() + b"\n")
+            except OSError as error:
+                raise ValueError(
+                    f"checkpoint is {self.path.parent}, a folder that must be writable: {error}"
+                ) from error
+        return self
+
+    def load(self, name):
+        """What ``save`` kept under this name, as ``read`` returns it."""
+        return self.path and read(self.path / f"{name}.safetensors", self.key, self.device)
+
+    def save(self, name, tree, **about):
+        """Keep tensors in nested dicts, and what is said about them."""
+        if self.path:
+            write(self.path / f"{name}.safetensors", tree, {"key": self.key, **about})
+
+
 def _flat(tree, prefix=""):
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}/")
+            yield from _flat(value, prefix + quote(name, "") + "/")
         else:
-            yield prefix + name, value
+            yield prefix + quote(name, ""), value
 
 
 def _nested(tensors):
     tree = {}
     for path, tensor in tensors.items():
-        *folders, name = path.split("/")
+        *folders, name = map(unquote, path.split("/"))
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})

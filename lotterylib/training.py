@@ -26,9 +26,8 @@ class Recipe:
     ``schedule``: ``"cosine"`` (to 0 at ``steps``), ``"constant"``, or ``"step"`` (times ``drop`` at each step in
     ``drops``); before it, ``warmup`` steps of linear increase. Weight decay applies to every parameter. ``nesterov``
     as in ``torch.optim.SGD``. ``precision="bfloat16"`` computes a step's products in bfloat16 (autocast); weights,
-    momentum, statistics and every evaluation stay in float32. The preset ``paper`` has its values, for ResNet-20
-    on CIFAR-10, from github.com/mansheej/lth_diet, by authors of the paper; the precision there is ours.
-    Raises ``ValueError`` for a value out of bounds.
+    momentum, statistics and every evaluation stay as they are. Raises ``ValueError`` for a value out of bounds, and for
+    one that has no effect: ``drops`` under another schedule, ``nesterov`` without momentum.
     """
 
     steps: int
@@ -46,19 +45,26 @@ class Recipe:
     def __post_init__(self):
         checks.whole("steps", self.steps, 1)
         checks.whole("batch_size", self.batch_size, 1)
-        checks.within("lr", self.lr, 0, open_low=True)
+        checks.within("lr", self.lr, 0, math.inf, open_low=True, open_high=True)
         checks.choice("schedule", self.schedule, SCHEDULES)
         checks.within("momentum", self.momentum, 0, 1, open_high=True)
-        checks.within("weight_decay", self.weight_decay, 0)
+        checks.within("weight_decay", self.weight_decay, 0, math.inf, open_high=True)
         checks.whole("warmup", self.warmup, 0, self.steps)
+        object.__setattr__(self, "drops", tuple(checks.whole("drops", step, 0) for step in self.drops))
+        checks.within("drop", self.drop, 0, math.inf, open_low=True, open_high=True)
         checks.choice("precision", self.precision, PRECISIONS)
+        if self.drops and self.schedule != "step":
+            raise ValueError(f"drops are {self.drops}; they need the schedule 'step', and it is {self.schedule!r}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov is True; it needs momentum above 0, and that is 0")
 
     def lr_at(self, step) -> float:
         """Learning rate of the update from ``step`` to ``step + 1``."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         if self.schedule == "cosine":
-            return self.lr * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            share = (step - self.warmup) / max(1, self.steps - self.warmup)
+            return self.lr * 0.5 * (1 + math.cos(math.pi * share))
         return self.lr * self.drop ** sum(step >= drop for drop in self.drops)
 
 
@@ -91,13 +97,13 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
 
     ``start`` and ``order_seed`` are one number or one for each replicate; a single ``order_seed`` s gives replicate r
     the data order of seed s + r. Momentum starts at zero. Weights outside ``mask`` are exactly zero throughout; without
-    a mask all weights train.
-    ``checkpoint`` names a file from which the same call carries on after an interruption.
-    Returns the final state, and leaves the given one as it is. Raises ``Diverged``, and ``ValueError`` if the memory
-    does not suffice, with the number of replicates that fit.
+    a mask all weights train. ``checkpoint`` names a folder from which the same call carries on after an interruption.
+
+    Returns the final state, and leaves the given one as it is. Raises ``Diverged``, and ``ValueError`` for arguments
+    that do not fit each other, a folder that cannot be written, and if the memory does not suffice.
     """
     last = recipe.steps if stop is None else stop
-    total = sum(last - first for first in _each("start", start, replicates(state)))
+    total = sum(max(0, last - first) for first in _each("start", start, net.check(state)))
     with progress.bar(total=total, desc="training", unit="step") as bar:
         for point in trajectory(net, state, ds, recipe, mask, start, stop, order_seed, checkpoint=checkpoint, bar=bar):
             state = point.state
@@ -126,22 +132,31 @@ def trajectory(
 
 
 def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, checkpoint, bar):
-    count = replicates(state)
+    count = net.check(state, mask, ds.test_x, ds.test_y)
     stop = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
     starts = [checks.whole("start", s, 0, stop) for s in _each("start", start, count)]
-    seeds = [order_seed + r for r in range(count)] if not hasattr(order_seed, "__len__") else order_seed
-    seeds = _each("order_seed", seeds, count)
-    checks.within("batch_size", recipe.batch_size, 1, len(ds.train_y))
+    at = [checks.whole("at", step, min(starts), stop) for step in at]
+    seeds = order_seed if hasattr(order_seed, "__len__") else [order_seed + r for r in range(count)]
+    seeds = [checks.whole("order_seed", seed, 0) for seed in _each("order_seed", seeds, count)]
+    checks.whole("batch_size", recipe.batch_size, 1, len(ds.train_y))
     mask = pruning.full(net, state) if mask is None else mask
     state = {name: tensor.clone() for name, tensor in pruning.apply(state, mask).items()}
     momentum = {name: torch.zeros_like(state[name]) for name in net.parameters}
     failed = torch.full((count,), -1, device=ds.device)
     first = now = min(starts)
-    file = _Checkpoint(checkpoint, net, state, mask, ds, recipe, starts, seeds, stop)
-    if saved := file.load():
-        now, state, momentum, failed = saved
+    description = {"recipe": recipe, "starts": starts, "seeds": seeds, "stop": stop, "data": ds.digest}
+    if checkpoint:
+        description |= {"state": store.digest(state), "mask": store.digest(mask)}
+        description |= {"network": net.identity(ds.test_x)}
+    files = store.Folder(checkpoint, description, ds.device).open()
+    if saved := files.load("training"):
+        tree, now = saved[0], saved[1]["step"]
+        state, momentum, failed = tree["state"], tree["momentum"], tree["failed"]
         if bar is not None:
             bar.update(sum(max(0, now - s) for s in starts))
+
+    stacked = net.stacks(ds.test_x, recipe.precision)
+    training = sgd.Training(net, ds, recipe, stacked, mask, seeds, state, momentum, failed)
 
     def point():
         return Point(now, {n: t.clone() for n, t in state.items()}, {n: t.clone() for n, t in momentum.items()})
@@ -151,56 +166,19 @@ def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, check
     groups = []
     tenths = range(first, stop, max(1, (stop - first) // 10)) if checkpoint else ()
     for end in sorted({stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)} - {now}):
-        active = [r for r in range(count) if starts[r] <= now]
-        wanted = _stacks(active, ds.device) if net.stacked else active
-        groups = [group for group in groups if group.rows in wanted]
-        for rows in wanted:
-            if rows not in [group.rows for group in groups]:
-                groups.append(sgd.Group(net, state, momentum, mask, failed, ds, recipe, seeds, rows, now))
+        groups = sgd.groups_of(training, [r for r in range(count) if starts[r] <= now], now, groups)
         sgd.advance(groups, now, end, bar)
         for group in groups:
-            group.store(state, momentum, failed)
+            group.store()
         now = end
         if now in at or now == stop:
             yield point()
         if now in tenths or now == stop:
-            file.save(now, state, momentum, failed)
-    lost = ~torch.stack([state[name].flatten(1).isfinite().all(1) for name in net.parameters]).all(0)
+            files.save("training", {"state": state, "momentum": momentum, "failed": failed}, step=now)
+    lost = ~torch.stack([state[name].reshape(count, -1).isfinite().all(1) for name in net.parameters]).all(0)
     failed = torch.where((failed < 0) & lost, stop - 1, failed)  # the last update's result never met a loss
     if (failed >= 0).any():
         raise Diverged({r: t for r, t in enumerate(failed.tolist()) if t >= 0}, state, recipe.lr)
-
-
-def _stacks(rows, device):
-    """The replicates that are stacked in one program: all on a GPU; on a CPU a part for each thread, of four at most.
-
-    More of them, or several threads in one small product, take longer: what a step writes then leaves the cache.
-    """
-    if device.type == "cuda":
-        return [rows]
-    parts = max(-(-len(rows) // 4), min(len(rows), torch.get_num_threads()))
-    return [rows[i * len(rows) // parts : (i + 1) * len(rows) // parts] for i in range(parts)]
-
-
-class _Checkpoint:
-    """The file in which one training keeps its step, state and momentum; without a path nothing is kept."""
-
-    def __init__(self, path, net, state, mask, ds, recipe, starts, seeds, stop):
-        self.path, self.device = path, ds.device
-        if path:
-            description = [net.description, ds.fingerprint, recipe, starts, seeds, stop]
-            self.key = store.key([*description, store.digest(state), store.digest(mask)])
-
-    def load(self):
-        found = self.path and store.read(self.path, self.key, self.device)
-        if found:
-            saved, about = found
-            return about["step"], saved["state"], saved["momentum"], saved["failed"]
-
-    def save(self, step, state, momentum, failed):
-        if self.path:
-            tree = {"state": state, "momentum": momentum, "failed": failed}
-            store.write(self.path, tree, {"key": self.key, "step": step})
 
 
 @torch.no_grad()
@@ -208,8 +186,10 @@ def evaluate(net, state, x, y):
     """Return the mean cross-entropy in nats and the error rate in [0, 1] of every replicate, each ``(R,)`` float64.
 
     ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
-    Where a loss is not finite the error is NaN: the largest of NaN logits would pass for a guess.
+    Where a loss is not finite the error is NaN: the largest of NaN logits would pass for a guess. Raises ``ValueError``
+    as ``Network.check`` does.
     """
+    net.check(state, x=x, y=y)
     loss = wrong = 0
     chunk = 2500 if x.is_cuda else 1024 if net.stacked else 256  # on a CPU: what stays in the cache
     for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):

@@ -1,6 +1,7 @@
 """Iterative magnitude pruning against a plain loop, its checkpoints, and what happens when something goes wrong."""
 
 import dataclasses
+import json
 import math
 import pickle
 from fractions import Fraction
@@ -97,7 +98,7 @@ def test_the_progress_bar_ends_where_it_said(ds, net, config, tmp_path, monkeypa
     monkeypatch.setattr(progress, "bar", noting)
     imp.run(net, ds, dataclasses.replace(config, levels=3), checkpoint=tmp_path)
     for level in range(until, 4):
-        (tmp_path / f"level_{level:02d}.safetensors").unlink()
+        (inside(tmp_path) / f"level_{level:02d}.safetensors").unlink()
     imp.run(net, ds, dataclasses.replace(config, levels=3), checkpoint=tmp_path)
     assert counted == [[2 * 30 + 3 * 2 * (30 + 25 + 18)] * 2] * 2
 
@@ -106,7 +107,7 @@ def test_every_level_sees_the_data_of_level_0(ds, net, config, monkeypatch):
     seen, update, gather = [], sgd.Group.update, data.Dataset.gather
 
     def noting_step(group):
-        seen.append([(seed, int(group.step)) for seed in group.seeds])
+        seen.append([(group.training.seeds[r], int(group.step)) for r in group.rows])
         update(group)
 
     def noting_batch(dataset, *order):
@@ -119,7 +120,7 @@ def test_every_level_sees_the_data_of_level_0(ds, net, config, monkeypatch):
     monkeypatch.setattr(sgd.Group, "update", noting_step)
     monkeypatch.setattr(data.Dataset, "gather", noting_batch)
     imp.run(net, ds, dataclasses.replace(config, levels=2))
-    dense, later = seen[:30], seen[30:]
+    dense, later = seen[:60], seen[60:]  # two replicates, each a stack of its own
     dense = {key: x for step in dense for key, x in step.items()}
     assert len(later) > 60 - 5 and set().union(*later) == set(dense)
     assert all(torch.equal(x, dense[key]) for step in later for key, x in step.items())
@@ -272,47 +273,58 @@ def test_interrupted_again_and_again_it_ends_in_the_identical_result(
         same(imp.run(net, ds, config, checkpoint=tmp_path), small_run)  # finished: everything is read, nothing trained
 
 
+def inside(folder):
+    """The one folder that a run has made in the named one."""
+    (own,) = folder.iterdir()
+    return own
+
+
 @pytest.fixture(scope="module")
 def finished(ds, net, config, tmp_path_factory):
-    """The files of a finished run, by name."""
+    """The files of a finished run, by the name of its own folder and theirs."""
     folder = tmp_path_factory.mktemp("finished")
     imp.run(net, ds, config, checkpoint=folder)
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder): path.read_bytes() for path in inside(folder).iterdir()}
 
 
 def test_files_of_a_run(finished, small_run):
-    assert sorted(finished) == [
+    sizes = {path.name: len(content) for path, content in finished.items()}
+    assert sorted(sizes) == [
         *(f"level_{level:02d}.safetensors" for level in range(4)), "rewind_0.safetensors", "rewind_12.safetensors",
-        "rewind_5.safetensors",
+        "rewind_5.safetensors", "settings.json",
     ]  # fmt: skip
     # a level holds its surviving weights only
-    assert len(finished["level_03.safetensors"]) < len(finished["level_00.safetensors"]) - 4 * 6 * 70
+    assert sizes["level_03.safetensors"] < sizes["level_00.safetensors"] - 4 * 6 * 70
+    (settings,) = (json.loads(content) for path, content in finished.items() if path.suffix == ".json")
+    assert settings["recipe"]["lr"] == 0.1 and settings["rewind_step"] == [0, 5, 12] and "levels" not in settings
+    assert settings["network"]["shapes"]["linear.weight"] == [3, 8]
 
 
 def restore(files, folder):
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+    return inside(folder)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "foreign", "garbage"])
 @pytest.mark.parametrize("name", ["level_00", "level_02", "rewind_5"])
 def test_a_damaged_file_is_named_and_computed_again(ds, net, config, small_run, finished, tmp_path, damage, name):
-    restore(finished, tmp_path)
-    path = tmp_path / f"{name}.safetensors"
-    content = bytearray(finished[path.name])
+    path = restore(finished, tmp_path / "run") / f"{name}.safetensors"
+    content = bytearray(path.read_bytes())
     if damage == "flip":
         content[-20] ^= 4
     path.write_bytes({
         "flip": content, "truncate": content[: len(content) * 2 // 3], "empty": b"", "garbage": b"\x80\x04" * 400,
-        "foreign": finished["level_01.safetensors" if name != "level_01" else "level_00.safetensors"],
+        "foreign": b"",
     }[damage])  # fmt: skip
     if damage == "foreign":  # a file of the same run under another name has the same key, but another run's has not
         other = dataclasses.replace(config, fraction=0.31, levels=2)
         imp.run(net, ds, other, checkpoint=tmp_path / "other")
-        path.write_bytes((tmp_path / "other" / path.name).read_bytes())
+        path.write_bytes((inside(tmp_path / "other") / path.name).read_bytes())
     with pytest.warns(UserWarning, match=rf"{name}\.safetensors cannot be used .*computed again"):
-        same(imp.run(net, ds, config, checkpoint=tmp_path), small_run)
-    same(imp.run(net, ds, config, checkpoint=tmp_path), small_run)  # and it is whole again: no further warning
+        same(imp.run(net, ds, config, checkpoint=tmp_path / "run"), small_run)
+    same(imp.run(net, ds, config, checkpoint=tmp_path / "run"), small_run)  # whole again: no further warning
 
 
 @pytest.mark.parametrize("steps", [17, 75])
@@ -320,38 +332,51 @@ def test_a_damaged_file_within_a_level(ds, net, config, small_run, tmp_path, mon
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_after(patch, steps)
         imp.run(net, ds, config, checkpoint=tmp_path)
-    (path,) = tmp_path.glob("*.training.safetensors")
-    assert path.name == f"level_{steps // 30:02d}.training.safetensors"
+    (path,) = tmp_path.glob("*/*/*/training.safetensors")
+    assert path.parent.parent.name == f"level_{steps // 30:02d}"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.warns(UserWarning, match=rf"{path.name} cannot be used"):
         same(imp.run(net, ds, config, checkpoint=tmp_path), small_run)
-    assert not list(tmp_path.glob("*.training.*"))
+    assert not list(tmp_path.glob("**/training.*"))
 
 
 def test_a_rewind_point_lost_while_level_0_was_interrupted(ds, net, config, small_run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_after(patch, 20)
         imp.run(net, ds, config, checkpoint=tmp_path)
-    (tmp_path / "rewind_5.safetensors").unlink()
+    (inside(tmp_path) / "rewind_5.safetensors").unlink()
     same(imp.run(net, ds, config, checkpoint=tmp_path), small_run)
 
 
-@pytest.mark.parametrize("change", ["config", "data", "network", "prunable"])
-def test_a_folder_of_another_run_is_not_used(ds, net, config, tmp_path, change):
-    config = dataclasses.replace(config, levels=1)
-    wrapped = networks.wrap(net.make, "cpu")
-    imp.run(wrapped, ds, config, checkpoint=tmp_path)
-    other = {
-        "config": (wrapped, ds, dataclasses.replace(config, seed=4)),
-        "data": (wrapped, dataclasses.replace(ds, train_y=(ds.train_y + 1) % 3), config),
-        "network": (networks.build("cnn1d", ds, width=3), ds, config),
-        "prunable": (networks.wrap(net.make, "cpu", prunable=["linear.weight"]), ds, config),
-    }[change]
-    with pytest.warns(UserWarning, match=r"\.safetensors cannot be used .*other settings") as noted:
-        found = imp.run(*other, checkpoint=tmp_path)
-    told = " ".join(str(warning.message) for warning in noted)
-    assert all(name in told for name in ("level_00", "level_01", "rewind_0", "rewind_5", "rewind_12"))
-    same(found, imp.run(*other))
+def test_one_more_level_trains_one_level(ds, net, config, small_run, tmp_path, monkeypatch):
+    imp.run(net, ds, dataclasses.replace(config, levels=2), checkpoint=tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in inside(tmp_path).glob("*.safetensors")}
+    with monkeypatch.context() as patch:
+        trained = stop_after(patch, 1000)
+        same(imp.run(net, ds, config, checkpoint=tmp_path), small_run)
+    assert sorted(set(trained)) == list(range(30)) and len(trained) <= 30  # one stack's steps of one level
+    assert all(path.stat().st_mtime_ns == before for path, before in files.items()), "nothing finished is written again"
+
+
+def test_levels_come_one_by_one(ds, net, config, small_run, tmp_path):
+    seen = []
+    for run in imp.levels(net, ds, config, checkpoint=tmp_path):
+        seen.append(len(run))
+        assert len(list(inside(tmp_path).glob("level_*.safetensors"))) == len(run)
+    assert seen == [1, 2, 3, 4]
+    same(run, small_run)
+
+
+def test_load_reads_a_finished_run_and_trains_nothing(ds, net, config, small_run, tmp_path, monkeypatch):
+    assert imp.load(net, ds, config, tmp_path / "none") is None and not (tmp_path / "none").exists()
+    imp.run(net, ds, config, checkpoint=tmp_path)
+    stop_after(monkeypatch, 0)
+    same(imp.load(net, ds, config, tmp_path), small_run)
+    same(
+        imp.load(net, ds, dataclasses.replace(config, levels=2), tmp_path),
+        imp.Run(config, small_run.rewind, small_run.levels[:3]),
+    )
+    assert imp.load(net, ds, dataclasses.replace(config, levels=4), tmp_path) is None
 
 
 def test_a_run_read_from_files_goes_on_as_the_one_that_was_trained(ds, config, tmp_path):
@@ -376,10 +401,10 @@ def test_nothing_is_pickled(ds, net, config, tmp_path, monkeypatch, finished):
 
     for owner, name in ((pickle, "load"), (pickle, "loads"), (pickle, "dump"), (torch, "load"), (torch, "save")):
         monkeypatch.setattr(owner, name, refuse)
-    restore(finished, tmp_path)
-    (tmp_path / "level_02.safetensors").unlink()
+    own = restore(finished, tmp_path)
+    (own / "level_02.safetensors").unlink()
     imp.run(net, ds, config, checkpoint=tmp_path)
-    for path in tmp_path.iterdir():
+    for path in own.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
             assert file.keys()
 

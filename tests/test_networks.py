@@ -1,13 +1,20 @@
 """Networks: their layers against torch's own, their states against plain modules."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import twins
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
-from lotterylib import architectures, networks, states
+from lotterylib import architectures, networks, states, training
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
@@ -110,9 +117,6 @@ def test_wrap_refuses_what_it_cannot_prune_or_repeat():
     for make in (nn.Flatten, lambda: nn.BatchNorm1d(3)):
         with pytest.raises(ValueError, match="prunable is empty"):
             networks.wrap(make, "cpu")
-    with pytest.raises(ValueError, match="dropout with p > 0"):
-        networks.wrap(lambda: nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.1)), "cpu")
-    networks.wrap(lambda: nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.0)), "cpu")
 
 
 def test_wrap_takes_layers_that_share_a_weight():
@@ -196,16 +200,135 @@ def test_select_and_concatenate(net):
         assert torch.equal(joined[name], torch.stack([state[name][i] for i in (2, 0, 3)]))
 
 
-def test_the_description_tells_networks_apart(ds, picture):
+class Scaled(nn.Linear):
+    """A linear layer that differs from others in what no printed form shows: its forward pass, or how it is drawn."""
+
+    def __init__(self, factor=1.0, drawn=1.0):
+        super().__init__(12, 3)
+        self.factor = factor
+        with torch.no_grad():
+            self.weight *= drawn
+
+    def forward(self, x):
+        return super().forward(x) * self.factor
+
+
+def test_the_identity_tells_networks_apart(ds, pictures, picture):
     """Checkpoints are keyed by it: whatever changes the run must change it."""
     described = [
-        networks.build("cnn1d", ds).description,
-        networks.build("cnn1d", ds, width=4).description,
-        networks.build("cnn1d_plain", ds).description,
-        networks.wrap(picture, "cpu").description,
-        networks.wrap(picture, "cpu", prunable=["head.weight"]).description,
-        networks.wrap(lambda: nn.Linear(12, 3), "cpu").description,
-        networks.wrap(lambda: nn.Linear(12, 4), "cpu").description,
+        networks.build("cnn1d", ds).identity(ds.test_x),
+        networks.build("cnn1d", ds).identity(ds.test_x, seed=1),
+        networks.build("cnn1d", ds, width=4).identity(ds.test_x),
+        networks.build("cnn1d_plain", ds).identity(ds.test_x),
+        networks.wrap(picture, "cpu").identity(pictures.test_x),
+        networks.wrap(picture, "cpu", prunable=["head.weight"]).identity(pictures.test_x),
+        networks.wrap(lambda: nn.Linear(12, 3), "cpu").identity(ds.test_x),
+        networks.wrap(lambda: nn.Linear(12, 4), "cpu").identity(ds.test_x),
+        networks.wrap(Scaled, "cpu").identity(ds.test_x),
+        networks.wrap(lambda: Scaled(factor=1.001), "cpu").identity(ds.test_x),
+        networks.wrap(lambda: Scaled(drawn=1.001), "cpu").identity(ds.test_x),
     ]
     assert all(a != b for i, a in enumerate(described) for b in described[:i])
-    assert networks.wrap(picture, "cpu").description == networks.wrap(picture, "cpu").description
+    again = networks.wrap(picture, "cpu").identity(pictures.test_x)
+    assert again == described[4] and json.loads(json.dumps(again))["drawn"] == again["drawn"]
+
+
+def test_a_replicate_goes_out_as_a_plain_state_dict_and_comes_back(pictures, picture):
+    net = networks.wrap(picture, "cpu")
+    state = training.train(net, net.init(3), pictures, training.Recipe(steps=3, batch_size=20))
+    plain = [net.state_dict(state, r) for r in range(3)]
+    for r, given in enumerate(plain):
+        module = picture()
+        module.load_state_dict(given, strict=True)
+        assert torch.equal(module.eval()(pictures.test_x), net(state, pictures.test_x)[r])
+    back = net.from_state_dicts(plain)
+    assert back.keys() == state.keys() and all(torch.equal(back[name], state[name]) for name in state)
+    plain[0]["head.weight"].zero_()
+    assert state["head.weight"][0].abs().sum() > 0
+    with pytest.raises(ValueError, match="replicate is 3; it must be >= 0 and <= 2"):
+        net.state_dict(state, 3)
+    with pytest.raises(ValueError, match=r"state_dicts do not fit the network: [\s\S]*head.bias"):
+        net.from_state_dicts([{name: t for name, t in plain[0].items() if name != "head.bias"}])
+    with pytest.raises(ValueError, match="number of state_dicts is 0"):
+        net.from_state_dicts([])
+
+
+@pytest.mark.parametrize("call", ["net", "train", "evaluate"])
+def test_a_state_of_another_network_is_refused(ds, net, call):
+    recipe = training.Recipe(steps=2, batch_size=16)
+    use = {
+        "net": lambda state: net(state, ds.test_x),
+        "train": lambda state: training.train(net, state, ds, recipe),
+        "evaluate": lambda state: training.evaluate(net, state, ds.test_x, ds.test_y),
+    }[call]
+    state = net.init(2)
+    for wrong, match in (
+        ({name: t for name, t in state.items() if name != "linear.bias"}, "state lacks the entry 'linear.bias'"),
+        ({**state, "linear.biass": state["linear.bias"]}, "state entry is 'linear.biass'.*did you mean 'linear.bias'"),
+        ({**state, "linear.bias": state["linear.bias"][:1]}, r"state entry 'linear.bias' has shape \(1, 3\)"),
+        (networks.build("cnn1d", ds, width=3).init(2), "state entry .* has shape"),
+        ({name: t[0] for name, t in state.items()}, "state entry .* has shape .*replicate axis"),
+        (net.make(), "state is a CNN1d; it must be a dict"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            use(wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (nn.Linear(3, 2), r"make is a Linear; it must be a function .*networks.wrap\(lambda: MyModule\(\)\)"),
+        (None, "make is a NoneType"),
+        (lambda: 3, "make returns a int; it must return an nn.Module"),
+        (lambda: nn.LazyLinear(3), "lazy layers"),
+        (lambda one=nn.Linear(3, 2): one, "make returns the same weights at every call"),  # noqa: B008
+        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), "computes its weight from other tensors"),
+        (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2)), "computes its weight"),
+        (lambda: prune.identity(nn.Linear(3, 2), "weight"), "computes its weight"),
+    ],
+)
+def test_wrap_refuses(make, match):
+    with pytest.raises(ValueError, match=match):
+        networks.wrap(make, "cpu")
+
+
+def test_weights_that_numpy_draws_are_refused():
+    class Drawn(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 2)
+            self.weight.data = torch.from_numpy(np.random.default_rng().normal(size=(2, 3)).astype("float32"))
+
+    with pytest.raises(ValueError, match="draws weights that torch's seed does not govern"):
+        networks.wrap(Drawn, "cpu")
+
+
+def test_attention_and_recurrent_weights_can_be_pruned():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.norm = nn.Embedding(9, 4), nn.LayerNorm(4)
+            self.attend, self.lstm, self.head = nn.MultiheadAttention(4, 2), nn.LSTM(4, 5, 2), nn.Linear(5, 3)
+
+    recurrent = [f"lstm.weight_{kind}h_l{layer}" for layer in (0, 1) for kind in "ih"]
+    assert networks.wrap(Both, "cpu").prunable == (
+        "attend.in_proj_weight", "attend.out_proj.weight", *recurrent, "head.weight",
+    )  # fmt: skip
+
+
+def test_exact_leaves_the_settings_as_they_were():
+    """Also where the user has set torch's newer precision API, which refuses to be mixed with the older one."""
+    code = """
+import torch
+if hasattr(torch.backends.cudnn, "conv"):
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+torch.backends.cudnn.benchmark = True
+from lotterylib import networks
+with networks.exact():
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    if hasattr(torch.backends.cudnn, "conv"):
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+if hasattr(torch.backends.cudnn, "conv"):
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

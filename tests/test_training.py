@@ -215,7 +215,7 @@ def test_constant_schedule_and_warmup():
     assert [recipe.lr_at(t) for t in range(10)] == pytest.approx([0.2, 0.4, 0.6, *[0.8] * 7])
     cosine = training.Recipe(steps=10, lr=0.8, warmup=4)
     assert cosine.lr_at(1) == pytest.approx(0.4)
-    assert cosine.lr_at(5) == pytest.approx(0.4)  # half-way down of all steps, not of those after the warm-up
+    assert cosine.lr_at(4) == 0.8 and cosine.lr_at(7) == pytest.approx(0.4)  # the decay begins where the warm-up ends
 
 
 @pytest.mark.parametrize(
@@ -227,6 +227,12 @@ def test_constant_schedule_and_warmup():
         ({"batch_size": 0}, "batch_size is 0"),
         ({"lr": 0}, "lr is 0; it must be > 0"),
         ({"lr": math.nan}, "lr is nan"),
+        ({"lr": math.inf}, "lr is inf; it must be > 0 and < inf"),
+        ({"lr": "0.1"}, "lr is '0.1'; it must be a number"),
+        ({"drops": (5,)}, r"drops are \(5,\); they need the schedule 'step', and it is 'cosine'"),
+        ({"schedule": "step", "drops": (5,), "drop": -1}, "drop is -1; it must be > 0"),
+        ({"schedule": "step", "drops": (2.5,)}, "drops is 2.5; it must be a whole number"),
+        ({"nesterov": True, "momentum": 0}, "nesterov is True; it needs momentum"),
         ({"momentum": 1}, "momentum is 1; it must be >= 0 and < 1"),
         ({"weight_decay": -1e-4}, "weight_decay is -0.0001"),
         ({"warmup": 11}, "warmup is 11; it must be >= 0 and <= 10"),
@@ -341,13 +347,14 @@ class Stopped(BaseException):
 
 
 def interrupt(monkeypatch, after):
-    """Let training stop after that many steps; returns the list of those that were made."""
+    """Let training stop after that many steps of the first stack; returns the list of those that it made."""
     original, trained = sgd.Group.update, []
 
     def stopping(group):
-        if len(trained) == after:
-            raise Stopped
-        trained.append(int(group.step))
+        if group.rows[0] == 0:
+            if len(trained) == after:
+                raise Stopped
+            trained.append(int(group.step))
         original(group)
 
     monkeypatch.setattr(sgd.Group, "update", stopping)
@@ -356,7 +363,7 @@ def interrupt(monkeypatch, after):
 
 @pytest.mark.parametrize("after", [0, 1, 17, 39])
 def test_interrupted_training_goes_on_to_the_identical_result(ds, net, tmp_path, monkeypatch, after):
-    recipe, file = dataclasses.replace(RECIPE, steps=40), tmp_path / "deep" / "t.safetensors"
+    recipe, file = dataclasses.replace(RECIPE, steps=40), tmp_path / "deep"
     state = net.init(2, seed=1)
     arguments = (net, state, ds, recipe, random_mask(net, state), [0, 11])
     expected = training.train(*arguments)
@@ -375,7 +382,7 @@ def test_interrupted_training_goes_on_to_the_identical_result(ds, net, tmp_path,
 
 @pytest.mark.parametrize("change", ["order_seed", "recipe", "mask", "state", "start", "stop", "data", "network"])
 def test_a_checkpoint_of_another_training_is_not_used(ds, net, tmp_path, change):
-    recipe, file = dataclasses.replace(RECIPE, steps=10), tmp_path / "t.safetensors"
+    recipe, file = dataclasses.replace(RECIPE, steps=10), tmp_path / "t"
     state = net.init(2, seed=1)
     mask = random_mask(net, state)
     state = pruning.apply(state, mask)  # so that only the mask says whether its zeros stay
@@ -389,10 +396,11 @@ def test_a_checkpoint_of_another_training_is_not_used(ds, net, tmp_path, change)
         "start": {"start": [0, 1]},
         "stop": {"stop": 9},
         "data": {"ds": dataclasses.replace(ds, train_y=(ds.train_y + 1) % 3)},
-        "network": {"net": networks.wrap(net.make, "cpu")},
+        "network": {"net": networks.wrap(net.make, "cpu", prunable=["linear.weight"]), "mask": None},
     }[change]
-    with pytest.warns(UserWarning, match=r"t\.safetensors cannot be used .*other settings.*computed again"):
-        found = training.train(**{**given, **other}, checkpoint=file)
+    kept = {path: path.read_bytes() for path in file.glob("*/training.safetensors")}
+    found = training.train(**{**given, **other}, checkpoint=file)
+    assert len(kept) == 1 and all(path.read_bytes() == before for path, before in kept.items())
     equal(found, training.train(**{**given, **other}))
 
 
@@ -406,4 +414,5 @@ def test_a_diverged_training_stays_diverged_when_it_is_taken_up_again(ds, tmp_pa
         caught.append(error.value)
     assert caught[0].steps == caught[1].steps and str(caught[0]) == str(caught[1])
     equal(select(caught[1].state, [0, 2]), select(caught[0].state, [0, 2]))
-    assert store.read(tmp_path / "t")[1]["step"] == 30
+    (path,) = tmp_path.glob("t/*/training.safetensors")
+    assert store.read(path)[1]["step"] == 30

@@ -69,7 +69,7 @@ def sgd(model, ds, recipe, seed, mask=None, start=0, stop=None):
         x, y = (part[0] for part in next(stream))
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
+        loss = F.cross_entropy(model(x.contiguous()), y)
         loss.backward()
         optimizer.step()
         project()
