@@ -21,6 +21,7 @@ from lotterybook.barriers import figures as barriers_figures
 from lotterybook.experiment import recorded
 from lotterybook.limits import figures as limits_figures
 from lotterybook.limits import findings as limits
+from lotterybook.limits import subspaces
 from lotterybook.panes import BUTTONS, Panes
 from lotterybook.retraining import figures as retraining_figures
 from lotterybook.robustness import figures as robustness_figures
@@ -119,8 +120,8 @@ def figures_of_the_book():
     yield "forgiveness", robustness_figures.forgiveness(record["forgiveness"], 100)
     yield "returning", robustness_figures.returning(record["return_path"])
     yield "planes", robustness_figures.planes(record["return_plane"])
-    yield "well", limits_figures.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
-    yield "dimensions", limits_figures.sharper_with_dimension({50: bowl, 1000: bowl}, 0.2, 0.3)
+    yield "well", subspaces.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
+    yield "dimensions", subspaces.sharper_with_dimension({50: bowl, 1000: bowl}, 0.2, 0.3)
     yield "spectra", limits_figures.spectra(spectra, ends)
     yield "against measured", limits_figures.against_measured(spectra, record["projected"], record["descents"])
     yield "readings", limits_figures.readings(record["exact"])
@@ -160,13 +161,13 @@ def drawn():
 
 
 def test_figures_of_the_book_are_all_there():
-    """What chapters call ``figures`` or ``agreement`` for is among them."""
+    """What chapters call ``figures``, ``agreement`` or ``subspaces`` for is among them."""
     called = set()
     for path in (ROOT / "chapters").glob("*.ipynb"):
         code = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
         (room,) = re.findall(r"^from lotterybook\.(\w+) import .*\bfigures\b", code, re.MULTILINE)
         called |= {f"{room}_figures.{name}" for name in re.findall(r"\bfigures\.(\w+)\(", code)}
-        called |= {f"agreement.{name}" for name in re.findall(r"\bagreement\.(\w+)\(", code)}
+        called |= set(re.findall(r"\b((?:agreement|subspaces)\.\w+)\(", code))
     made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", inspect.getsource(figures_of_the_book)))
     assert len(called) > 40 and called <= made, called - made
 
@@ -506,6 +507,6 @@ def test_figures_of_chapter_4_say_what_they_show():
     ratio = spectra["along"][0, 0, 0].mean() / spectra["along"][0, 1, 0].mean()
     assert f"k = 0: {ratio:.2f}, " in limits_figures.along(spectra).alt
     shares = torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
-    panes = limits_figures.well(torch.logspace(-2, 1, 50, dtype=torch.float64), 0.1, {1.0: shares, 8.0: shares})
+    panes = subspaces.well(torch.logspace(-2, 1, 50, dtype=torch.float64), 0.1, {1.0: shares, 8.0: shares})
     assert "up to 30 %" in panes.drawings["1"].alt and panes.default == "8"
-    assert "50 dimensions 30.0 ± 10.0 %" in limits_figures.sharper_with_dimension({50: shares}, 0.2, 0.3).alt
+    assert "50 dimensions 30.0 ± 10.0 %" in subspaces.sharper_with_dimension({50: shares}, 0.2, 0.3).alt

@@ -169,9 +169,10 @@ def test_a_control_is_compared_with_imp_at_its_own_levels():
     assert_close(tickets_findings._imp(tickets, control), table([0.18, 0.22]))
 
 
-def test_margins_say_how_far_inside_the_last_matching_level_is():
+def test_margins_say_how_far_inside_the_last_matching_level_is(monkeypatch):
     """Dense 10 ± 1 %; at step 0 nothing matches, at step 100 level 1 does, with one replicate of two."""
     error = torch.stack([table([0.10, 0.10], [0.3, 0.10]), table([0.12, 0.12], [0.3, 0.13])], -1)
+    monkeypatch.setattr(tickets_findings, "QUOTED_LEVELS", (1,))
     said = tickets_findings._errors({"error": error, "rewind_step": torch.tensor([0, 100])})
     assert said["margin k=100"] == f"{100 * (0.11 + 0.02 / 2**0.5 - 0.115):.2f} points"
     assert said["last matching k=100"] == "1 of 2" and said["error level=1 k=0"] == "30.0 %"

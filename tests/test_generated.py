@@ -231,7 +231,10 @@ def test_silence_is_noticed():
     assert [silent(source) for source in OUTSPOKEN] == [[]] * len(OUTSPOKEN)
 
 
-@pytest.mark.parametrize("path", sorted([*(ROOT / "lotterylib").rglob("*.py"), *(ROOT / "lotterybook").rglob("*.py")]), ids=lambda path: path.stem)
+SOURCES = sorted(path for package in ("lotterylib", "lotterybook") for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_raises_says_so(path):
     assert set(silent(path.read_text(encoding="utf-8"))) <= {"main"}  # a command says what it refuses, and ends
 

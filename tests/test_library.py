@@ -1,4 +1,4 @@
-"""Library and book as a whole: how their modules build on each other, what importing costs, how much memory it takes."""
+"""Library and book as a whole: how their modules build on each other, what importing costs and what memory it takes."""
 
 import ast
 import hashlib
@@ -20,7 +20,7 @@ LADDER = (
     "training", "imp", "landscape", "curvature", "limits", "perturbation", "magnitudes",
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
-ROOM = ("experiments", "costs", "findings", "figures", "agreement")
+ROOM = ("experiments", "costs", "findings", "figures", "agreement", "subspaces")
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",
 )  # fmt: skip

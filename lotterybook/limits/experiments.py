@@ -7,7 +7,7 @@ from lotterylib.states import concatenate, select
 
 from ..experiment import OTHER, append, experiment, grouped, stacked
 
-EPSILONS = torch.tensor([0.005, 0.01, 0.02, 0.05, 0.1, 0.2], dtype=torch.float64)  # nats
+EPSILONS = torch.tensor([0.005, 0.01, 0.02, 0.05, 0.1, 0.2], dtype=torch.float64)  # sizes of a well, in nats
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
 DESCENTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 GRID = torch.logspace(-4, 1.5, 56, dtype=torch.float64)  # eigenvalues

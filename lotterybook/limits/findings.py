@@ -252,13 +252,14 @@ def numbers(preset) -> dict:
         "limit replicates": str(promise.shape[-1]), "limit networks": str(each_once(promise).shape[-1]),
         "iterations": str(PRESETS[preset].limits.iterations),
     }  # fmt: skip
+    for name, values in {"predicted": promise, "projected": inside, "met": met}.items():
+        named[f"mean {name} magnitude"] = percent(each_once(values[:, 0]), 0)
+    for name, values in {"projected": inside, "met": met}.items():
+        named[f"correlation {name} magnitude"] = signed(ranking(promise[:, 0], values[:, 0]))
+        named[f"correlation within {name} magnitude"] = signed(ranking(promise[:, 0], values[:, 0], True))
+        named[f"correlation density {name} magnitude"] = signed(ranking(log_density(spectra), values[:, 0]))
+    named["mean predicted random"] = percent(each_once(promise[:, 1]), 0)
     for o, order in enumerate(limits.ORDERS):
-        for name, values in {"predicted": promise, "projected": inside, "met": met}.items():
-            named[f"mean {name} {order}"] = percent(each_once(values[:, o]), 0)
-        for name, values in {"projected": inside, "met": met}.items():
-            named[f"correlation {name} {order}"] = signed(ranking(promise[:, o], values[:, o]))
-            named[f"correlation within {name} {order}"] = signed(ranking(promise[:, o], values[:, o], True))
-            named[f"correlation density {name} {order}"] = signed(ranking(log_density(spectra), values[:, o]))
         for epsilon in spectra["epsilon"].tolist()[:: len(spectra["epsilon"]) - 1]:  # the smallest and the largest
             gap = predicted(spectra, epsilon)[:, o] - by_descent(descents, epsilon)[:, o]
             named[f"gap {order} epsilon={epsilon:g}"] = points(each_once(gap), 0)
@@ -287,13 +288,16 @@ def _steep(spectra):
     """Numbers on curvature: the largest eigenvalue, the share of those above 0.1, and along what is pruned."""
     named, share = {}, spectra["above"][:, (spectra["grid"] - 0.1).abs().argmin()].mean(-1)
     along, flatter = spectra["along"], spectra["along"][:, 0] < spectra["along"][:, 1]
-    for n, level in enumerate(spectra["level"].tolist()):
-        for i, k in enumerate(rewind_steps(spectra)):
-            named[f"largest level={level} k={k}"] = spread(spectra["largest"][n, i])
-            named[f"median largest level={level} k={k}"] = f"{spectra['largest'][n, i].quantile(0.5):.1f}"
-            named[f"turned level={level} k={k}"] = of(~flatter[n, i])
-            named[f"steep level={level} k={k}"] = percent(share[n, i])
-            named[f"steep of all level={level} k={k}"] = percent(share[n, i] * spectra["density"][n])
+    quoted = {  # by name: at which levels of the record, and the number of one of them at one rewind step
+        "largest": ((0, -1), lambda n, i: spread(spectra["largest"][n, i])),
+        "median largest": ((-1,), lambda n, i: f"{spectra['largest'][n, i].quantile(0.5):.1f}"),
+        "turned": ((-2, -1), lambda n, i: of(~flatter[n, i])),
+        "steep": ((0, -1), lambda n, i: percent(share[n, i])),
+        "steep of all": ((-2, -1), lambda n, i: percent(share[n, i] * spectra["density"][n])),
+    }
+    for i, k in enumerate(rewind_steps(spectra)):
+        for name, (rows, number) in quoted.items():
+            named |= {f"{name} level={int(spectra['level'][n])} k={k}": number(n, i) for n in rows}
     named["along dense"] = f"{along[0, 0, 0].mean() / along[0, 1, 0].mean():.2f}"
     return named
 

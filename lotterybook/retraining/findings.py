@@ -105,12 +105,13 @@ def numbers(preset) -> dict:
     record, without = experiments.refilling(preset), experiments.without_retraining(preset)
     tickets, named = winning_tickets(preset), {}
     shares = {"new small": new_small(record), "already": record["already"]}
-    parts = {name: split(values, tickets) for name, values in shares.items()}
+    fresh, elsewhere = split(shares["new small"], tickets)
+    old, _ = split(shares["already"], tickets)
     barrier = successive_barriers(preset)["height"]
     for i, k in enumerate(rewind_steps(record)):
-        for name, (matching, other) in parts.items():
-            for where, part in (("matching", matching[i]), ("other", other[i])):
-                named[f"{name} {where} k={k}"] = percent(part.mean(0), 0) if len(part) else "none"
+        parts = {"new small matching": fresh[i], "new small other": elsewhere[i], "already matching": old[i]}
+        for name, part in parts.items():
+            named[f"{name} k={k}"] = percent(part.mean(0), 0) if len(part) else "none"
         named[f"refilled k={k}"] = percent(record["refilled"][:, i].mean(0), 0)
         named |= {f"{name} k={k}": percent(values[:, i].mean(0), 0) for name, values in shares.items()}
         named[f"removed k={k}"] = percent(record["removed"][:, i].mean(0), 0)

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..presets import PRESETS
 from ..tickets.experiments import winning_tickets
 from ..verdicts import STABLE, Table, Verdict, grade, majority, of, percent, points, rewind_steps, spread, tolerance
 from . import experiments
@@ -110,40 +111,55 @@ def _later(later):
 def numbers(preset) -> dict:
     """The numbers that chapter 3 quotes."""
     record, later = experiments.robustness(preset), experiments.forgiveness(preset)
-    tickets, same = winning_tickets(preset), as_with_order(record)
+    same, k = as_with_order(record), PRESETS[preset].tickets.control_step
     named = {"perturbed replicates": str(record["random"].shape[-1]), "as with order": of(same)}
-    lengths, shares = critical(record), critical_share(record)
-    limits = dict(zip(("2 points", "epsilon", "LCS"), by_limit(record, tickets, 1.0), strict=True))
-    for i, k in enumerate(rewind_steps(record)):
-        named |= {f"return by {limit} k={k}": of(kept[:, i]) for limit, kept in limits.items()}
-        for n, level in enumerate(record["level"].tolist()):
-            at = f"level={level} k={k}"
-            named[f"critical {at}"] = spread(lengths[n, i])
-            named[f"critical share {at}"] = percent(shares[n, i], 0)
-            named |= {f"return by {limit} {at}": of(kept[n, i]) for limit, kept in limits.items()}
-            named[f"return from order {at}"] = of(record["order"][n, i] < STABLE)
-            one = record["scale"].tolist().index(1.0)
-            for name, height in (("random", record["random"][n, one, i]), ("order", record["order"][n, i])):
-                named[f"last replicate {name} {at}"] = points(height[-1])
-            for s, scale in enumerate(record["scale"].tolist()):
-                named |= {f"{kind} {scale:g} {at}": points(record[kind][n, s, i]) for kind in ("random", "pruning")}
+    named |= _returning(record, winning_tickets(preset)) | _directions(record, rewind_steps(record).index(k), k)
+    first, double = (later["scale"].tolist().index(scale) for scale in (1.0, 2.0))
     for t, step in enumerate(later["step"].tolist()):
-        for s, scale in enumerate(later["scale"].tolist()):
-            named[f"later {scale:g} step={step}"] = points(later["barrier"][t, s])
-            named[f"later error {scale:g} step={step}"] = percent(later["error"][t, s])
-            named[f"last replicate later {scale:g} step={step}"] = points(later["barrier"][t, s, -1])
+        named[f"later 2 step={step}"] = points(later["barrier"][t, double])
+        named[f"later 4 step={step}"] = points(later["barrier"][t, later["scale"].tolist().index(4.0)])
+        named[f"later error 2 step={step}"] = percent(later["error"][t, double])
+    step = int(later["step"][0])
+    named[f"last replicate later 1 step={step}"] = points(later["barrier"][0, first, -1])
     return named | _side_by_side(experiments.return_path(preset))
 
 
-def _side_by_side(path) -> dict:
-    """The numbers on perturbed and unperturbed training side by side."""
-    named = {}
-    for s, scale in enumerate(path["scale"].tolist()):
-        distance = path["distance"][:, s]
-        mean = distance.mean(-1)
-        for name, value in (("start", mean[0]), ("most", mean.max())):
-            named[f"distance {name} {scale:g}"] = f"{value:.1f}"
-        for name, values in (("starts", distance[0]), ("ends", distance[-1])):
-            named[f"distance {name} {scale:g}"] = ", ".join(f"{value:.1f}" for value in values.tolist())
-        named[f"cosine {scale:g}"] = f"{path['cosine'][-1, s].mean():.2f}"
+def _returning(record, tickets) -> dict:
+    """The numbers on who returns and from how far, by rewind step: of all levels, of the sparsest, of some others."""
+    named, lengths, shares = {}, critical(record), critical_share(record)
+    limits = dict(zip(("2 points", "epsilon", "LCS"), by_limit(record, tickets, 1.0), strict=True))
+    levels = record["level"].tolist()
+    for i, k in enumerate(rewind_steps(record)):
+        named |= {f"return by {limit} k={k}": of(kept[:, i]) for limit, kept in limits.items()}
+        for n in (0, -1):
+            named[f"critical level={levels[n]} k={k}"] = spread(lengths[n, i])
+            named[f"critical share level={levels[n]} k={k}"] = percent(shares[n, i], 0)
+        for n in (1, -1):
+            at = f"level={levels[n]} k={k}"
+            named |= {f"return by {limit} {at}": of(limits[limit][n, i]) for limit in ("2 points", "epsilon")}
+        named[f"return from order level={levels[1]} k={k}"] = of(record["order"][1, i] < STABLE)
     return named
+
+
+def _directions(record, i, k) -> dict:
+    """The numbers on random and pruning direction at the rewind step of the controls, the i-th one."""
+    named, levels, scales = {}, record["level"].tolist(), record["scale"].tolist()
+    for n in (0, -1):
+        for scale in (2.0, 3.0):
+            for kind in ("random", "pruning"):
+                height = record[kind][n, scales.index(scale), i]
+                named[f"{kind} {scale:g} level={levels[n]} k={k}"] = points(height)
+    for kind, height in (("random", record["random"][1, scales.index(1.0), i]), ("order", record["order"][1, i])):
+        named[f"last replicate {kind} level={levels[1]} k={k}"] = points(height[-1])
+    return named
+
+
+def _side_by_side(path) -> dict:
+    """The numbers on perturbed and unperturbed training side by side: distances after length 1, and cosines."""
+    scales = path["scale"].tolist()
+    distance = path["distance"][:, scales.index(1.0)]
+    mean = distance.mean(-1)
+    named = {"distance start 1": f"{mean[0]:.1f}", "distance most 1": f"{mean.max():.1f}"}
+    for name, values in (("starts", distance[0]), ("ends", distance[-1])):
+        named[f"distance {name} 1"] = ", ".join(f"{value:.1f}" for value in values.tolist())
+    return named | {f"cosine {scale:g}": f"{path['cosine'][-1, s].mean():.2f}" for s, scale in enumerate(scales)}

@@ -108,14 +108,16 @@ def pairs(tickets, barriers, few) -> dict:
     kinds = {"height": barriers["height"], "recalibrated": barriers["recalibrated"], "thinned": thinned}
     for i, k in enumerate(barriers["rewind_step"].tolist()):
         error = tickets["error"][:, i : i + 1]
-        for kind, barrier in kinds.items():
-            barrier = barrier[:, i : i + 1]
-            named[f"{kind} k={k}"] = verdicts.points(barrier[:-1, 0].mean(0))
-            named[f"last {kind} k={k}"] = verdicts.points(barrier[-1, 0])
-            count = verdicts.contingency({"error": error}, barrier)
-            named[f"{kind} if k={k}"] = _of(count.both, count.only_matching)
-            named[f"{kind} others k={k}"] = _of(count.only_connected, count.neither)
-            named[f"{kind} connected k={k}"] = f"{count.both + count.only_connected} of {sum(count)}"
+        counts = {
+            kind: verdicts.contingency({"error": error}, barrier[:, i : i + 1]) for kind, barrier in kinds.items()
+        }
+        named |= {f"{kind} if k={k}": _of(count.both, count.only_matching) for kind, count in counts.items()}
+        for kind in ("height", "recalibrated"):
+            named[f"last {kind} k={k}"] = verdicts.points(barriers[kind][-1, i])
+            named[f"{kind} others k={k}"] = _of(counts[kind].only_connected, counts[kind].neither)
+        named[f"height k={k}"] = verdicts.points(barriers["height"][:-1, i].mean(0))
+        connected = counts["height"].both + counts["height"].only_connected
+        named[f"height connected k={k}"] = f"{connected} of {sum(counts['height'])}"
         named[f"highest k={k}"] = verdicts.percent(barriers["curve"][:, :, i].amax(1).mean(0), 0)
         height = barriers["height"][:, i]
         first = verdicts.contingency({"error": error[:2]}, height[:1, None])

@@ -26,6 +26,7 @@ CONTROLS = {
     "one_shot": "one-shot pruning",
     "learning_rate_rewinding": "learning-rate rewinding",
 }
+QUOTED_LEVELS = 5, 8, 12  # whose errors the prose quotes
 
 
 def first_stable(instability):
@@ -121,7 +122,7 @@ def _errors(tickets):
     named = {"epsilon": points(tolerance(tickets), 2), "dense error": percent(tickets["error"][0, 0])}
     named["replicates"] = str(tickets["error"].shape[-1])
     for i, (k, level) in enumerate(zip(rewind_steps(tickets), sparsest_matching(tickets).tolist(), strict=True)):
-        named |= {f"error level={n} k={k}": percent(error[i].mean()) for n, error in enumerate(tickets["error"])}
+        named |= {f"error level={n} k={k}": percent(tickets["error"][n, i].mean()) for n in QUOTED_LEVELS}
         last = tickets["error"][level, i]
         named[f"margin k={k}"] = points(limit - last.mean(), 2)
         named[f"last matching k={k}"] = of(last <= limit)
