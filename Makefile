@@ -125,20 +125,20 @@ newest: setup
 	@$(PY) -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager --editable ".[book]"
 
 chapters: setup
-	@$(PY) -m lotterylib.notebook $(ONLY)
+	@$(PY) -m lotterybook.build $(ONLY)
 
 publish-url: setup
-	@$(PY) -m lotterylib.notebook --url "$(URL)" --branch "$(BRANCH)"
-	@$(PY) -m lotterylib.notebook
+	@$(PY) -m lotterybook.build --url "$(URL)" --branch "$(BRANCH)"
+	@$(PY) -m lotterybook.build
 
 records: setup
-	@$(PY) -m lotterylib.experiments --preset "$(PRESET)" $(ONLY)
+	@$(PY) -m lotterybook --preset "$(PRESET)" $(ONLY)
 
 clean:
 	@rm -rf _build build dist .pytest_cache .ruff_cache *.egg-info
-	@for top in . lotterylib tests chapters benchmarks; do \
+	@for top in . lotterylib lotterybook tests chapters benchmarks; do \
 	  if [ -d "$$top" ]; then rm -rf "$$top/.ipynb_checkpoints"; fi; done
-	@if [ -d lotterylib ]; then find lotterylib tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true; fi
+	@if [ -d lotterylib ]; then find lotterylib lotterybook tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true; fi
 
 distclean: clean
 	@rm -rf "$(VENV)"

@@ -1,8 +1,8 @@
 """Sphinx extension: what pages take from the library and its records when the book is built.
 
-In a page, ``<!-- api: data networks -->`` becomes the reference of these modules, ``<!-- example -->`` the example in
-the README, ``<!-- records -->`` the table of published records, ``<!-- repeated -->`` how far the one training agrees
-that two of them hold, and ``<!-- machine -->`` what the book is built on.
+In a page, ``<!-- api lotterylib: data networks -->`` becomes the reference of these modules of a package,
+``<!-- example -->`` the example in the README, ``<!-- records -->`` the table of published records, and
+``<!-- machine -->`` what the book is built on.
 """
 
 import ast
@@ -10,17 +10,21 @@ import functools
 import importlib
 import inspect
 import re
+import sys
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-import torch
 from docutils import nodes
 from myst_nb.ext import execution_tables
 
-from lotterylib import findings, records, store
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # lotterybook is not installed
+
+from lotterybook import records, verdicts  # noqa: E402
+from lotterybook.claims import EXPERIMENTS  # noqa: E402
+from lotterylib import store  # noqa: E402
+
 LONG = 160  # characters of a constant's value; a longer one is not shown
 SPECIAL = "__call__", "__getitem__", "__len__"  # methods that a reader uses without their names
 
@@ -45,15 +49,6 @@ def definitions(path):
     return {name: what for name, what in found.items() if not name.startswith("_")}
 
 
-def public(module):
-    """The definitions that a module offers. A folder offers, besides its own, those that its ``__all__`` names."""
-    path = Path(module.__file__)
-    found, offered = definitions(path), getattr(module, "__all__", ())
-    for file in sorted(path.parent.glob("*.py")) if offered else ():
-        found |= {name: what for name, what in definitions(file).items() if name in offered}
-    return found
-
-
 def shown(value):
     """How a constant is written, if that is short and no more than numbers and texts."""
     written = repr(value)
@@ -74,20 +69,20 @@ def entry(name, node, comment, value):
     return f".. py:data:: {name}" + f"\n   :value: {text}" * bool(text) + f"\n\n   {comment}"
 
 
-def section(name, level=2):
+def section(module, level=2):
     """The docstring of a module and all that it offers, in Markdown; after it the modules of a folder of modules."""
-    module = importlib.import_module(f"lotterylib.{name}")
-    entries = [entry(item, *what, getattr(module, item)) for item, what in public(module).items()]
-    body = "\n\n".join([f".. py:module:: {module.__name__}", inspect.getdoc(module), *entries])
+    imported = importlib.import_module(module)
+    path, name = Path(imported.__file__), module.partition(".")[2]
+    entries = [entry(item, *what, getattr(imported, item)) for item, what in definitions(path).items()]
+    body = "\n\n".join([f".. py:module:: {module}", inspect.getdoc(imported), *entries])
     text = f"{'#' * level} {name}\n\n```{{eval-rst}}\n{body}\n```\n\n"
-    folder = Path(module.__file__).parent if not entries else None
-    inside = sorted(path.stem for path in folder.glob("[!_]*.py")) if folder else []
-    return text + "".join(section(f"{name}.{part}", level + 1) for part in inside)
+    inside = sorted(file.stem for file in path.parent.glob("[!_]*.py")) if path.name == "__init__.py" else []
+    return text + "".join(section(f"{module}.{part}", level + 1) for part in inside)
 
 
-def api(names):
-    """The reference of modules."""
-    return "".join(section(name) for name in names.split())
+def api(package, names):
+    """The reference of modules of a package."""
+    return "".join(section(f"{package}.{name}") for name in names.split())
 
 
 def example():
@@ -104,38 +99,15 @@ def published():
         library = machine.pop("lotterylib")
         if machine not in machines:
             machines.append(machine)
-        link = f"{{py:func}}`{about['experiment']} <lotterylib.experiments.{about['experiment']}>`"
+        function, _ = EXPERIMENTS[about["experiment"]]
+        link = f"{{py:func}}`{function.__name__} <{function.__module__}.{function.__name__}>`"
         number = machines.index(machine) + 1
         told = about["preset"], about["seconds"], about["date"], library, number
         rows.append([link, *map(str, told)])
     fields = list(dict.fromkeys(name for machine in machines for name in machine))
     numbered = [[str(n), *(machine.get(name, "") for name in fields)] for n, machine in enumerate(machines, 1)]
-    made = findings.table(["Experiment", "Preset", "Seconds", "Date", "lotterylib", "Machine"], rows)
-    return "\n".join([*made, "", *findings.table(["Machine", *fields], numbered)])
-
-
-def repeated():
-    """How far learning-rate rewinding agrees, which two records hold; nothing where they hold the same run."""
-    paths = [records.PUBLISHED / "book" / f"{name}.safetensors" for name in ("controls", "without_retraining")]
-    if not all(records.is_published(path) for path in paths):
-        return ""
-    controls, retraining = (store.read(path)[0] for path in paths)
-    once, level = controls["learning_rate_rewinding"], controls["level"]
-    again = retraining["kept"][level]
-    if torch.equal(once, again):
-        return ""
-    apart = (once.mean(1) - again.mean(1)).abs()
-    most = int(apart.argmax())
-    spreads = [findings.points(values[most].std()) for values in (once, again)]
-    links = [f"{{py:func}}`{path.stem} <lotterylib.experiments.{path.stem}>`" for path in paths]
-    return (
-        f"**One run, recorded twice.** The same training stands in two records that were made at different times: "
-        f"learning-rate rewinding from step {int(controls['rewind_step'])}, in {links[0]} at some levels and in "
-        f"{links[1]} at all. Training is chaotic, so the two agree only as replicates do. Over the {once.shape[1]} "
-        f"replicates their mean test errors differ most at level {int(level[most])}, by "
-        f"{findings.points(apart[most])}; the standard deviation over replicates is {spreads[0]} there in the first "
-        f"and {spreads[1]} in the second."
-    )
+    made = verdicts.table(["Experiment", "Preset", "Seconds", "Date", "lotterylib", "Machine"], rows)
+    return "\n".join([*made, "", *verdicts.table(["Machine", *fields], numbered)])
 
 
 def machine():
@@ -145,19 +117,19 @@ def machine():
     names = sorted(set(re.findall(r"^([\w.-]+)==", pins, re.MULTILINE)), key=str.lower)
     own = [["Python", here["versions"]["python"]], ["lotterylib", here["versions"]["lotterylib"]]]
     rows = [*own, *([name, metadata.version(name)] for name in names)]
-    return f"Device: {here['device']}.\n\n" + "\n".join(findings.table(["Package", "Version"], rows))
+    return f"Device: {here['device']}.\n\n" + "\n".join(verdicts.table(["Package", "Version"], rows))
 
 
 def fill(text):
     """Put what is generated into the text of a page."""
-    text = re.sub("<!-- api: (.*?) -->", lambda match: api(match[1]), text, flags=re.DOTALL)
-    made = {"example": example, "records": published, "repeated": repeated, "machine": machine}
-    return re.sub(f"<!-- ({'|'.join(made)}) -->", lambda match: made[match[1]](), text)
+    text = re.sub(r"<!-- api (\w+): (.*?) -->", lambda match: api(*match.groups()), text, flags=re.DOTALL)
+    generators = {"example": example, "records": published, "machine": machine}
+    return re.sub(f"<!-- ({'|'.join(generators)}) -->", lambda match: generators[match[1]](), text)
 
 
 def sign(app, what, name, obj, options, signature, returns):
     """Give an experiment the parameters that it is called with, not those of the function inside."""
-    if what == "function" and name.startswith("lotterylib.experiments.") and hasattr(obj, "__wrapped__"):
+    if what == "function" and re.match(r"lotterybook\.\w+\.experiments\.", name) and hasattr(obj, "__wrapped__"):
         return str(inspect.signature(obj, follow_wrapped=False)), returns
 
 

@@ -13,8 +13,9 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.util.nodes import make_refnode
 
-GLOSSARY, NOTATION, LIBRARY = "chapters/glossary", "chapters/notation", "chapters/api"
-REFERENCE = {GLOSSARY, NOTATION, LIBRARY, "chapters/status"}  # pages that explain, or that nobody wrote
+GLOSSARY, NOTATION = "chapters/glossary", "chapters/notation"
+CODE = {"chapters/api", "chapters/lotterybook"}
+REFERENCE = {GLOSSARY, NOTATION, *CODE, "chapters/status"}  # pages that explain, or that nobody wrote
 PROSE = nodes.paragraph, nodes.emphasis, nodes.strong
 NOT_PROSE = nodes.container, nodes.footnote, nodes.reference, nodes.table  # a container holds what a cell shows
 
@@ -77,7 +78,7 @@ class Explain(SphinxTransform):
 
     def apply(self):
         """Change the page, unless it is one that explains. The index is one of terms: functions would drown them."""
-        if self.env.docname == LIBRARY:
+        if self.env.docname in CODE:
             for index in self.document.findall(addnodes.index):
                 index["entries"] = []
         if self.env.docname in REFERENCE:

@@ -49,7 +49,7 @@ def refilled(state, mask, limit):
 def removed(state, before, after):
     """Length of what the pruning from ``before`` to ``after`` takes from a state, as a share of its length, ``(R,)``.
 
-    The distance from a solution to its projection, R in the pruning limits of chapter 4, relative to the weights.
+    The distance from a solution to its projection, R in ``limits``, relative to the weights.
     """
     gone = {name: torch.where(keep & ~after[name], state[name], 0.0) for name, keep in before.items()}
     kept = {name: torch.where(keep, state[name], 0.0) for name, keep in before.items()}

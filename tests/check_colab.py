@@ -20,7 +20,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
-from lotterylib import notebook
+from lotterybook import build
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -37,7 +37,7 @@ print(json.dumps([(one.name, one.version, str(one.locate_file(""))) for one in i
 """
 LOOK = """
 import json, lotterylib, torch
-from lotterylib.figures.panes import Panes
+from lotterybook.panes import Panes
 panes = sum(isinstance(shown, Panes) for shown in Out.values())
 print(json.dumps([lotterylib.__file__, torch.__file__, torch.__version__, panes]))
 """
@@ -110,7 +110,7 @@ def address(tmp_path_factory):
 
 def published(source, address):
     """The first cell as it is once the book is published at ``address``."""
-    here = f'url, branch = "{notebook.URL}", "{notebook.BRANCH}"'
+    here = 'url, branch = "{}", "{}"'.format(*build.address())
     assert source.count(here) == 1
     return source.replace(here, f'url, branch = "{address}", "{BRANCH}"')
 
@@ -170,8 +170,8 @@ def test_chapter_runs_twice(path, python, content, address):
 
 def test_the_first_cell_can_be_run_again(python, content, address):
     """After an interruption, in a new kernel, in another chapter; and it stays away from a checkout."""
-    first = published(notebook.BOOTSTRAP, address)
-    code = f"{first}\nimport lotterylib, mnist1d\nprint(lotterylib.__file__)"
+    first = build.bootstrap(address, BRANCH)
+    code = f"{first}\nimport lotterybook, lotterylib, mnist1d\nprint(lotterylib.__file__)"
     place = str(content / "unmasking-winning-tickets")
     (content / "unmasking-winning-tickets.part" / ".git").mkdir(parents=True)  # of a clone that was stopped
     assert run(python, code, content).strip().startswith(place)
@@ -191,11 +191,11 @@ def test_the_button_opens_the_committed_chapter(address, tmp_path):
     """A published book, built from the outputs that it holds."""
     book, url = tmp_path / "book", "https://github.com/someone/a.book"
     subprocess.run(["git", "clone", "--quiet", "--branch", BRANCH, address, book], check=True)
-    notebook.publish_at(url, BRANCH, book)
+    build.publish_at(url, BRANCH, book)
     settings = book / "_config.yml"
     settings.write_text(settings.read_text().replace("execute_notebooks: force", 'execute_notebooks: "off"'))
-    build = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", book]
-    subprocess.run(build, env=surroundings() | {"PYTHONPATH": str(book)}, check=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", book]
+    subprocess.run(command, env=surroundings() | {"PYTHONPATH": str(book)}, check=True)
     for path in CHAPTERS:
         button = f"https://colab.research.google.com/github/someone/a.book/blob/{BRANCH}/chapters/{path.name}"
         assert f'href="{button}"' in (book / "_build" / "html" / "chapters" / f"{path.stem}.html").read_text()

@@ -6,7 +6,8 @@ import torch
 from built_book import chromium
 from torch import nn
 
-from lotterylib import data, imp, networks, records, training
+from lotterybook import records
+from lotterylib import data, imp, networks, training
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
 

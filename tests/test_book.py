@@ -64,11 +64,12 @@ def test_config_is_valid():
 
 def test_no_button_leads_nowhere():
     """There are buttons when, and only when, the notebooks that they open know where they are published."""
-    from lotterylib import notebook
+    from lotterybook import build
 
-    assert CONFIG["repository"]["url"] == notebook.URL
-    assert bool(CONFIG["launch_buttons"]["colab_url"]) == bool(notebook.URL)
-    if not notebook.URL:
+    url, branch = build.address()
+    assert (CONFIG["repository"]["url"], CONFIG["repository"]["branch"]) == (url, branch)
+    assert bool(CONFIG["launch_buttons"]["colab_url"]) == bool(url)
+    if not url:
         assert not any(value for key, value in CONFIG["html"].items() if key.startswith("use_") and "button" in key)
 
 

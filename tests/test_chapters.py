@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 
-from lotterylib import experiments, imp, notebook, records, scale
+from lotterybook import build, claims, experiment, records
+from lotterylib import imp
 from lotterylib.states import select
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +44,7 @@ def prose(path):
 
 @pytest.fixture(scope="session")
 def numbers():
-    return scale.numbers()
+    return claims.numbers()
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -69,7 +70,7 @@ def test_chapter_runs_in_smoke(path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_outputs_are_those_of_the_sources(path):
     stored = json.loads(path.read_text())
-    assert stored["metadata"]["lotterylib"]["sources"] == notebook.sources(stored), "run `make chapters`"
+    assert stored["metadata"]["lotterybook"]["sources"] == build.sources(stored), "run `make chapters`"
     assert "widgets" not in stored["metadata"]
     code = [cell for cell in stored["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in code for output in cell["outputs"]]
@@ -81,7 +82,8 @@ def test_outputs_are_those_of_the_sources(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_has_its_form(path):
     first, *others = [cell for cell in cells(path) if cell["cell_type"] == "code"]
-    assert "".join(first["source"]) == notebook.BOOTSTRAP
+    assert "".join(first["source"]) == build.bootstrap(*build.address())
+    assert "".join(first["source"]).count("\n") < 30
     assert all("".join(cell["source"]).count("\n") < 15 for cell in others)
     assert [line for cell in others for line in cell["source"] if len(line.rstrip()) > WIDE] == []
 
@@ -89,27 +91,28 @@ def test_chapter_has_its_form(path):
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
 def test_quoted_numbers_are_those_of_the_records(path, numbers):
     text = prose(path)
-    assert notebook.fill(text, numbers) == text, "run `make chapters`"
+    assert build.fill(text, numbers) == text, "run `make chapters`"
 
 
 def test_overview_is_that_of_the_records(numbers):
-    drawing = notebook.overview()
+    drawing = build.front()
     if sys.version_info >= (3, 11):  # with the older Matplotlib of Python 3.10 it differs by a hair
-        assert notebook.OVERVIEW.read_bytes() == drawing.png(), "run `make chapters`"
-    for path in notebook.PAGES:
-        assert notebook.page(path.read_text(), numbers, drawing.alt) == path.read_text(), "run `make chapters`"
+        assert build.OVERVIEW.read_bytes() == drawing.png(), "run `make chapters`"
+    for path in build.PAGES:
+        filled = build.page(path.read_text(), numbers, drawing.alt, *build.address())
+        assert filled == path.read_text(), "run `make chapters`"
 
 
 def test_a_wrong_or_unknown_number_is_noticed(numbers):
     name = next(iter(numbers))
-    assert notebook.fill(f'<span data-value="{name}">17</span>', numbers).count(numbers[name]) == 1
+    assert build.fill(f'<span data-value="{name}">17</span>', numbers).count(numbers[name]) == 1
     with pytest.raises(ValueError, match="no such number"):
-        notebook.fill('<span data-value="no such number">17</span>', numbers)
+        build.fill('<span data-value="no such number">17</span>', numbers)
 
 
 def test_every_figure_is_drawn_from_a_record_with_its_provenance():
-    for name in experiments.EXPERIMENTS:
-        about = getattr(experiments, name)("book").about
+    for name in claims.EXPERIMENTS:
+        about = experiment.recorded(name, "book").about
         assert about["device"] and about["date"] and about["versions"]["torch"] and about["seconds"] >= 0
 
 
@@ -126,7 +129,7 @@ def test_a_slice_of_the_record_comes_out_again():
     same valley. So errors are compared within the spread of replicates, and masks must agree on more weights than the
     0.8 * 0.8 + 0.2 * 0.2 = 68 % of two unrelated ones.
     """
-    setup = experiments.setup("book")
+    setup = experiment.setup("book")
     recorded, config = setup.run(), setup.preset.main.config
     seed, step = 0, config.rewind_step[2]
     here = recorded.at(step)
@@ -143,33 +146,27 @@ def test_a_slice_of_the_record_comes_out_again():
 
 def test_publishing_sets_the_address_everywhere(tmp_path):
     """Twice, since a fork's workflow finds the address of the original."""
-    for name in ("_config.yml", "lotterylib/notebook.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
     for url, branch in (("https://github.com/of/another", "main"), ("https://github.com/someone/a.book", "published")):
-        notebook.publish_at(url, branch, tmp_path)
+        build.publish_at(url, branch, tmp_path)
         settings = yaml.safe_load((tmp_path / "_config.yml").read_text())
         assert settings["repository"] == {"url": url, "path_to_book": "", "branch": branch}
         assert settings["launch_buttons"]["colab_url"].startswith("https://")
         assert settings["html"]["use_repository_button"] is settings["html"]["use_issues_button"] is True
-        code = (tmp_path / "lotterylib" / "notebook.py").read_text()
-        assert f'\nURL, BRANCH = "{url}", "{branch}"\n' in code
-        namespace = {"__name__": "published", "__package__": "lotterylib", "__file__": notebook.__file__}
-        exec(compile(code, "notebook.py", "exec"), namespace)
-        assert f'url, branch = "{url}", "{branch}"\n' in namespace["BOOTSTRAP"]
+        assert build.address(tmp_path) == (url, branch)
+        assert f'url, branch = "{url}", "{branch}"\n' in build.bootstrap(url, branch)
     for wrong in ("", "not an address", "https://example.org/someone/book", f"{url}.git", f"{url}/", f'{url}"'):
         with pytest.raises(ValueError, match="https"):
-            notebook.publish_at(wrong, "main", tmp_path)
+            build.publish_at(wrong, "main", tmp_path)
     with pytest.raises(ValueError, match="branch"):
-        notebook.publish_at(url, 'a"b', tmp_path)
+        build.publish_at(url, 'a"b', tmp_path)
 
 
-def test_readme_links_to_colab_once_published(monkeypatch, numbers):
+def test_readme_links_to_colab_once_published(numbers):
     text = (ROOT / "README.md").read_text()
-    assert "colab.research" not in text or notebook.URL
-    monkeypatch.setattr(notebook, "URL", "https://github.com/someone/a.book")
-    monkeypatch.setattr(notebook, "BRANCH", "published")
-    links = re.findall(r"\]\((https://colab.*?)\)", notebook.page(text, numbers, ""))
+    assert "colab.research" not in text or build.address()[0]
+    page = build.page(text, numbers, "", "https://github.com/someone/a.book", "published")
+    links = re.findall(r"\]\((https://colab.*?)\)", page)
     start = "https://colab.research.google.com/github/someone/a.book/blob/published/chapters/"
     assert links == [start + path.name for path in sorted(CHAPTERS)]
 

@@ -10,7 +10,13 @@ import pytest
 import torch
 import twins
 
-from lotterylib import data, experiments, landscape, perturbation, pruning, records, sgd, training
+from lotterybook import __main__ as command
+from lotterybook import experiment, presets, records
+from lotterybook.barriers.experiments import projections
+from lotterybook.claims import EXPERIMENTS  # those of all rooms
+from lotterybook.experiment import recorded
+from lotterybook.presets import PRESETS
+from lotterylib import curvature, data, imp, landscape, perturbation, pruning, sgd, training
 from lotterylib.states import select
 
 SMALL = 600  # test examples
@@ -100,22 +106,25 @@ def smoke(mnist1d, tmp_path_factory):
         patch.setenv("LOTTERYLIB_RUNS", str(folder / "runs"))
         patch.setattr(records, "PUBLISHED", folder / "records")
         patch.setattr(data, "load", lambda name, device="auto": {"mnist1d": ds}[name])
-        experiments.shared._setup.cache_clear()
+        experiment._setup.cache_clear()
         smoke = Smoke()
-        patch.setattr(experiments.Setup, "train", smoke.noting(experiments.Setup.train))
+        patch.setattr(experiment.Setup, "train", smoke.noting(experiment.Setup.train))
         yield smoke
-    experiments.shared._setup.cache_clear()
+    experiment._setup.cache_clear()
 
 
 class Watched:
-    """A preset that notes which of its fields are read."""
+    """A preset, or one of its groups of settings, that notes which settings are read."""
 
-    def __init__(self, preset):
-        self._preset, self._read = preset, set()
+    def __init__(self, part, read=None, group=""):
+        self._part, self._read, self._group = part, set() if read is None else read, group
 
     def __getattr__(self, field):
-        self._read.add(field)
-        return getattr(self._preset, field)
+        value = getattr(self._part, field)
+        if dataclasses.is_dataclass(value) and not isinstance(value, presets.Arm):
+            return Watched(value, self._read, f"{field}.")
+        self._read.add(self._group + field)
+        return value
 
 
 class Smoke:
@@ -131,23 +140,23 @@ class Smoke:
 
     @functools.cache  # noqa: B019
     def __getitem__(self, name):
-        experiments.shared._setup.cache_clear()  # as in a process of its own, which reads from disk what others made
+        experiment._setup.cache_clear()  # as in a process of its own, which reads from disk what others made
         preset = self.setup.preset = Watched(self.setup.preset)
-        record = getattr(experiments, name)("smoke", device="cpu")
+        record = recorded(name, "smoke", device="cpu")
         self.read[name] = preset._read
-        experiments.shared._setup.cache_clear()
+        experiment._setup.cache_clear()
         return record
 
     @property
     def setup(self):
-        return experiments.setup("smoke", "cpu", False)  # arguments as an experiment gives them, for the same one
+        return experiment.setup("smoke", device="cpu")  # arguments as an experiment gives them, for the same one
 
     @property
     def run(self):
         return self.setup.run()
 
 
-@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs_and_gives_what_it_says(smoke, name):
     assert name in SHAPES, f"add the shapes of {name!r} in the smoke preset to SHAPES, from its docstring"
     record = smoke[name]
@@ -158,10 +167,10 @@ def test_every_experiment_runs_and_gives_what_it_says(smoke, name):
             assert value.dtype == torch.float64 and ((value >= 0) & (value <= 1)).all(), key
     assert record.about["experiment"] == name and record.about["preset"] == "smoke"
     assert record.about["data"] == smoke.setup.ds.fingerprint
-    needs = experiments.EXPERIMENTS[name][1]
-    assert smoke.read[name] & {"main", "plain"}, "the test's own premise: reading is noticed"
+    needs = EXPERIMENTS[name][1]
+    assert smoke.read[name] & {"main", "contrast"}, "the test's own premise: reading is noticed"
     assert smoke.read[name] <= set(needs), "a field that is read and not named leaves a stale record when it changes"
-    assert set(record.about["settings"]) == set(needs)
+    assert set(record.about["settings"]) == {experiment._KEYS.get(need, need.rpartition(".")[2]) for need in needs}
     assert (records.work_folder() / "smoke" / f"{name}.safetensors").is_file()
 
 
@@ -228,10 +237,10 @@ def test_one_shot_and_learning_rate_rewinding_are_runs_of_their_own(smoke):
             assert record[name][column].tolist() == pytest.approx(expected, abs=ONE)
 
 
-@pytest.mark.parametrize(("name", "arm", "steps"), [("instability", "main", (0, 20)), ("contrast", "plain", (0, 20))])
-def test_instability_compares_two_orders_from_the_same_point(smoke, name, arm, steps):
-    record = smoke[name]
-    one, two = (smoke.trainings[f"instability_{arm}_{shift}"] for shift in (0, experiments.OTHER))
+@pytest.mark.parametrize(("name", "arm"), [("instability", "main"), ("contrast", "contrast")])
+def test_instability_compares_two_orders_from_the_same_point(smoke, name, arm):
+    record, steps = smoke[name], (0, 20)
+    one, two = (smoke.trainings[f"instability_{arm}_{shift}"] for shift in (0, experiment.OTHER))
     assert one["start"] == two["start"] == [steps[0]] * 2 + [steps[1]] * 2
     assert one["mask"] is None and two["mask"] is None
     assert all(torch.equal(one["state"][entry], two["state"][entry]) for entry in one["state"])
@@ -249,12 +258,13 @@ def test_instability_compares_two_orders_from_the_same_point(smoke, name, arm, s
 
 def test_contrast_is_the_network_without_batchnorm(smoke):
     record, setup = smoke["contrast"], smoke.setup
-    assert not any("norm" in name for name in setup.net("plain").parameters)
-    run, ds = setup.run("plain"), setup.ds
+    net = setup.net("contrast")
+    assert not any("norm" in name for name in net.parameters)
+    run, ds = setup.run("contrast"), setup.ds
     for level, column in ((0, 0), (2, 3)):
-        expected = twins.error(twins.module(setup.net("plain"), run[level].state, column), ds.test_x, ds.test_y)
+        expected = twins.error(twins.module(net, run[level].state, column), ds.test_x, ds.test_y)
         assert float(record["error"].flatten(1)[level, column]) == pytest.approx(expected, abs=ONE)
-    single = landscape.error_barrier(setup.net("plain"), run[1].state, run[2].state, ds.test_x, ds.test_y, POINTS)
+    single = landscape.error_barrier(net, run[1].state, run[2].state, ds.test_x, ds.test_y, POINTS)
     assert np.allclose(record["barrier"][1].flatten(), single.height, atol=ONE)
 
 
@@ -298,8 +308,8 @@ def test_projections_are_pruned_solutions(smoke, monkeypatch):
         return landscape.Barrier(torch.full((K * R,), len(lines) / 10), None, None)
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiments.Setup, "barrier", noting)
-        drawn = experiments.projections.__wrapped__(smoke.setup)
+        patch.setattr(experiment.Setup, "barrier", noting)
+        drawn = projections.__wrapped__(smoke.setup)
     assert drawn["height"].flatten(1).tolist() == [pytest.approx([0.1 * i] * 6) for i in (1, 2, 3)]
     for level, (before, after) in enumerate(pairwise(run.levels)):
         projection = {n: t * after.mask[n] if n in after.mask else t for n, t in before.state.items()}
@@ -367,7 +377,7 @@ def test_perturbed_initializations_are_as_far_away_as_they_say(smoke):
         weights = [np.linalg.norm(np.concatenate([start[name][c].flatten() for name in here])) for c in first]
         assert np.allclose(record["norm"][n, :, 0], weights)
         other = smoke.trainings[f"other_order_{level}"]
-        assert other["start"] == [0, 10, 20] and other["seeds"] == [experiments.OTHER] * 3
+        assert other["start"] == [0, 10, 20] and other["seeds"] == [experiment.OTHER] * 3
         for kind in ("random", "pruning"):
             noted = smoke.trainings[f"perturbed_{kind}_{level}"]
             assert noted["start"] == [0, 10, 20] * 3 and noted["seeds"] == [0] * 9
@@ -418,7 +428,7 @@ def test_the_way_back_is_measured_between_two_trainings(smoke):
     assert float(record["travelled"][-1, 0]) == pytest.approx(travelled, rel=1e-3)
     assert not record["cosine"][0].any() and (record["cosine"][1:].abs() <= 1).all()
     start, mask = select(start, [0]), select(run[1].mask, [0])
-    moved = perturbation.random_direction(start, mask, 4 * unit, seed=experiments.OTHER)
+    moved = perturbation.random_direction(start, mask, 4 * unit, seed=experiment.OTHER)
     moved = {name: tensor + moved[name] for name, tensor in start.items()}
     recipe = smoke.setup.preset.main.config.recipe
     end = training.train(net, moved, smoke.setup.ds, recipe, mask, 10, order_seed=[0])
@@ -514,7 +524,7 @@ def test_spectra_are_those_of_the_levels(smoke):
     record, run = smoke["spectra"], smoke.run.first(1)
     product, weights, keep = hessian(smoke, run[2].state, run[2].mask, 1)
     assert float(record["norm"][1, 1, 0]) == pytest.approx(float(weights[keep].norm()), rel=1e-4)
-    for order, prune in enumerate((pruning.magnitude, lambda *a: pruning.random(*a, experiments.OTHER))):
+    for order, prune in enumerate((pruning.magnitude, lambda *a: pruning.random(*a, experiment.OTHER))):
         after = prune(run[2].state, run[2].mask, 0.2)
         gone = torch.cat([(run[2].mask[n][1] & ~after[n][1]).flatten() for n in after])
         step = weights * gone
@@ -530,7 +540,7 @@ def test_the_exact_spectrum_has_the_hessians_moments(smoke):
     """The trace of its square is the mean square of products with random signs; and the wells follow from it."""
     record, run = smoke["exact"], smoke.run.at(10)
     assert record["level"].tolist() == [3]
-    matrix = experiments.limits.curvature.hessian(
+    matrix = curvature.hessian(
         smoke.setup.net(), select(run[3].state, [0]), *smoke.setup.ds.training_set(),
         select(run[3].mask, [0]),
     )[0]  # fmt: skip
@@ -547,7 +557,7 @@ def test_the_exact_spectrum_has_the_hessians_moments(smoke):
 def test_projected_losses_are_those_of_pruned_networks(smoke):
     record, run = smoke["projected"], smoke.run.first(1)
     assert np.allclose(record["error"][1, 0, 0], smoke["winning_tickets"]["error"][2, :, :1], atol=ONE)
-    mask = pruning.random(run[2].state, run[2].mask, 0.3, experiments.OTHER)
+    mask = pruning.random(run[2].state, run[2].mask, 0.3, experiment.OTHER)
     pruned = {n: t * mask[n] if n in mask else t for n, t in run[2].state.items()}
     at = record["fraction"].tolist().index(0.3)
     assert float(record["error"][1, 1, at, 2, 0]) == pytest.approx(plain_error(smoke, pruned, 2), abs=ONE)
@@ -558,7 +568,7 @@ def test_descents_start_from_projections_and_stay_inside(smoke):
     noted = smoke.trainings["descent_2"]
     assert set(noted["start"]) == {35} and noted["seeds"] == [0] * 48
     row = 3 * 9 + 1  # random order, a fifth pruned: group 8 + 1 of 16, then rewind step and replicate
-    mask = pruning.random(run[2].state, run[2].mask, 0.2, experiments.OTHER)
+    mask = pruning.random(run[2].state, run[2].mask, 0.2, experiment.OTHER)
     for name in mask:
         assert torch.equal(noted["mask"][name][row], mask[name][1])
         assert torch.equal(noted["state"][name][row], run[2].state[name][1])
@@ -582,7 +592,7 @@ def test_the_limit_during_training_ends_at_level_0(smoke):
 
 def test_adaptive_runs_keep_to_their_threshold(smoke):
     record, setup = smoke["adaptive"], smoke.setup
-    run = setup.run(rewind_step=10, fraction=experiments.limits.imp.Adaptive(0.1))
+    run = setup.run(rewind_step=10, fraction=imp.Adaptive(0.1))
     assert torch.equal(record["error"][0], run.errors[:, 0]) and torch.equal(record["density"][0], run.densities)
     assert record["density"][0].diff().lt(0).all() and record["rise"].tolist() == [0.1]
 
@@ -592,7 +602,7 @@ def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatc
     first = {name: dict(smoke[name]) for name in ("controls", "failing_masks")}
     for name in first:
         (records.work_folder() / "smoke" / f"{name}.safetensors").unlink()
-    experiments.shared._setup.cache_clear()
+    experiment._setup.cache_clear()
 
     def refuse(*_, **__):
         raise AssertionError("something is trained again")
@@ -600,13 +610,13 @@ def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatc
     for name in first:
         with monkeypatch.context() as patch:
             patch.setattr(sgd.Group, "update", refuse)
-            again = getattr(experiments, name)("smoke", device="cpu")
+            again = recorded(name, "smoke", device="cpu")
         assert all(torch.equal(again[key], first[name][key]) for key in first[name])
     with monkeypatch.context() as patch:
         patch.setattr(data, "load", refuse)
-        patch.setattr(experiments.shared.imp, "run", refuse)
-        experiments.shared._setup.cache_clear()
-        assert torch.equal(experiments.plane("smoke")["error"], smoke["plane"]["error"])  # not even data is needed
+        patch.setattr(experiment.imp, "run", refuse)
+        experiment._setup.cache_clear()
+        assert torch.equal(recorded("plane", "smoke")["error"], smoke["plane"]["error"])  # not even data is needed
 
 
 # Presets and the command line
@@ -614,25 +624,27 @@ def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatc
 
 def test_an_unknown_preset_names_the_allowed():
     with pytest.raises(ValueError, match="preset is 'boook'.*'smoke', 'book'.*did you mean 'book'"):
-        experiments.winning_tickets("boook")
+        recorded("winning_tickets", "boook")
 
 
-@pytest.mark.parametrize("name", experiments.PRESETS)
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets_fit_together(name):
-    preset = experiments.PRESETS[name]
-    main, plain = preset.main.config, preset.plain.config
-    assert preset.control_step in main.rewind_step and preset.control_step > min(main.rewind_step)
-    assert all(1 <= level <= main.levels for level in preset.control_levels)
-    assert 0 <= preset.plane_level < main.levels
-    assert max(preset.instability_steps) < main.recipe.steps and min(main.rewind_step) == min(plain.rewind_step) == 0
-    assert main.replicates < experiments.OTHER and plain.replicates < experiments.OTHER
-    assert max((*preset.limit_levels, *preset.exact_levels)) <= main.levels and preset.limit_levels[0] == 0
-    assert max(preset.limit_steps) <= main.recipe.steps and preset.limit_replicates <= main.replicates
-    assert len(preset.perturbed_levels) == 3 and max(preset.perturbed_levels) < main.levels
-    assert preset.perturbed_replicates <= main.replicates and {1.0, 2.0, 4.0} <= set(preset.perturbed_scales)
-    assert all(preset.control_step <= step < main.recipe.steps for step in (*preset.perturbed_times, preset.short_step))
+    preset = PRESETS[name]
+    main, contrast, tickets = preset.main.config, preset.contrast.config, preset.tickets
+    k, robustness, limits = tickets.control_step, preset.robustness, preset.limits
+    assert k in main.rewind_step and k > min(main.rewind_step)
+    assert all(1 <= level <= main.levels for level in tickets.control_levels)
+    assert 0 <= preset.barriers.plane_level < main.levels
+    assert max(tickets.instability_steps) < main.recipe.steps
+    assert min(main.rewind_step) == min(contrast.rewind_step) == 0
+    assert main.replicates < experiment.OTHER and contrast.replicates < experiment.OTHER
+    assert max((*limits.levels, *limits.exact_levels)) <= main.levels and limits.levels[0] == 0
+    assert max(limits.steps) <= main.recipe.steps and limits.replicates <= main.replicates
+    assert len(robustness.levels) == 3 and max(robustness.levels) < main.levels
+    assert robustness.replicates <= main.replicates and {1.0, 2.0, 4.0} <= set(robustness.scales)
+    assert all(k <= step < main.recipe.steps for step in (*robustness.times, preset.retraining.short_step))
     if name == "book":
-        assert min(main.replicates, plain.replicates, preset.perturbed_replicates, preset.limit_replicates) >= 4
+        assert min(main.replicates, contrast.replicates, robustness.replicates, limits.replicates) >= 4
         assert len(main.rewind_step) >= 4
         assert main.recipe.lr == 0.3 and main.recipe.steps == 1500 and main.fraction == 0.2
 
@@ -651,21 +663,21 @@ def tiny(monkeypatch, folders, ds):
         calls.append("two")
         return {"value": s.ds.train_y}
 
-    needs = ("dataset", "points")
+    needs = ("dataset", "tickets.points")
     pair = {"one": (one, needs), "two": (two, needs)}
-    for module in (experiments, experiments.shared):
+    for module in (command, experiment):
         monkeypatch.setattr(module, "EXPERIMENTS", pair)
     monkeypatch.setattr(data, "load", lambda name, device="auto": ds)
-    experiments.shared._setup.cache_clear()
+    experiment._setup.cache_clear()
     yield calls, *folders, recomputing
-    experiments.shared._setup.cache_clear()
+    experiment._setup.cache_clear()
 
 
 def test_the_command_makes_all_records_of_a_preset_again(tiny, capsys):
     calls, published, runs, recomputing = tiny
     for count in (1, 2):
-        experiments.shared._setup.cache_clear()
-        experiments.main(["--preset", "smoke", "--device", "cpu"])
+        experiment._setup.cache_clear()
+        command.main(["--preset", "smoke", "--device", "cpu"])
         assert calls == ["one", "two"] * count
         assert {p.name for p in (published / "smoke").iterdir()} == {"one.safetensors", "two.safetensors"}
         assert not (runs / "smoke").exists()
@@ -675,9 +687,9 @@ def test_the_command_makes_all_records_of_a_preset_again(tiny, capsys):
 
 def test_the_command_makes_one_record_again(tiny):
     calls, published, _, recomputing = tiny
-    experiments.main(["--preset", "smoke"])
+    command.main(["--preset", "smoke"])
     before = (published / "smoke" / "two.safetensors").read_bytes()
-    experiments.main(["--preset", "smoke", "one"])
+    command.main(["--preset", "smoke", "one"])
     assert calls == ["one", "two", "one"] and recomputing == [True, False]  # now on the published runs
     assert (published / "smoke" / "two.safetensors").read_bytes() == before
     record = records.load_or_compute("one", "smoke", {"dataset": "mnist1d", "points": 3}, None)
@@ -692,11 +704,11 @@ def test_an_interrupted_command_goes_on(tiny, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setitem(experiments.EXPERIMENTS, "two", (stop, experiments.EXPERIMENTS["two"][1]))
-        experiments.main(["--preset", "smoke"])
+        patch.setitem(experiment.EXPERIMENTS, "two", (stop, experiment.EXPERIMENTS["two"][1]))
+        command.main(["--preset", "smoke"])
     assert calls == ["one"] and not published.exists()
-    experiments.shared._setup.cache_clear()
-    experiments.main(["--preset", "smoke"])
+    experiment._setup.cache_clear()
+    command.main(["--preset", "smoke"])
     assert calls == ["one", "two"] and len(list((published / "smoke").iterdir())) == 2
 
 
@@ -710,6 +722,6 @@ def test_an_interrupted_command_goes_on(tiny, monkeypatch):
 )
 def test_the_command_refuses(tiny, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
-        experiments.main(arguments)
+        command.main(arguments)
     assert stopped.value.code == 2 and not tiny[0]
     assert re.search(message, capsys.readouterr().err)

@@ -15,19 +15,20 @@ from colorspacious import cspace_convert, deltaE
 from ipywidgets.widgets.widget_link import Link
 from matplotlib.colors import to_rgb
 
-from lotterylib import experiments, findings, scale
-from lotterylib.figures import (
-    at_scale,
-    error_barriers,
-    if_and_only_if,
-    limits,
-    overview,
-    retraining,
-    robustness,
-    style,
-    winning_tickets,
-)
-from lotterylib.figures.panes import BUTTONS, Panes
+from lotterybook import claims, experiment, overview, style, verdicts
+from lotterybook.barriers import agreement
+from lotterybook.barriers import figures as barriers_figures
+from lotterybook.experiment import recorded
+from lotterybook.limits import figures as limits_figures
+from lotterybook.limits import findings as limits
+from lotterybook.limits import subspaces
+from lotterybook.panes import BUTTONS, Panes
+from lotterybook.retraining import figures as retraining_figures
+from lotterybook.robustness import figures as robustness_figures
+from lotterybook.robustness import findings as robustness
+from lotterybook.scale import experiments as scale
+from lotterybook.scale import figures as scale_figures
+from lotterybook.tickets import figures as tickets_figures
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,63 +85,63 @@ def test_only_a_figure_with_a_colour_bar_is_a_map():
 
 def figures_of_the_book():
     """The figures that chapters draw from records, by name."""
-    record = {name: getattr(experiments, name)("book") for name in experiments.EXPERIMENTS}
+    record = {name: recorded(name, "book") for name in claims.EXPERIMENTS}
     tickets, barriers, spectra, robust = (
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
     )
-    setup, medium = experiments.setup("book"), experiments.winning_tickets("medium")
+    setup, medium = experiment.setup("book"), recorded("winning_tickets", "medium")
     run, prunable, ends = setup.run().at(100), setup.net().prunable, (0, 300)
     bowl = torch.logspace(-3, 1, 50, dtype=torch.float64)
     yield "overview", overview.ticket(tickets, barriers, 0, 100)
-    yield "examples", winning_tickets.examples(setup.ds)
-    yield "errors", winning_tickets.errors(tickets)
-    yield "matching", winning_tickets.matching(tickets)
-    yield "masks", winning_tickets.masks(run)
-    yield "controls", winning_tickets.controls(tickets, record["controls"])
-    yield "instability", winning_tickets.instability(record["instability"])
-    yield "contrast", winning_tickets.contrast(record["contrast"])
-    yield "curves", error_barriers.curves(barriers, (0, 100))
-    yield "along gamma", error_barriers.along_gamma(barriers)
-    yield "successive", error_barriers.successive(barriers, tickets)
-    yield "path", error_barriers.path(barriers, (0, 100))
+    yield "examples", tickets_figures.examples(setup.ds)
+    yield "errors", tickets_figures.errors(tickets)
+    yield "matching", tickets_figures.matching(tickets)
+    yield "masks", tickets_figures.masks(run)
+    yield "controls", tickets_figures.controls(tickets, record["controls"])
+    yield "instability", tickets_figures.instability(record["instability"])
+    yield "contrast", tickets_figures.contrast(record["contrast"])
+    yield "curves", barriers_figures.curves(barriers, (0, 100))
+    yield "along gamma", barriers_figures.along_gamma(barriers)
+    yield "successive", barriers_figures.successive(barriers, tickets)
+    yield "path", barriers_figures.path(barriers, (0, 100))
     position = torch.linspace(0, 13, 27)
-    yield "live path", error_barriers.along(position, {300: tickets["error"][:, 0].repeat(2, 1)[:27]}, barriers)
-    yield "pairs", error_barriers.pairs(record["all_pairs"], tickets)
-    yield "projections", error_barriers.projections(tickets, record["projections"], 100)
-    yield "failing masks", error_barriers.failing_masks(record["failing_masks"], tickets)
-    yield "scatter", if_and_only_if.scatter(tickets, barriers["height"])
-    yield "contingency", if_and_only_if.contingency(tickets, barriers["height"])
-    yield "agreement", if_and_only_if.agreement(tickets, barriers["height"])
-    yield "plane", error_barriers.plane(record["plane"], 0, 100)
-    yield "perturbed", robustness.barriers(robust)
-    yield "returned", robustness.returned(robust)
-    yield "critical", robustness.critical(robust)
-    yield "kinds", robustness.kinds(robust, 5)
-    yield "forgiveness", robustness.forgiveness(record["forgiveness"], 100)
-    yield "returning", robustness.returning(record["return_path"])
-    yield "planes", robustness.planes(record["return_plane"])
-    yield "well", limits.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
-    yield "dimensions", limits.sharper_with_dimension({50: bowl, 1000: bowl}, 0.2, 0.3)
-    yield "spectra", limits.spectra(spectra, ends)
-    yield "against measured", limits.against_measured(spectra, record["projected"], record["descents"])
-    yield "readings", limits.readings(record["exact"])
-    yield "well size", limits.well_size(spectra, record["projected"], record["descents"], 100)
-    yield "along", limits.along(spectra)
-    yield "during", limits.during(record["during_training"])
-    yield "one-shot", limits.one_shot(tickets, record["controls"], spectra)
-    yield "adaptive", limits.adaptive(tickets, record["adaptive"], 100)
-    yield "magnitudes", retraining.magnitudes(record["histograms"], 5)
-    yield "layers", retraining.layers(record["histograms"], 5, prunable)
-    yield "refilled", retraining.refilled(record["refilling"])
-    yield "removed", retraining.removed(record["refilling"])
-    yield "survivors", retraining.survivors(record["refilling"])
-    yield "arms", retraining.arms(record["without_retraining"], tickets)
-    yield "short", retraining.barriers(record["without_retraining"], tickets)
-    yield "scales", at_scale.errors({"book": tickets, "medium": medium})
-    yield "yardsticks", at_scale.yardsticks({"book": tickets, "medium": medium})
-    yield "scales' barriers", at_scale.barriers({"book": barriers}, {"book": tickets})
-    yield "scales' instability", at_scale.instability({"book": record["instability"]}, {"book": 1500})
-    yield "published", at_scale.published(scale.PUBLISHED)
+    yield "live path", barriers_figures.along(position, {300: tickets["error"][:, 0].repeat(2, 1)[:27]}, barriers)
+    yield "pairs", barriers_figures.pairs(record["all_pairs"], tickets)
+    yield "projections", barriers_figures.projections(tickets, record["projections"], 100)
+    yield "failing masks", barriers_figures.failing_masks(record["failing_masks"], tickets)
+    yield "scatter", agreement.scatter(tickets, barriers["height"])
+    yield "contingency", agreement.contingency(tickets, barriers["height"])
+    yield "agreement", agreement.agreement(tickets, barriers["height"])
+    yield "plane", barriers_figures.plane(record["plane"], 0, 100)
+    yield "perturbed", robustness_figures.barriers(robust)
+    yield "returned", robustness_figures.returned(robust)
+    yield "critical", robustness_figures.critical(robust)
+    yield "kinds", robustness_figures.kinds(robust, 5)
+    yield "forgiveness", robustness_figures.forgiveness(record["forgiveness"], 100)
+    yield "returning", robustness_figures.returning(record["return_path"])
+    yield "planes", robustness_figures.planes(record["return_plane"])
+    yield "well", subspaces.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
+    yield "dimensions", subspaces.sharper_with_dimension({50: bowl, 1000: bowl}, 0.2, 0.3)
+    yield "spectra", limits_figures.spectra(spectra, ends)
+    yield "against measured", limits_figures.against_measured(spectra, record["projected"], record["descents"])
+    yield "readings", limits_figures.readings(record["exact"])
+    yield "well size", limits_figures.well_size(spectra, record["projected"], record["descents"], 100)
+    yield "along", limits_figures.along(spectra)
+    yield "during", limits_figures.during(record["during_training"])
+    yield "one-shot", limits_figures.one_shot(tickets, record["controls"], spectra)
+    yield "adaptive", limits_figures.adaptive(tickets, record["adaptive"], 100)
+    yield "magnitudes", retraining_figures.magnitudes(record["histograms"], 5)
+    yield "layers", retraining_figures.layers(record["histograms"], 5, prunable)
+    yield "refilled", retraining_figures.refilled(record["refilling"])
+    yield "removed", retraining_figures.removed(record["refilling"])
+    yield "survivors", retraining_figures.survivors(record["refilling"])
+    yield "arms", retraining_figures.arms(record["without_retraining"], tickets)
+    yield "short", retraining_figures.barriers(record["without_retraining"], tickets)
+    yield "scales", scale_figures.errors({"book": tickets, "medium": medium})
+    yield "yardsticks", scale_figures.yardsticks({"book": tickets, "medium": medium})
+    yield "scales' barriers", scale_figures.barriers({"book": barriers}, {"book": tickets})
+    yield "scales' instability", scale_figures.instability({"book": record["instability"]}, {"book": 1500})
+    yield "published", scale_figures.published(scale.PUBLISHED)
 
 
 def words(figure):
@@ -160,12 +161,13 @@ def drawn():
 
 
 def test_figures_of_the_book_are_all_there():
-    """What chapters call ``draw`` or ``judge`` for is among them."""
+    """What chapters call ``figures``, ``agreement`` or ``subspaces`` for is among them."""
     called = set()
     for path in (ROOT / "chapters").glob("*.ipynb"):
         code = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
-        for module, short in re.findall(r"^from lotterylib\.figures import (\w+) as (\w+)$", code, re.MULTILINE):
-            called |= {f"{module}.{name}" for name in re.findall(rf"\b{short}\.(\w+)\(", code)}
+        (room,) = re.findall(r"^from lotterybook\.(\w+) import .*\bfigures\b", code, re.MULTILINE)
+        called |= {f"{room}_figures.{name}" for name in re.findall(r"\bfigures\.(\w+)\(", code)}
+        called |= set(re.findall(r"\b((?:agreement|subspaces)\.\w+)\(", code))
     made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", inspect.getsource(figures_of_the_book)))
     assert len(called) > 40 and called <= made, called - made
 
@@ -232,8 +234,8 @@ def test_colours_are_seen_and_told_apart(theme):
 
 
 def test_masks_say_what_is_pruned_next():
-    run = experiments.setup("book").run().at(100)
-    panes = winning_tickets.masks(run)
+    run = experiment.setup("book").run().at(100)
+    panes = tickets_figures.masks(run)
     assert list(panes.drawings) == [str(level) for level in range(len(run) - 1)]
     here, after = run[3], run[4]
     weights = torch.cat([here.state[name][0][keep[0]] for name, keep in here.mask.items()]).abs().sort().values
@@ -245,18 +247,18 @@ def test_masks_say_what_is_pruned_next():
 
 
 def test_lines_between_levels_say_how_high_they_rise():
-    barriers = experiments.successive_barriers("book")
+    barriers = recorded("successive_barriers", "book")
     k = barriers["rewind_step"].tolist().index(100)
-    panes = error_barriers.curves(barriers, (0, 100))
+    panes = barriers_figures.curves(barriers, (0, 100))
     assert len(panes.drawings) == len(barriers["height"])
-    assert f"at k = 100 it rises above the straight line by {findings.points(barriers['height'][9, k].mean())}" in (
+    assert f"at k = 100 it rises above the straight line by {verdicts.points(barriers['height'][9, k].mean())}" in (
         panes.drawings["9 to 10"].alt
     )
-    walk = error_barriers.along_gamma(barriers)
+    walk = barriers_figures.along_gamma(barriers)
     ends = torch.stack([barriers["curve"][:, place, 0].mean() for place in (0, -1)])
     for place, error in zip(("0.00", "1.00"), ends.tolist(), strict=True):
         assert f"k = 0 {100 * error:.1f}, " in walk.drawings[place].alt
-    planes = error_barriers.plane(experiments.plane("book"), 0, 100)
+    planes = barriers_figures.plane(recorded("plane", "book"), 0, 100)
     assert list(planes.drawings) == ["50", "100", "300"] and planes.default == "100"
 
 
@@ -272,9 +274,9 @@ def small(*barriers):
 def test_where_no_level_is_connected_the_text_says_so():
     tickets, barriers = small([0.3, 0.01], [0.2, 0.05], [0.3, 0.0])
     said = "the mean barrier is within ε: k = 0 at no level; k = 100 at 80 %, 50 %."
-    assert said in error_barriers.successive(barriers, tickets).alt
-    assert said[:-1] in error_barriers.within(barriers, barriers["height"], 0.011)
-    joined = error_barriers.within(barriers, barriers["height"], 0.1)
+    assert said in barriers_figures.successive(barriers, tickets).alt
+    assert said[:-1] in style.within(barriers, barriers["height"], 0.011)
+    joined = style.within(barriers, barriers["height"], 0.1)
     assert joined.endswith("k = 0 at no level; k = 100 at 80 % to 50 %.")
     apart = overview.ticket(tickets, barriers, 0, 100).alt
     assert "never matches, and the mean barrier between successive levels is at least 20.0 points" in apart
@@ -287,19 +289,19 @@ def test_pairs_say_up_to_which_level_all_are_connected():
     height[:3, :3, 1] = 0.01
     height[range(4), range(4)] = 0
     record = {"height": height, "rewind_step": tickets["rewind_step"]}
-    assert error_barriers.pairs(record, tickets).alt.endswith("k = 0: none, k = 100: 2.")
+    assert barriers_figures.pairs(record, tickets).alt.endswith("k = 0: none, k = 100: 2.")
 
 
 def test_instability_that_rises_is_not_said_to_fall():
     record = {"rewind_step": torch.tensor([0, 10]), "height": torch.tensor([[0.3, 0.5], [0.1, 0.1]])}
-    assert "falls with k: 40.0 at k = 0, 10.0 at k = 10" in winning_tickets.instability(record).alt
-    assert "falls" not in winning_tickets.instability({**record, "height": record["height"].flip(0)}).alt
+    assert "falls with k: 40.0 at k = 0, 10.0 at k = 10" in tickets_figures.instability(record).alt
+    assert "falls" not in tickets_figures.instability({**record, "height": record["height"].flip(0)}).alt
 
 
 def test_agreement_is_said_at_both_ends():
-    tickets, barriers = experiments.winning_tickets("book"), experiments.successive_barriers("book")
-    alt, unit = if_and_only_if.agreement(tickets, barriers["height"]).alt, findings.tolerance(tickets)
-    counts = [findings.contingency(tickets, barriers["height"], multiple * unit) for multiple in (0.5, 1, 8)]
+    tickets, barriers = recorded("winning_tickets", "book"), recorded("successive_barriers", "book")
+    alt, unit = agreement.agreement(tickets, barriers["height"]).alt, verdicts.tolerance(tickets)
+    counts = [verdicts.contingency(tickets, barriers["height"], multiple * unit) for multiple in (0.5, 1, 8)]
     assert "at 0.5, 1, 8 dense" in alt
     assert "matching, of the connected " + ", ".join(f"{100 * c.connected_matching:.0f}" for c in counts) in alt
 
@@ -314,7 +316,7 @@ def test_a_plane_says_whether_a_ridge_lies_between():
         "corners": torch.tensor([[0.0, 0], [1, 0], [1, 1]]).double()[..., None].expand(3, 2, 2),
         "level": torch.tensor(4), "rewind_step": torch.tensor([0, 100]),
     }  # fmt: skip
-    alt = error_barriers.plane(record, 0, 100).drawings["100"].alt
+    alt = barriers_figures.plane(record, 0, 100).drawings["100"].alt
     ridge, none = alt.split("k = 100: ")
     assert "5.0 at the solution, 6.0 at its projection, 30.0 midway to the next solution, 5.0 there, 1.4 away" in ridge
     assert ": a ridge between." in ridge and "projection's side, 5.0 at least" in ridge
@@ -322,9 +324,9 @@ def test_a_plane_says_whether_a_ridge_lies_between():
 
 
 def test_lines_have_the_look_of_their_rewind_step():
-    barriers = experiments.successive_barriers("book")
-    lines = error_barriers.path(barriers, (0, 100)).figure.axes[0].get_lines()
-    panes = error_barriers.curves(barriers, (0, 100))
+    barriers = recorded("successive_barriers", "book")
+    lines = barriers_figures.path(barriers, (0, 100)).figure.axes[0].get_lines()
+    panes = barriers_figures.curves(barriers, (0, 100))
     for n, step in enumerate((0, 100)):
         colour, marker = style.look(barriers, step)
         line = next(line for line in lines if line.get_label() == f"k = {step}")
@@ -334,8 +336,8 @@ def test_lines_have_the_look_of_their_rewind_step():
 
 
 def test_returned_counts_replicates_within_two_points():
-    record = experiments.robustness("book")
-    panes = robustness.returned(record)
+    record = recorded("robustness", "book")
+    panes = robustness_figures.returned(record)
     for n, length in enumerate(record["scale"].tolist()):
         rows = [
             f"k = {k}: " + ", ".join(str(sum(h < 0.02 for h in level)) for level in record["random"][:, n, i].tolist())
@@ -348,8 +350,8 @@ def test_returned_counts_replicates_within_two_points():
 
 
 def test_histograms_of_magnitudes_have_a_pane_a_level():
-    record = experiments.histograms("book")
-    panes = retraining.magnitudes(record, 5)
+    record = recorded("histograms", "book")
+    panes = retraining_figures.magnitudes(record, 5)
     assert len(panes.drawings) == len(record["all"]) and panes.default == "5"
     share = record["all"][4, 1].mean(0)  # of the projection at level 4
     at = next(i for i in range(len(share)) if share[: i + 1].sum() >= 0.05)
@@ -357,8 +359,8 @@ def test_histograms_of_magnitudes_have_a_pane_a_level():
 
 
 def test_yardsticks_differ_in_what_they_measure_from():
-    tickets = experiments.winning_tickets("book")
-    panes = at_scale.yardsticks({"book": tickets})
+    tickets = recorded("winning_tickets", "book")
+    panes = scale_figures.yardsticks({"book": tickets})
     error, own = tickets["error"][1:, 2], tickets["error"][0, 2]
     for name, limit in {
         "mean dense error + ε": own.mean() + own.std(), "own dense error + ε": own + own.std(),
@@ -383,13 +385,13 @@ def test_descriptions_of_chapter_3_begin_with_what_was_found():
         "scale": tensor(1, 2), "level": torch.tensor([2, 5]), "rewind_step": torch.tensor([0, 100]),
         "density": tensor(0.6, 0.3), "distance": torch.ones(2, 2, 2), "norm": torch.ones(2, 2, 2),
     }  # fmt: skip
-    assert "at so many of 2 levels: 0 at k = 0, 1 at k = 100. " in robustness.barriers(record).alt
-    assert "at so many of 2 levels: 0 at k = 0, 2 at k = 100. " in robustness.barriers(record, "pruning").alt
-    assert "k = 0: below 1, below 1; k = 100: 1.6, below 1." in robustness.critical(record).alt
-    drawn = robustness.critical(record)
+    assert "at so many of 2 levels: 0 at k = 0, 1 at k = 100. " in robustness_figures.barriers(record).alt
+    assert "at so many of 2 levels: 0 at k = 0, 2 at k = 100. " in robustness_figures.barriers(record, "pruning").alt
+    assert "k = 0: below 1, below 1; k = 100: 1.6, below 1." in robustness_figures.critical(record).alt
+    drawn = robustness_figures.critical(record)
     assert drawn.alt.endswith(" For k = 0 a grey band stands for all below 1, the shortest length tried.")
     assert [line.get_label() for line in drawn.figure.axes[1].lines] == ["k = 100"]
-    panes = robustness.kinds(record, 5)
+    panes = robustness_figures.kinds(record, 5)
     assert list(panes.drawings) == ["2", "5"] and panes.default == "5"
     assert "k = 100: 3.0, 1.5, 10.0, 5.0, 5.0." in panes.drawings["5"].alt
     later = {
@@ -397,15 +399,15 @@ def test_descriptions_of_chapter_3_begin_with_what_was_found():
         "error": tensor([[0.1, 0.1], [0.2, 0.4]], [[0.1, 0.1], [0.5, 0.5]]),
         "step": torch.tensor([100, 900]), "level": torch.tensor(5),
     }  # fmt: skip
-    drawn = robustness.forgiveness(later, 100)
+    drawn = robustness_figures.forgiveness(later, 100)
     assert drawn.alt.startswith("After a perturbation of 2 rewind distances at step 100 the mean barrier back")
     assert "is 6.0 points and the mean error 30.0 percent; after one at step 900 they are 1.0 and 50.0." in drawn.alt
 
 
 def test_lengths_of_perturbations_look_alike_in_all_figures():
-    path, later = experiments.return_path("book"), experiments.forgiveness("book")
-    left = {line.get_label(): line for line in robustness.forgiveness(later, 100).figure.axes[1].lines}
-    right = {line.get_label(): line for line in robustness.returning(path).figure.axes[0].lines}
+    path, later = recorded("return_path", "book"), recorded("forgiveness", "book")
+    left = {line.get_label(): line for line in robustness_figures.forgiveness(later, 100).figure.axes[1].lines}
+    right = {line.get_label(): line for line in robustness_figures.returning(path).figure.axes[0].lines}
     assert left.keys() - right.keys() == {"none"} and right.keys() - left.keys() == {"travelled"}
     assert left["none"].get_color() == style.GREY
     for name in left.keys() & right.keys():
@@ -417,7 +419,7 @@ def test_descriptions_of_chapter_5_begin_with_what_was_found():
     shares = tensor([[0.1, 0.2, 0.3, 0.4], [0, 0, 0.5, 0.5], [0, 0.1, 0.5, 0.4]],
                     [[0, 0.1, 0.1, 0.8], [0, 0, 0.1, 0.9], [0, 0, 0.2, 0.8]])  # fmt: skip
     record = {"edges": tensor(0, 0.005, 0.01, 0.1, 1), "layer": shares[:, None]}
-    drawn = retraining.layers(record, 0, ["layers.0.weight", "linear.weight"])
+    drawn = retraining_figures.layers(record, 0, ["layers.0.weight", "linear.weight"])
     assert drawn.alt.startswith("At level 0 the largest weights are those of linear.")
     assert "layer 1 0.10, linear 1.00. At most 30.0 % of a layer's weights lie below 0.01" in drawn.alt
     assert drawn.figure.axes[0].get_title() == "layer 1"
@@ -427,56 +429,56 @@ def test_descriptions_of_chapter_5_begin_with_what_was_found():
     less = {name: values[:, None].expand(-1, 2) for name, values in error.items()}
     less |= {"density": tensor(1, 0.8, 0.64), "short_barrier": tensor([0, 0], [0.1, 0.3])}
     less["rewound_barrier"] = tensor([0.4, 0.4], [0, 0])
-    alt = retraining.arms(less, tickets).alt
+    alt = retraining_figures.arms(less, tickets).alt
     assert (
         "IMP: rewound, then retrained 80 %; weights kept, schedule rewound 64 %; weights kept, short retraining 100 %"
         in alt
     )
-    alt = retraining.barriers(less, tickets).alt
+    alt = retraining_figures.barriers(less, tickets).alt
     assert alt.endswith("short retraining 20.0 points at most, 0.0 points before the last level. ε is 1.41 points.")
     same = {"rewind_step": torch.tensor([0, 100]), "density": tensor(1, 0.8, 0.64)}
     same |= {name: tensor([[0.6, 0.8], [0.9, 0.9]]) for name in ("signs", "start_signs")}
     same |= {name: tensor([[-0.1, 0.3], [0.5, 0.52]]) for name in ("magnitudes", "start_magnitudes")}
-    alt = retraining.survivors(same).alt
+    alt = retraining_figures.survivors(same).alt
     assert "equal signs in percent k = 0 70, k = 100 90, correlation of magnitudes k = 0 0.10, k = 100 0.51" in alt
 
 
 def test_figures_of_chapters_3_and_5_say_what_they_show():
-    robust, later = experiments.robustness("book"), experiments.forgiveness("book")
+    robust, later = recorded("robustness", "book"), recorded("forgiveness", "book")
     n, i = 1, 2
     level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
     means = ", ".join(f"{100 * h:.1f}" for h in robust["random"][n, :, i].mean(-1).tolist())
-    assert f"level {level}, k = 0: " in robustness.barriers(robust).alt
-    assert f"k = {k}: {means}" in robustness.barriers(robust).alt
-    assert f"k = {k}: {findings.critical(robust)[0, i].mean():.1f}, " in robustness.critical(robust).alt
-    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness.forgiveness(later, 100).alt
-    path, planes = experiments.return_path("book"), experiments.return_plane("book")
-    assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness.returning(path).alt
+    assert f"level {level}, k = 0: " in robustness_figures.barriers(robust).alt
+    assert f"k = {k}: {means}" in robustness_figures.barriers(robust).alt
+    assert f"k = {k}: {robustness.critical(robust)[0, i].mean():.1f}, " in robustness_figures.critical(robust).alt
+    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness_figures.forgiveness(later, 100).alt
+    path, planes = recorded("return_path", "book"), recorded("return_plane", "book")
+    assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness_figures.returning(path).alt
     ends = planes["track"][-1, :, -1]
-    assert f"{float((ends[0] - ends[1]).norm()):.1f} after length 8." in robustness.planes(planes).alt
-    refill, less = experiments.refilling("book"), experiments.without_retraining("book")
-    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining.refilled(refill).alt
-    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining.removed(refill).alt
-    tickets = experiments.winning_tickets("book")
-    assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining.arms(less, tickets).alt
+    assert f"{float((ends[0] - ends[1]).norm()):.1f} after length 8." in robustness_figures.planes(planes).alt
+    refill, less = recorded("refilling", "book"), recorded("without_retraining", "book")
+    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining_figures.refilled(refill).alt
+    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining_figures.removed(refill).alt
+    tickets = recorded("winning_tickets", "book")
+    assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining_figures.arms(less, tickets).alt
     highest = less["short_barrier"].mean(-1).max()
-    assert f"short retraining {100 * highest:.1f} points at most, " in retraining.barriers(less, tickets).alt
+    assert f"short retraining {100 * highest:.1f} points at most, " in retraining_figures.barriers(less, tickets).alt
 
 
 def test_figures_of_chapter_4_say_what_they_show():
-    tickets, control = experiments.winning_tickets("book"), experiments.controls("book")
-    spectra, projected = experiments.spectra("book"), experiments.projected("book")
-    descents, exact = experiments.descents("book"), experiments.exact("book")
-    assert f"largest {spectra['largest'][0, 0].mean():.1f}, " in limits.spectra(spectra, (0, 300)).alt
-    promise, met = findings.predicted(spectra)[:, 0], findings.by_descent(descents)[:, 0]
-    across, within = [findings.limits.ranking(promise, met, centred) for centred in (False, True)]
+    tickets, control = recorded("winning_tickets", "book"), recorded("controls", "book")
+    spectra, projected = recorded("spectra", "book"), recorded("projected", "book")
+    descents, exact = recorded("descents", "book"), recorded("exact", "book")
+    assert f"largest {spectra['largest'][0, 0].mean():.1f}, " in limits_figures.spectra(spectra, (0, 300)).alt
+    promise, met = limits.predicted(spectra)[:, 0], limits.by_descent(descents)[:, 0]
+    across, within = [limits.ranking(promise, met, centred) for centred in (False, True)]
     said = f"correlation {across:.2f} over all levels, −{-within:.2f} within levels"
-    measured = limits.against_measured(spectra, projected, descents)
+    measured = limits_figures.against_measured(spectra, projected, descents)
     assert said in measured.alt
     assert [axes.get_ylim()[1] for axes in measured.figure.axes] == [1, 1, 0.1, 0.1]  # at random a scale of its own
-    dashes = limits.spectra(spectra, (0, 300)).figure.axes[0].lines
+    dashes = limits_figures.spectra(spectra, (0, 300)).figure.axes[0].lines
     assert len({str(line._dash_pattern) for line in dashes}) == len(spectra["level"]) == 5
-    drawn = limits.one_shot(tickets, control, spectra)
+    drawn = limits_figures.one_shot(tickets, control, spectra)
     shot = drawn.alt
     left = 1 - spectra["predicted"][0, [2, 0], 0].mean((1, 2))  # at 0.02 and at 0.005 nats
     vertical = [line.get_xdata()[0] for line in drawn.figure.axes[0].lines if len(line.get_xdata()) == 2]
@@ -486,24 +488,25 @@ def test_figures_of_chapter_4_say_what_they_show():
     assert (
         f"{100 * control['one_shot'][-1].mean():.1f} at 7 %; IMP {100 * tickets['error'][0, 2].mean():.1f} at" in shot
     )
-    panes = limits.well_size(spectra, projected, descents, 100)
+    panes = limits_figures.well_size(spectra, projected, descents, 100)
     assert panes.default == "0.02"
-    gap = (findings.predicted(spectra, 0.1) - findings.by_descent(descents, 0.1))[:, 0, 2].mean()
-    assert f"by {findings.points(gap, 0)} on average" in panes.drawings["0.1"].alt
-    lowest = findings.by_projection(projected, 0.1)[-1, 1, 2].mean()
+    gap = (limits.predicted(spectra, 0.1) - limits.by_descent(descents, 0.1))[:, 0, 2].mean()
+    assert f"by {verdicts.points(gap, 0)} on average" in panes.drawings["0.1"].alt
+    lowest = limits.by_projection(projected, 0.1)[-1, 1, 2].mean()
     assert panes.drawings["0.1"].alt.endswith(f" {100 * lowest:.0f}.")
-    grown, during = experiments.adaptive("book"), experiments.during_training("book")
-    adaptive = limits.adaptive(tickets, grown, 100).alt
+    grown, during = recorded("adaptive", "book"), recorded("during_training", "book")
+    adaptive = limits_figures.adaptive(tickets, grown, 100).alt
     assert adaptive.startswith("To come near 25 % of the weights")
     assert f"0.2 nats: 4 trainings, error {100 * grown['error'][2, 3].mean():.1f} at 26 %" in adaptive
-    assert f"{during['largest'][-1].mean():.1f}." in limits.during(during).alt
-    over = (exact["predicted"][:, :, 2, 0] - findings.by_model(exact)[..., 0]).mean(-1)
-    assert f"by magnitude by {', '.join(f'{100 * gap:.0f}' for gap in over)} points" in limits.readings(exact).alt
-    along = findings.limits.each_once(spectra["along"])
-    assert f"{int((along[0] < along[1]).sum())} of {along.shape[1]} networks" in limits.along(spectra).alt
+    assert f"{during['largest'][-1].mean():.1f}." in limits_figures.during(during).alt
+    over = (exact["predicted"][:, :, 2, 0] - limits.by_model(exact)[..., 0]).mean(-1)
+    gaps = ", ".join(f"{100 * gap:.0f}" for gap in over)
+    assert f"by magnitude by {gaps} points" in limits_figures.readings(exact).alt
+    along = limits.each_once(spectra["along"])
+    assert f"{int((along[0] < along[1]).sum())} of {along.shape[1]} networks" in limits_figures.along(spectra).alt
     ratio = spectra["along"][0, 0, 0].mean() / spectra["along"][0, 1, 0].mean()
-    assert f"k = 0: {ratio:.2f}, " in limits.along(spectra).alt
+    assert f"k = 0: {ratio:.2f}, " in limits_figures.along(spectra).alt
     shares = torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
-    panes = limits.well(torch.logspace(-2, 1, 50, dtype=torch.float64), 0.1, {1.0: shares, 8.0: shares})
+    panes = subspaces.well(torch.logspace(-2, 1, 50, dtype=torch.float64), 0.1, {1.0: shares, 8.0: shares})
     assert "up to 30 %" in panes.drawings["1"].alt and panes.default == "8"
-    assert "50 dimensions 30.0 ± 10.0 %" in limits.sharper_with_dimension({50: shares}, 0.2, 0.3).alt
+    assert "50 dimensions 30.0 ± 10.0 %" in subspaces.sharper_with_dimension({50: shares}, 0.2, 0.3).alt

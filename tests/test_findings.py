@@ -4,8 +4,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lotterylib import experiments, findings
-from lotterylib.findings.shared import FAILS, HOLDS, PARTLY, UNTESTED
+from lotterybook import claims, verdicts
+from lotterybook.barriers import findings as barriers
+from lotterybook.experiment import recorded
+from lotterybook.limits import findings as limits
+from lotterybook.retraining import findings as retraining
+from lotterybook.robustness import findings as robustness
+from lotterybook.tickets import findings as tickets_findings
+from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED
 
 
 def table(*values):
@@ -33,16 +39,16 @@ LATER = {
 
 
 def test_the_critical_length_is_where_the_barrier_crosses_two_points():
-    found = findings.critical(PERTURBED)
+    found = robustness.critical(PERTURBED)
     assert_close(found[0, 0], table(0.02 / 0.27, 0.02 / 0.33))
     assert_close(found[0, 1], table(2 + 2 * (0.02 - 0.009) / 0.036, 2 + 2 * (0.02 - 0.011) / 0.044))
     assert_close(found[1, 0], table(4, 2 + 2 * (0.02 - 0.0165) / 0.0044))  # 0.9 * 0.019 does not reach it
     assert_close(found[1, 1], table(4, 4))
-    assert_close(findings.critical_share(PERTURBED)[0], found[0] * table(0.5, 0.25)[:, None])
+    assert_close(robustness.critical_share(PERTURBED)[0], found[0] * table(0.5, 0.25)[:, None])
 
 
 def test_robustness_is_judged_by_its_rules():
-    rows = findings.sgd_robustness(PERTURBED, LATER)
+    rows = robustness.sgd_robustness(PERTURBED, LATER)
     one, along, two, four, start, order, later = (row.verdict for row in rows)
     assert (one, along, two) == (HOLDS, HOLDS, HOLDS)  # 1 % at most at k = 100
     assert four == PARTLY  # one of two levels
@@ -52,12 +58,12 @@ def test_robustness_is_judged_by_its_rules():
     assert rows[5].value == "1 of 2" and later == HOLDS
     unlike = {**PERTURBED, "order": PERTURBED["order"].clone()}
     unlike["order"][:, 0] = 0  # returns from another data order at k = 0
-    assert findings.sgd_robustness(unlike, LATER)[5] == rows[5]
+    assert robustness.sgd_robustness(unlike, LATER)[5] == rows[5]
     assert rows[6].value.startswith("barrier 1.0 ± 0.1 points, then 30.0 ± 4.2 points; error 10.0")
     swapped = {**LATER, "barrier": LATER["barrier"].flip(0)}  # the barrier is lower later, the error higher
-    assert findings.sgd_robustness(PERTURBED, swapped)[-1].verdict == PARTLY
+    assert robustness.sgd_robustness(PERTURBED, swapped)[-1].verdict == PARTLY
     swapped["error"] = LATER["error"].flip(0)
-    assert findings.sgd_robustness(PERTURBED, swapped)[-1].verdict == FAILS
+    assert robustness.sgd_robustness(PERTURBED, swapped)[-1].verdict == FAILS
 
 
 def test_who_returns_depends_on_the_limit():
@@ -67,11 +73,11 @@ def test_who_returns_depends_on_the_limit():
         "random": table([[0.9, 0.9, 0.9]], [[0.015, 0.005, 0.005]])[None], "scale": table(1, 2),
         "random_error": table([[0.9, 0.9, 0.9]], [[0.2, 0.205, 0.22]])[None], "level": torch.tensor([1]),
     }  # fmt: skip
-    near, within, lcs = findings.robustness.by_limit(record, tickets, 2.0)
+    near, within, lcs = robustness.by_limit(record, tickets, 2.0)
     assert near.tolist() == [[[True, True, True]]]
     assert within.tolist() == [[[False, True, True]]]
     assert lcs.tolist() == [[[False, True, False]]]
-    assert not any(limit.any() for limit in findings.robustness.by_limit(record, tickets, 1.0))
+    assert not any(limit.any() for limit in robustness.by_limit(record, tickets, 1.0))
 
 
 REFILLED = {
@@ -91,34 +97,34 @@ ARMS = {
 
 
 def test_new_small_weights_are_counted_up_to_what_is_pruned():
-    assert_close(findings.new_small(REFILLED), table([[0.5, 0.5], [0.95, 1.0]]))
+    assert_close(retraining.new_small(REFILLED), table([[0.5, 0.5], [0.95, 1.0]]))
 
 
 def test_levels_that_match_stand_apart_from_the_others():
     values = torch.arange(12, dtype=torch.float64).view(3, 2, 2)  # three levels, two rewind steps
     tickets = {"error": table(*[[[0.1, 0.1], [0.1, 0.1]]] * 2, [[0.3, 0.3], [0.1, 0.1]], [[0.1, 0.1], [0.1, 0.3]])}
-    matching, other = findings.retraining.split(values, tickets)
+    matching, other = retraining.split(values, tickets)
     assert [part.tolist() for part in matching] == [[[0, 1]], [[2, 3], [6, 7]]]
     assert [part.tolist() for part in other] == [[[4, 5], [8, 9]], [[10, 11]]]
 
 
 def test_retraining_is_judged_by_its_rules():
-    rows = findings.role_of_retraining(REFILLED, ARMS, TICKETS)
+    rows = retraining.role_of_retraining(REFILLED, ARMS, TICKETS)
     assert [row.verdict for row in rows] == [HOLDS, FAILS, FAILS, HOLDS, PARTLY]
     assert rows[0].value == "where IMP matches: k = 100: 98 ± 4 %; at other levels: k = 0: 50 ± 0 %"
     assert rows[1].value == "where IMP matches: k = 100: 30 ± 14 %; at other levels: k = 0: 80 ± 0 %"
     assert rows[3].value == "IMP 80 %; weights kept 64 %; short retraining 80 %; no retraining 100 %"
     assert rows[4].value == "IMP 80 %; short retraining 80 %; 10.0 ± 0.0 points at the sparsest level"
     near = {**ARMS, "short": ARMS["rewound"]}
-    assert findings.role_of_retraining(REFILLED, near, TICKETS)[-1].verdict == FAILS
+    assert retraining.role_of_retraining(REFILLED, near, TICKETS)[-1].verdict == FAILS
     late = {**ARMS, "rewound": ARMS["kept"]}
-    assert findings.role_of_retraining(REFILLED, late, TICKETS)[-1].verdict == HOLDS
+    assert retraining.role_of_retraining(REFILLED, late, TICKETS)[-1].verdict == HOLDS
     failing = {**TICKETS, "error": TICKETS["error"].clone()}
     failing["error"][1] = failing["error"][1].flip(0)  # level 1 matches from k = 0, and not from k = 100
-    rows = findings.role_of_retraining(REFILLED, ARMS, failing)
+    rows = retraining.role_of_retraining(REFILLED, ARMS, failing)
     assert [row.verdict for row in rows[:2]] == [PARTLY, HOLDS]
     failing["error"][1:] = 0.2
-    rows = findings.role_of_retraining(REFILLED, ARMS, failing)
+    rows = retraining.role_of_retraining(REFILLED, ARMS, failing)
     assert [row.verdict for row in rows[:2]] == [UNTESTED, UNTESTED]
     assert "where IMP matches: no level" in rows[0].value
 
@@ -130,18 +136,18 @@ def test_pairs_are_counted_by_connected_and_matching():
         "density": table(1, 0.8, 0.5, 0.2),
     }
     barrier = torch.stack([table([0.0], [0.5], [0.0]), table([0.0], [0.0], [0.5])], -1)
-    count = findings.contingency(tickets, barrier, epsilon=0.01)
+    count = verdicts.contingency(tickets, barrier, epsilon=0.01)
     assert count == (2, 1, 2, 1) and count.agreement == 0.5
     assert count.matching_connected == 2 / 3 and count.connected_matching == 0.5
     assert count.chance == pytest.approx((3 * 4 + 3 * 2) / 36)
-    assert findings.contingency(tickets, barrier, epsilon=0.01, sparse=True) == (0, 0, 1, 1)
-    assert findings.contingency(tickets, barrier, epsilon=0.01, sparse=False) == (2, 1, 1, 0)
+    assert verdicts.contingency(tickets, barrier, epsilon=0.01, sparse=True) == (0, 0, 1, 1)
+    assert verdicts.contingency(tickets, barrier, epsilon=0.01, sparse=False) == (2, 1, 1, 0)
 
 
 def test_what_lies_in_the_lcs_set_is_as_good_as_the_level_before_and_connected():
     """One rewind step, four replicates: as good and joined; worse; apart; as good only as the dense one."""
     error = table([0.10, 0.10, 0.11, 0.11], [0.10, 0.20, 0.10, 0.11], [0.05, 0.05, 0.05, 0.11])[:, None]
-    found = findings.barriers.in_lcs_set(
+    found = barriers.in_lcs_set(
         {"error": error, "density": table(1, 0.8, 0.6)},
         {"height": table([0.0, 0.0, 0.5, 0.005], [0.0, 0.0, 0.0, 0.5])[:, None]},
     )
@@ -150,30 +156,31 @@ def test_what_lies_in_the_lcs_set_is_as_good_as_the_level_before_and_connected()
 
 def test_connected_levels_and_blocks_are_by_the_mean():
     barrier = replicated(table([0.3, 0.01], [0.01, 0.019], [0.0, 0.3]))
-    joined = findings.barriers.connected(barrier, 0.02)
+    joined = verdicts.connected(barrier, 0.02)
     assert joined.T.tolist() == [[False, True, True], [True, True, False]]
     height = torch.zeros(4, 4, 2, 2, dtype=torch.float64)
     height[0, 1:, 0] = height[1:, 0, 0] = height[3, 0, 1] = height[0, 3, 1] = 0.1
-    assert findings.barriers.block({"height": height}, 0.02) == [0, 2]
+    assert barriers.block({"height": height}, 0.02) == [0, 2]
 
 
 def test_a_control_is_compared_with_imp_at_its_own_levels():
     tickets = {"error": replicated(table([0.1, 0.1], [0.2, 0.1], [0.4, 0.2])), "rewind_step": torch.tensor([0, 100])}
     control = {"level": torch.tensor([2]), "rewind_step": torch.tensor(100)}
-    assert_close(findings.tickets._imp(tickets, control), table([0.18, 0.22]))
+    assert_close(tickets_findings._imp(tickets, control), table([0.18, 0.22]))
 
 
-def test_margins_say_how_far_inside_the_last_matching_level_is():
+def test_margins_say_how_far_inside_the_last_matching_level_is(monkeypatch):
     """Dense 10 ± 1 %; at step 0 nothing matches, at step 100 level 1 does, with one replicate of two."""
     error = torch.stack([table([0.10, 0.10], [0.3, 0.10]), table([0.12, 0.12], [0.3, 0.13])], -1)
-    said = findings.tickets._errors({"error": error, "rewind_step": torch.tensor([0, 100])})
+    monkeypatch.setattr(tickets_findings, "QUOTED_LEVELS", (1,))
+    said = tickets_findings._errors({"error": error, "rewind_step": torch.tensor([0, 100])})
     assert said["margin k=100"] == f"{100 * (0.11 + 0.02 / 2**0.5 - 0.115):.2f} points"
     assert said["last matching k=100"] == "1 of 2" and said["error level=1 k=0"] == "30.0 %"
 
 
 def test_the_first_stable_step():
     height = table([0.3, 0.3], [0.01, 0.05], [0.01, 0.02], [0, 0])
-    first = findings.tickets.first_stable
+    first = tickets_findings.first_stable
     assert first({"height": height}) == 2 and first({"height": height[:2]}) is None
 
 
@@ -186,7 +193,7 @@ def test_without_a_late_rewind_step_the_early_ones_decide_about_stability():
 
     def judged(step, error=error):
         tickets = {"error": error, "density": density, "rewind_step": torch.tensor([0, step])}
-        row = findings.tickets_and_stability(tickets, unstable)[2]
+        row = tickets_findings.tickets_and_stability(tickets, unstable)[2]
         return row.value, row.verdict
 
     assert judged(100) == ("k = 100; IMP works at k = 100", HOLDS)
@@ -198,8 +205,8 @@ def test_without_a_late_rewind_step_the_early_ones_decide_about_stability():
 
 
 def test_numbers_are_written_with_their_spread():
-    assert findings.percent(0.1234) == "12.3 %" and findings.points(-0.05, 0) == "−5 points"
-    assert findings.percent(table(0.1, 0.2)) == "15.0 ± 7.1 %"
+    assert verdicts.percent(0.1234) == "12.3 %" and verdicts.points(-0.05, 0) == "−5 points"
+    assert verdicts.percent(table(0.1, 0.2)) == "15.0 ± 7.1 %"
 
 
 # Chapter 4: two levels, one rewind step, two replicates; fractions 0, 0.2 and 0.4
@@ -214,30 +221,30 @@ PROJECTED = {"loss": 1 + RISES, "fraction": table(0, 0.2, 0.4)}
 
 
 def test_measured_fractions_are_read_off_where_the_well_is_left():
-    found = findings.by_projection(PROJECTED, 0.03)
+    found = limits.by_projection(PROJECTED, 0.03)
     assert_close(found[0], torch.full((2, 1, 2), 0.3, dtype=torch.float64))
     assert_close(found[1], torch.full((2, 1, 2), 0.2 * 0.03 / 0.2, dtype=torch.float64))
     descents = {
         "loss": 1 + RISES[:, :, 1:], "solution": torch.ones(2, 1, 2, dtype=torch.float64),
         "barrier": torch.zeros(2, 2, 2, 1, 2, dtype=torch.float64), "fraction": table(0.2, 0.4),
     }  # fmt: skip
-    assert_close(findings.by_descent(descents, 0.03), found)
+    assert_close(limits.by_descent(descents, 0.03), found)
     descents["barrier"][0, 0, 1] = 0.5  # low enough, but on the other side of a barrier
-    apart = findings.by_descent(descents, 0.03)
+    apart = limits.by_descent(descents, 0.03)
     assert_close(apart[0, 0], torch.full((1, 2), 0.2, dtype=torch.float64))
     assert_close(apart[0, 1], found[0, 1])
     exact = {"lowest": table([[0.01, 0.05], [0.5, 0.6]])[:, None], "fraction": table(0.2, 0.4)}
-    assert_close(findings.by_model(exact, 0.03), table([[0.3, 0.2 * 0.03 / 0.5]]))
+    assert_close(limits.by_model(exact, 0.03), table([[0.3, 0.2 * 0.03 / 0.5]]))
 
 
 def test_the_dense_network_counts_once():
     """Two levels, three rewind steps, two replicates: eight networks, not twelve."""
     dense, sparse = table([1, 2], [1, 2], [4, 5]), table([10, 11], [12, 13], [14, 15])
     values = torch.stack([dense, sparse])
-    assert_close(findings.limits.each_once(values), table(2, 3, 10, 11, 12, 13, 14, 15))
-    assert_close(findings.limits.each_once(values, centred=True), table(-0.5, 0.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
+    assert_close(limits.each_once(values), table(2, 3, 10, 11, 12, 13, 14, 15))
+    assert_close(limits.each_once(values, centred=True), table(-0.5, 0.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
     both = torch.stack([values, -values], 1)  # with an axis between, as of the orders of pruning
-    one, other = findings.limits.by_level(both)
+    one, other = limits.by_level(both)
     assert_close(one, table([2, 3], [-2, -3]))
     assert_close(other, torch.stack([sparse.flatten(), -sparse.flatten()]))
 
@@ -247,84 +254,83 @@ def test_a_rank_across_levels_is_none_within_them():
     within = table([-0.01, 0.01], [-0.02, 0.02])
     promise = table(0.8, 0.5, 0.2)[:, None, None] + within
     met = table(0.6, 0.4, 0.1)[:, None, None] - within
-    assert findings.limits.ranking(promise, met) > 0.95
-    assert findings.limits.ranking(promise, met, within_levels=True) == pytest.approx(-1)
-    sparsity = findings.limits.log_density({"density": table(1, 0.5, 0.1), "largest": promise})
-    across, inside = findings.limits._ranks("pruning by magnitude", promise, met, met, sparsity)
+    assert limits.ranking(promise, met) > 0.95
+    assert limits.ranking(promise, met, within_levels=True) == pytest.approx(-1)
+    sparsity = limits.log_density({"density": table(1, 0.5, 0.1), "largest": promise})
+    across, inside = limits._ranks("pruning by magnitude", promise, met, met, sparsity)
     assert (across.verdict, inside.verdict) == (HOLDS, FAILS)
     assert inside.value == "−1.00 (−1.00)"
-    assert f"number of weights {findings.limits.ranking(sparsity, met):.2f}" in across.value
+    assert f"number of weights {limits.ranking(sparsity, met):.2f}" in across.value
 
 
 def test_sparse_networks_have_to_lose_less_by_measurement_too():
     """Two rewind steps: three of four measured fractions of the last level lie below those of the dense network."""
     promise = table(0.8, 0.4)[:, None, None, None].expand(2, 2, 2, 2)
     met = table([[0.6, 0.5], [0.6, 0.5]], [[0.1, 0.1], [0.1, 0.55]])[:, None].expand(2, 2, 2, 2)
-    row = findings.limits._shrinks(0, 8, promise, met)
+    row = limits._shrinks(0, 8, promise, met)
     assert row.verdict == PARTLY and "75 % of the networks" in row.value
-    assert findings.limits._shrinks(0, 8, promise, promise).verdict == HOLDS
-    assert findings.limits._shrinks(0, 8, promise, promise.flip(0)).verdict == FAILS
+    assert limits._shrinks(0, 8, promise, promise).verdict == HOLDS
+    assert limits._shrinks(0, 8, promise, promise.flip(0)).verdict == FAILS
 
 
 def test_limits_are_judged_by_their_rules():
     spectra = PREDICTED | {"predicted": PREDICTED["predicted"] - 0.05}
     met = PREDICTED["predicted"][:, 2]
-    promise = findings.predicted(spectra)
-    shifted = [findings.limits._number("random pruning", promise, met - by).verdict for by in (0, 0.2, 0.3, -0.2)]
+    promise = limits.predicted(spectra)
+    shifted = [limits._number("random pruning", promise, met - by).verdict for by in (0, 0.2, 0.3, -0.2)]
     assert shifted == [HOLDS, PARTLY, FAILS, FAILS]
-    ranked = findings.limits._ranks("random pruning", promise[:, 0], met[:, 0] - 0.3, -met[:, 0], -promise[:, 0])
+    ranked = limits._ranks("random pruning", promise[:, 0], met[:, 0] - 0.3, -met[:, 0], -promise[:, 0])
     assert [row.verdict for row in ranked] == [HOLDS, HOLDS]
     assert [row.value for row in ranked] == ["1.00 (−1.00); number of weights −1.00 (1.00)", "1.00 (−1.00)"]
-    turned = findings.limits._ranks("random pruning", promise[:, 0], -met[:, 0], met[:, 0], promise[:, 0])
+    turned = limits._ranks("random pruning", promise[:, 0], -met[:, 0], met[:, 0], promise[:, 0])
     assert [row.verdict for row in turned] == [FAILS, FAILS]
-    assert findings.limits._tried(met, table(0.7, 0.8)) == "; read off below 70 %, the smallest fraction tried"
-    assert findings.limits._tried(met, table(0.1, 0.8)) == ""
-    assert "; read off" in findings.limits._number("random pruning", promise, met, "; read off").measure
+    assert limits._tried(met, table(0.7, 0.8)) == "; read off below 70 %, the smallest fraction tried"
+    assert limits._tried(met, table(0.1, 0.8)) == ""
+    assert "; read off" in limits._number("random pruning", promise, met, "; read off").measure
     tickets = {"error": table([[0.09, 0.11]], [[0.1, 0.1]], [[0.2, 0.2]]), "density": table(1, 0.8, 0.64),
                "rewind_step": torch.tensor([100])}  # fmt: skip
     control = {"density": table(0.8, 0.3), "one_shot": table([0.1, 0.1], [0.3, 0.3]), "rewind_step": torch.tensor(100)}
-    promise = findings.predicted(PREDICTED)  # 61 % may go
-    assert findings.limits._one_shot(promise, tickets, control).verdict == HOLDS
+    promise = limits.predicted(PREDICTED)  # 61 % may go
+    assert limits._one_shot(promise, tickets, control).verdict == HOLDS
     missed = control | {"one_shot": table([0.3, 0.3], [0.3, 0.3])}
-    assert findings.limits._one_shot(promise, tickets, missed).verdict == PARTLY
+    assert limits._one_shot(promise, tickets, missed).verdict == PARTLY
     surprised = control | {"one_shot": table([0.1, 0.1], [0.1, 0.1])}
-    assert findings.limits._one_shot(promise, tickets, surprised).verdict == FAILS
+    assert limits._one_shot(promise, tickets, surprised).verdict == FAILS
     tickets["error"][2] = 0.1  # fixed pruning matches down to 64 %, with three trainings
     runs = {"rise": table(0.01, 0.1), "density": table([1, 0.7, 0.5], [1, 0.5, 0.3]),
             "error": table([[0.1, 0.1]] * 3, [[0.1, 0.1], [0.1, 0.1], [0.5, 0.5]])}  # fmt: skip
-    row = findings.limits._adaptive(tickets, runs, control)
+    row = limits._adaptive(tickets, runs, control)
     assert row.verdict == PARTLY
     assert row.value == (
         "0.01 nats: 3 trainings, 10.0 ± 0.0 % at 50 % of the weights (fixed: 3 trainings, 10.0 ± 0.0 % at 64 %); "
         "0.1 nats: 2 trainings, 10.0 ± 0.0 % at 50 % of the weights (fixed: 3 trainings, 10.0 ± 0.0 % at 64 %)"
     )
     slow = runs | {"density": table([1, 0.9, 0.8], [1, 0.9, 0.8])}
-    assert findings.limits._adaptive(tickets, slow, control).verdict == FAILS
+    assert limits._adaptive(tickets, slow, control).verdict == FAILS
 
 
 def test_every_claim_has_its_verdicts_and_the_counts_are_theirs():
-    tables = findings.claims("book")
+    tables = claims.claims("book")
     assert list(tables) == ["C0", "C1", "C2", "C3", "C4"]
-    said = findings.numbers("book")
+    said = claims.numbers("book")
     for claim, rows in tables.items():
         counts = [part.split(" ", 1) for part in said[f"verdicts {claim}"].split(", ")]
         assert sum(int(count) for count, _ in counts) == len(rows)
-        for verdict, word in findings.VERDICTS.items():
+        for verdict, word in verdicts.VERDICTS.items():
             expected = sum(row.verdict == verdict for row in rows)
             assert sum(int(count) for count, called in counts if called == word) == expected
 
 
 def test_numbers_of_chapter_4_agree_with_its_records():
     """Medians of four replicates, the sizes of the wells, and what the smallest fraction tried allows to say."""
-    said, spectra = findings.limits.numbers("book"), experiments.spectra("book")
+    said, spectra = limits.numbers("book"), recorded("spectra", "book")
     middle = spectra["largest"][-1, 2].sort().values[1:3].mean()
     assert said["median largest level=8 k=100"] == f"{middle:.1f}"
     assert said["turned level=6 k=100"] == "3 of 4" and said["descent steps"] == "200"
-    descents = experiments.descents("book")
-    met = findings.by_descent(descents)[:, 1]
+    descents = recorded("descents", "book")
+    met = limits.by_descent(descents)[:, 1]
     assert met.max() < descents["fraction"][0]  # so the factor is a lower bound
-    assert int(said["random at least"]) <= findings.predicted(spectra)[:, 1].mean() / descents["fraction"][0]
+    assert int(said["random at least"]) <= limits.predicted(spectra)[:, 1].mean() / descents["fraction"][0]
     least = 1 - spectra["predicted"][0, 0, 0].mean()
     assert said["one-shot limit smallest well"] == f"{100 * least:.0f} %" and said["smallest well"] == "0.005"
     assert float(said["tolerance nats"]) < float(said["smallest well"])
-    assert [name for name in said if "repeated" in name] == ["correlation repeated met magnitude"]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_library import LADDER
+from test_library import BOOK_LADDER, LADDER, ROOMS
 
-from lotterylib import experiments, findings, records, store, training
+from lotterybook import records
+from lotterybook.barriers.experiments import plane
+from lotterylib import store, training
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "_ext"))
@@ -19,19 +21,19 @@ import generated  # noqa: E402
 
 
 def modules():
-    """All modules of the library that the reference describes by themselves: those of ``figures``, not of others."""
-    names = [f"lotterylib.{name}" for name in LADDER]
-    names += [f"lotterylib.figures.{path.stem}" for path in (ROOT / "lotterylib" / "figures").glob("[!_]*.py")]
+    """All modules of library and book that the reference describes, rooms and what is in them too."""
+    names = [f"lotterylib.{name}" for name in LADDER] + [f"lotterybook.{name}" for name in BOOK_LADDER]
+    rooms = [ROOT / "lotterybook" / room for room in ROOMS]
+    names += [f"lotterybook.{room.name}.{path.stem}" for room in rooms for path in room.glob("[!_]*.py")]
     return [importlib.import_module(name) for name in names]
 
 
 def public_names():
     """Every public function and class, as modules that are imported show it."""
     for module in modules():
-        offered = set(getattr(module, "__all__", ()))
         for name, value in vars(module).items():
-            made_here = getattr(value, "__module__", None) == module.__name__ or name in offered
-            if not name.startswith("_") and made_here and (inspect.isfunction(value) or inspect.isclass(value)):
+            own = getattr(value, "__module__", None) == module.__name__
+            if not name.startswith("_") and own and (inspect.isfunction(value) or inspect.isclass(value)):
                 yield f"{module.__name__}.{name}"
 
 
@@ -53,8 +55,9 @@ def members(name):
 
 @pytest.fixture(scope="module")
 def reference():
-    """The page of the library as Sphinx reads it, and the entries on it: ``{name: (kind, text below it)}``."""
-    text = generated.fill((ROOT / "chapters" / "api.md").read_text(encoding="utf-8"))
+    """The pages of library and book as Sphinx reads them, and the entries: ``{name: (kind, text below it)}``."""
+    pages = [ROOT / "chapters" / name for name in ("api.md", "lotterybook.md")]
+    text = "".join(generated.fill(page.read_text(encoding="utf-8")) for page in pages)
     entries, module = {}, None
     directive = r"^\.\. (py:module|autofunction|autoclass|py:data):: (\S+)$(.*?)(?=^\.\. |^```)"
     for kind, name, below in re.findall(directive, text, re.MULTILINE | re.DOTALL):
@@ -77,22 +80,23 @@ def test_every_public_name_is_in_the_reference_once(reference):
 
 
 CHOICES = {  # what a reader chooses from
-    "data.NAMES": "'digits', 'mnist'",
-    "architectures.NAMES": "'cnn1d', 'cnn1d_plain'", "training.SCHEDULES": "'cosine'",
-    "training.PRECISIONS": "'bfloat16'", "imp.REWINDING": "'learning_rate'", "imp.PRUNING": "'one_shot'",
-    "landscape.DEFINITIONS": "'mean'", "curvature.CURVATURES": "'gauss_newton'", "curvature.ORDERS": "'random'",
-    "presets.PRESETS": "", "experiments.EXPERIMENTS": "",
+    "lotterylib.data.NAMES": "'digits', 'mnist'",
+    "lotterylib.architectures.NAMES": "'cnn1d', 'cnn1d_plain'", "lotterylib.training.SCHEDULES": "'cosine'",
+    "lotterylib.training.PRECISIONS": "'bfloat16'", "lotterylib.imp.REWINDING": "'learning_rate'",
+    "lotterylib.imp.PRUNING": "'one_shot'", "lotterylib.landscape.DEFINITIONS": "'mean'",
+    "lotterylib.curvature.CURVATURES": "'gauss_newton'", "lotterylib.curvature.ORDERS": "'random'",
+    "lotterybook.presets.PRESETS": "", "lotterybook.experiment.EXPERIMENTS": "",
 }  # fmt: skip
 
 
 def test_a_constant_in_the_reference_says_what_it_is(reference):
     constants = names_of(reference, "py:data")
-    assert {f"lotterylib.{name}" for name in CHOICES} <= set(constants)
+    assert set(CHOICES) <= set(constants)
     for name in constants:
         written = generated.shown(find(name))
         value, comment = re.fullmatch(r"(?:\n   :value: (.*))?\n\n   (\S.*)\n+", reference[1][name][1]).groups()
         assert len(comment) > 5 and (value or "") == written, name
-        assert CHOICES.get(name.removeprefix("lotterylib."), "") in written, name
+        assert CHOICES.get(name, "") in written, name
 
 
 @pytest.mark.parametrize("value", ["x", 0.1, ("a", 1), {"a": [1, None]}])
@@ -131,7 +135,7 @@ def test_comments_of_constants_are_found(tmp_path):
 
 
 def test_sections_of_the_reference_stand_in_the_order_of_the_ladder(reference):
-    assert tuple(re.findall(r"^## (.*)$", reference[0], re.MULTILINE)) == LADDER
+    assert tuple(re.findall(r"^## (.*)$", reference[0], re.MULTILINE)) == (*LADDER, *BOOK_LADDER)
 
 
 def test_the_list_of_what_is_needed_first_leads_to_sections(reference):
@@ -170,7 +174,7 @@ def signature(name, function):
 
 
 def test_a_function_is_signed_as_it_is_called(reference):
-    assert signature("lotterylib.experiments.plane", experiments.plane) == "(preset, recompute=False, device='auto')"
+    assert signature("lotterybook.barriers.experiments.plane", plane) == "(preset, recompute=False, device='auto')"
     assert signature("lotterylib.training.evaluate", training.evaluate) == "(net, state, x, y)"
     for name in names_of(reference, "autofunction", "autoclass"):
         for member, function in members(name).items():
@@ -227,7 +231,10 @@ def test_silence_is_noticed():
     assert [silent(source) for source in OUTSPOKEN] == [[]] * len(OUTSPOKEN)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "lotterylib").rglob("*.py")), ids=lambda path: path.stem)
+SOURCES = sorted(path for package in ("lotterylib", "lotterybook") for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_raises_says_so(path):
     assert set(silent(path.read_text(encoding="utf-8"))) <= {"main"}  # a command says what it refuses, and ends
 
@@ -235,7 +242,7 @@ def test_what_raises_says_so(path):
 def test_every_record_is_in_the_table_with_what_it_says_of_itself():
     table = generated.fill("<!-- records -->")
     files = sorted(records.PUBLISHED.glob("*/*.safetensors"))
-    assert files and len(re.findall(r"lotterylib\.experiments\.\w+>", table)) == len(files)
+    assert files and len(re.findall(r"lotterybook\.\w+\.experiments\.\w+>", table)) == len(files)
     for path in files:
         about = store.read(path)[1]
         named = [line for line in table.splitlines() if f".{path.stem}>`" in line]
@@ -251,37 +258,6 @@ def test_a_damaged_record_is_not_in_the_table(monkeypatch):
     monkeypatch.setattr(records, "is_published", lambda path: path.stem != "winning_tickets" and whole(path))
     table = generated.fill("<!-- records -->")
     assert "all_pairs" in table and "winning_tickets" not in table
-
-
-def learning_rate_rewinding():
-    """The errors of the training that two records hold, from either, and the levels that both have."""
-    controls, retraining = (
-        store.read(records.PUBLISHED / "book" / f"{name}.safetensors")[0] for name in ("controls", "without_retraining")
-    )
-    return controls["learning_rate_rewinding"], retraining["kept"], controls["level"].tolist()
-
-
-def test_the_run_that_is_recorded_twice_is_compared():
-    once, again, levels = learning_rate_rewinding()
-    apart = {level: abs(float(errors.mean() - again[level].mean())) for level, errors in zip(levels, once, strict=True)}
-    most = max(apart, key=apart.get)
-    first, second = (findings.points(errors.std()) for errors in (once[levels.index(most)], again[most]))
-    text = generated.fill("<!-- repeated -->")
-    assert text.startswith("**One run, recorded twice.**")
-    assert f"differ most at level {most}, by {findings.points(apart[most])};" in text
-    assert text.endswith(f"is {first} there in the first and {second} in the second.")
-
-
-@pytest.mark.parametrize("state", ["one run", "lost"])
-def test_one_run_or_one_record_is_not_compared(monkeypatch, state):
-    once, again, levels = learning_rate_rewinding()
-    again[levels] = once
-    held = {"learning_rate_rewinding": once, "level": torch.tensor(levels), "kept": again}
-    if state == "lost":
-        monkeypatch.setattr(records, "is_published", lambda path: path.stem != "controls")
-    else:
-        monkeypatch.setattr(store, "read", lambda path: (held, {}))
-    assert generated.fill("a <!-- repeated -->") == "a "
 
 
 def test_versions_of_this_machine():

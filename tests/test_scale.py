@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from lotterylib import architectures, experiments, findings, records, scale, training
-from lotterylib.figures import at_scale as draw
-from lotterylib.figures import winning_tickets as tickets_figures
-from lotterylib.presets import PRESETS
+from lotterybook import records, verdicts
+from lotterybook.barriers.findings import connected_and_matching
+from lotterybook.experiment import recorded
+from lotterybook.presets import PRESETS
+from lotterybook.scale import costs, experiments, figures, findings
+from lotterybook.tickets import figures as tickets_figures
+from lotterybook.tickets.findings import tickets_and_stability
+from lotterylib import architectures, training
 
 
 def operations_by_hooks(module, x):
@@ -33,23 +37,23 @@ def test_operations_of_a_step_are_those_of_its_layers(preset, shape):
     arm = PRESETS[preset].main
     module = architectures.module(arm.network, shape, 10, **arm.options)
     by_hand = operations_by_hooks(module, torch.randn(2, *shape)) / 2 * arm.config.recipe.batch_size
-    assert scale.Work.of(preset).step_operations == pytest.approx(by_hand, rel=1e-9)
+    assert costs.Work.of(preset).step_operations == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_steps_and_weights_of_the_presets():
     """Level 0 once a replicate, each later level from each rewind step."""
     for name, preset in PRESETS.items():
-        config, work = preset.main.config, scale.Work.of(name)
+        config, work = preset.main.config, costs.Work.of(name)
         steps = config.replicates * config.recipe.steps
         for _ in range(config.levels):
             for k in config.rewind_step:
                 steps += config.replicates * (config.recipe.steps - k)
         assert work.steps == steps and work.operations == work.step_operations * steps
-    assert scale.Work.of("book").weights == 4776 and scale.Work.of("paper").weights == 270896
+    assert costs.Work.of("book").weights == 4776 and costs.Work.of("paper").weights == 270896
 
 
 def test_the_larger_networks_are_the_references():
-    work = scale.larger()
+    work = costs.larger()
     assert work["ResNet-18, CIFAR-100"].weights == 11220132 - 9600 - 100  # without BatchNorm and the last bias
     forward = work["ResNet-50, ImageNet"].step_operations / 1024 / 3 / 2
     assert forward == pytest.approx(4.09e9, rel=0.02)  # multiplications an image, as published with torchvision's
@@ -57,10 +61,10 @@ def test_the_larger_networks_are_the_references():
 
 def test_costs_are_measured_or_extrapolated():
     work = {
-        "a": scale.Work(10, steps=7200, step_operations=1e9),
-        "b": scale.Work(20, steps=100, step_operations=8.64e12),
+        "a": costs.Work(10, steps=7200, step_operations=1e9),
+        "b": costs.Work(20, steps=100, step_operations=8.64e12),
     }
-    text = scale.costs(work, {"a": 1.0})._repr_markdown_().splitlines()
+    text = costs.costs(work, {"a": 1.0})._repr_markdown_().splitlines()
     assert len(text) == 4 and text[2].endswith("| 2 hours |")
     assert text[3].endswith("| 10 days (extrapolated) |")  # 8.64e14 operations at 1e9 a second
     assert "| 7.2\u00a0·\u00a010¹² |" in text[2] and "| 8.6\u00a0·\u00a010¹⁴ |" in text[3]
@@ -81,7 +85,7 @@ def small():
 
 
 def test_pairs_are_counted_by_hand():
-    named = scale.pairs(*small(), few=2)
+    named = findings.pairs(*small(), few=2)
     assert named["height if k=0"] == "0 of 1" and named["height connected k=0"] == "0 of 6"
     assert named["height if k=7"] == "3 of 5"  # 0.03 and 0.30 are above epsilon; the sixth pair does not match
     assert named["height others k=7"] == "1 of 1" and named["height connected k=7"] == "4 of 6"
@@ -92,12 +96,12 @@ def test_pairs_are_counted_by_hand():
     assert named["sparse if"] == "1 of 2" and named["sparse only if"] == "1 of 2"
     assert named["sparse if at half a point"] == "0 of 1" and named["sparse only if at half a point"] == "0 of 0"
     assert named["thinned if k=7"] == "5 of 5"  # at the ends alone nothing rises
-    assert scale.pairs(*small(), few=3)["thinned if k=0"] == "0 of 1"
+    assert findings.pairs(*small(), few=3)["thinned if k=0"] == "0 of 1"
 
 
 def test_shares_that_match_by_each_limit():
     tickets, _ = small()
-    mean, own, half = (scale.matching_share(tickets, limit).tolist() for limit in scale.LIMITS.values())
+    mean, own, half = (findings.matching_share(tickets, limit).tolist() for limit in findings.LIMITS.values())
     assert mean == pytest.approx([1 / 6, 5 / 6])  # at most 0.1173
     assert own == pytest.approx([1 / 6, 5 / 6])  # 0.0973, 0.1273, 0.1273: another one of k = 0
     assert half == pytest.approx([0, 1 / 2])  # 0.085, 0.115, 0.115
@@ -106,7 +110,7 @@ def test_shares_that_match_by_each_limit():
 def test_speed_is_that_of_training(monkeypatch):
     """Two replicates, one second a step by a clock of our own."""
     now = [0.0]
-    monkeypatch.setattr(scale.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
     update = training.sgd.Group.update
 
     def slow(group):
@@ -114,25 +118,25 @@ def test_speed_is_that_of_training(monkeypatch):
         now[0] += 1.0
 
     monkeypatch.setattr(training.sgd.Group, "update", slow)
-    assert scale.speed("smoke", "cpu") == pytest.approx(2.0)
+    assert costs.speed("smoke", "cpu") == pytest.approx(2.0)
 
 
 def test_scales_are_those_that_are_recorded(folders):
     published, _ = folders
-    assert scale.scales("smoke") == ["smoke"] and scale.scales("book") == ["book"]
-    for name in scale.NEEDED:
+    assert experiments.scales("smoke") == ["smoke"] and experiments.scales("book") == ["book"]
+    for name in experiments.NEEDED:
         (published / "medium").mkdir(parents=True, exist_ok=True)
         (published / "medium" / f"{name}.safetensors").write_bytes(b"")
-        assert scale.scales("book") == (["book", "medium"] if name == scale.NEEDED[-1] else ["book"])
-    assert scale.scales("paper") == ["medium", "paper"]  # the one asked for, recorded or not
+        assert experiments.scales("book") == (["book", "medium"] if name == experiments.NEEDED[-1] else ["book"])
+    assert experiments.scales("paper") == ["medium", "paper"]  # the one asked for, recorded or not
 
 
 def test_the_published_numbers_fit_together():
     """16 levels; halfway the error is above that of both ends, from where it leaves them on."""
-    error, midway = scale.PUBLISHED["error"], scale.PUBLISHED["midway"]
+    error, midway = experiments.PUBLISHED["error"], experiments.PUBLISHED["midway"]
     assert len(error) == PRESETS["paper"].main.config.levels + 1
     assert all(value > max(error[level], error[level + 1]) for level, value in midway.items())
-    drawing = draw.published(scale.PUBLISHED)
+    drawing = figures.published(experiments.PUBLISHED)
     assert "Published, not ours" in drawing.alt and "reaches 57 %" in drawing.alt
     assert "within half a point of the dense 8.3 % down to 13 % of the weights" in drawing.alt
     assert sum(value <= error[0] + 0.5 for value in error) == 10 and round(100 * 0.8**9) == 13
@@ -141,11 +145,11 @@ def test_the_published_numbers_fit_together():
 
 
 def test_the_verdicts_stand_side_by_side():
-    text = scale.verdicts(["book", "book"])
+    text = findings.claims_by_scale(["book", "book"])
     assert text[0] == "| claim | book | book |"
     single = [
-        *findings.tickets_and_stability(experiments.winning_tickets("book"), experiments.instability("book")),
-        *findings.connected_and_matching(experiments.winning_tickets("book"), experiments.successive_barriers("book")),
+        *tickets_and_stability(recorded("winning_tickets", "book"), recorded("instability", "book")),
+        *connected_and_matching(recorded("winning_tickets", "book"), recorded("successive_barriers", "book")),
     ]
     for row, verdict in zip(text[2:], single, strict=False):
         cells = [cell.strip() for cell in row.strip("|").split(" | ")]
@@ -153,35 +157,35 @@ def test_the_verdicts_stand_side_by_side():
 
 
 def test_figures_say_what_they_show():
-    tickets, barriers = experiments.winning_tickets("book"), experiments.successive_barriers("book")
-    unstable = experiments.instability("book")
-    assert "matches: book: k = 0 none, k = 50 " in draw.errors({"book": tickets}).alt
+    tickets, barriers = recorded("winning_tickets", "book"), recorded("successive_barriers", "book")
+    unstable = recorded("instability", "book")
+    assert "matches: book: k = 0 none, k = 50 " in figures.errors({"book": tickets}).alt
     before, last = 100 * barriers["height"][:-1, 0].mean(), 100 * barriers["height"][-1, 0].mean()
-    assert f"k = 0 {before:.1f} and {last:.1f}" in draw.barriers({"book": barriers}, {"book": tickets}).alt
+    assert f"k = 0 {before:.1f} and {last:.1f}" in figures.barriers({"book": barriers}, {"book": tickets}).alt
     first = next(
-        int(k) for k, h in zip(unstable["rewind_step"], unstable["height"].mean(1), strict=True) if h < findings.STABLE
+        int(k) for k, h in zip(unstable["rewind_step"], unstable["height"].mean(1), strict=True) if h < verdicts.STABLE
     )
-    alt = draw.instability({"book": unstable}, {"book": 1500}).alt
+    alt = figures.instability({"book": unstable}, {"book": 1500}).alt
     assert alt.startswith("The dense network is stable on book first below 2 points at ")
     assert f"at {100 * first / 1500:.1f} % of its training, with 0.3 ± 0.1" in alt
     never = {"rewind_step": torch.tensor([0, 10]), "height": torch.full((2, 3), 0.5)}
-    assert "The dense network is stable on x nowhere measured" in draw.instability({"x": never}, {"x": 100}).alt
+    assert "The dense network is stable on x nowhere measured" in figures.instability({"x": never}, {"x": 100}).alt
 
 
 def test_the_chapter_says_whether_the_paper_preset_was_run():
     """Its text must change when a record is made."""
     text = (records.PUBLISHED.parent / "chapters" / "07_at_scale.ipynb").read_text()
-    assert ("not yet run" in text) == ("paper" not in scale.scales("book"))
+    assert ("not yet run" in text) == ("paper" not in experiments.scales("book"))
 
 
 def test_durations_are_readable():
     for seconds, said in ((30, "30 seconds"), (600, "10 minutes"), (2.5 * 86400 * 365, "2 years"), (math.pi, "3 sec")):
-        assert scale._duration(seconds).startswith(said)
+        assert costs._duration(seconds).startswith(said)
 
 
 def test_figures_of_chapter_1_take_other_scales(pictures):
     """Pictures instead of curves, and a contrast that is another learning rate."""
     assert "pictures" in tickets_figures.examples(pictures).alt
-    assert findings.contrast_name(experiments.contrast("book")) == "without BatchNorm"
+    assert verdicts.contrast_name(recorded("contrast", "book")) == "without BatchNorm"
     plain = {"network": "resnet8", "config": {"recipe": {"lr": 0.04}}}
-    assert findings.contrast_name(records.Record({}, {"settings": {"plain": plain}})) == "at learning rate 0.04"
+    assert verdicts.contrast_name(records.Record({}, {"settings": {"plain": plain}})) == "at learning rate 0.04"

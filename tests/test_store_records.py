@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 import lotterylib
-from lotterylib import records, store
+from lotterybook import records
+from lotterylib import store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -206,7 +207,7 @@ def test_a_record_is_computed_once_and_says_how_it_was_made(folders):
 
 def test_a_record_names_the_revision_of_the_library(folders, tmp_path):
     version = get(Work()).about["versions"]["lotterylib"]
-    assert version == f"{lotterylib.__version__}+{records.revision(ROOT / 'lotterylib')}"
+    assert version == f"{lotterylib.__version__}+{records.revision(ROOT / 'lotterylib', ROOT / 'lotterybook')}"
     assert re.fullmatch(r"[\d.]+\+[0-9a-f]{8}", version)
     package, seen = tmp_path / "package", []
     (package / "inside").mkdir(parents=True)

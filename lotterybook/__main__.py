@@ -1,0 +1,35 @@
+"""The command that makes records: ``python -m lotterybook --preset book``, or ``make records PRESET=book``."""
+
+import argparse
+import shutil
+
+from lotterylib import checks
+
+from . import records
+from .claims import EXPERIMENTS  # of all rooms, which the claims import
+from .experiment import record, setup
+from .presets import PRESETS
+
+
+def main(arguments=None):
+    """Make records again: all of a preset from nothing, or those named on the runs that are published."""
+    parser = argparse.ArgumentParser(prog="python -m lotterybook", description=main.__doc__)
+    parser.add_argument("names", nargs="*", help=f"experiments (default: all): {', '.join(EXPERIMENTS)}")
+    parser.add_argument("--preset", required=True, help=", ".join(PRESETS))
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        names = [checks.choice("experiment", name, EXPERIMENTS) for name in options.names] or list(EXPERIMENTS)
+        shared = setup(options.preset, recompute=not options.names, device=options.device)
+    except ValueError as error:
+        parser.error(str(error))
+    for name in names:
+        about = record(name, shared, recompute=True).about
+        print(f"{name}: {about['seconds']} s on {about['device']}, {about['date']}", flush=True)
+    records.publish(options.preset, ["imp_main"] if shared.preset.weights and not options.names else [])
+    if not options.names:
+        shutil.rmtree(records.work_folder() / options.preset)
+
+
+if __name__ == "__main__":
+    main()

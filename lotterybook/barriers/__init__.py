@@ -1,0 +1,1 @@
+"""The room of chapter 2: error barriers between the levels."""

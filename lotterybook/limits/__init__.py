@@ -1,0 +1,1 @@
+"""The room of chapter 4: how much one pruning can take."""

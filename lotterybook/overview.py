@@ -1,0 +1,32 @@
+"""The one figure of the book, for the landing page and the README."""
+
+from . import style, verdicts
+
+
+def ticket(tickets, barriers, failing, winning):
+    """Test error, and barrier between successive levels, for a failing and a winning rewind step."""
+    figure, (left, right) = style.canvas(1, 2, height=3.5)
+    style.dense(left, tickets)
+    steps, density = tickets["rewind_step"].tolist(), tickets["density"]
+    said = []
+    for k, colour, marker in ((failing, style.ORANGE, "s"), (winning, style.BLUE, "o")):
+        column = steps.index(k)
+        name = "rewound to initialization" if k == 0 else f"rewound to step {k}"
+        style.spread(left, density, tickets["error"][:, column], name, colour, marker)
+        style.spread(right, density[1:], barriers["height"][:, column], name, colour, marker)
+        level = int(verdicts.sparsest_matching(tickets)[column])
+        height = barriers["height"][:, column].mean(-1)
+        said.append(
+            f"{name} it never matches, and the mean barrier between successive levels is at least "
+            f"{verdicts.points(height.min())}"
+            if not level
+            else f"{name} it matches down to {verdicts.percent(density[level], 0)} of the weights, and as far as that "
+            f"the mean barrier between successive levels is at most {verdicts.points(height[:level].max())}"
+        )
+    style.remaining_axis(left, density)
+    style.error_axis(left)
+    style.legend(left)
+    style.remaining_axis(right, density)
+    style.percent_axis(right.yaxis)
+    right.set_ylabel("barrier to the previous level (points)")
+    return style.Drawing(figure, f"Iterative magnitude pruning: {'; '.join(said)}.")

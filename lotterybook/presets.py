@@ -1,0 +1,198 @@
+"""The scales at which the book's experiments are run, in one table."""
+
+from dataclasses import dataclass
+
+from lotterylib import imp, training
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A network, with its ``width`` if not the usual one, and the IMP configuration that it is run with."""
+
+    network: str
+    config: imp.Config
+    width: int | None = None
+
+    @property
+    def options(self):
+        """What ``networks.build`` takes besides the name."""
+        return {} if self.width is None else {"width": self.width}
+
+
+@dataclass(frozen=True)
+class Tickets:
+    """What chapter 1 sets. Rewind step and levels of its controls, and k at which dense instability is measured.
+
+    ``points``: along the line of a barrier, in every chapter.
+    """
+
+    control_step: int
+    control_levels: tuple
+    instability_steps: tuple
+    points: int
+
+
+@dataclass(frozen=True)
+class Barriers:
+    """What chapter 2 sets. ``pair_points``: along a line of the all-pairs matrix, and of a recalibrated barrier.
+
+    ``plane_steps``: a side of a plane's grid; ``plane_level``: the level of its origin.
+    """
+
+    pair_points: int
+    plane_steps: int
+    plane_level: int
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What chapter 3 sets. ``levels``, three: initializations that are perturbed, ``scales``: how far.
+
+    ``times``: steps at which the middle one is perturbed in training; ``replicates``: how many are.
+    """
+
+    levels: tuple
+    scales: tuple
+    times: tuple
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What chapter 4 sets. ``levels`` and ``replicates``: networks whose Hessians are looked at.
+
+    With ``probes`` of ``iterations`` Lanczos steps, and exactly at ``exact_levels``; ``steps``: the same in dense
+    training; ``descent_step``: from where on training inside the axial subspace runs; ``adaptive_rises``: thresholds
+    of adaptive pruning, in nats.
+    """
+
+    levels: tuple
+    replicates: int
+    steps: tuple
+    exact_levels: tuple
+    probes: int
+    iterations: int
+    descent_step: int
+    adaptive_rises: tuple
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What chapter 5 sets. ``short_step``: from where on a short retraining runs."""
+
+    short_step: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The scale of all experiments: two networks, and what each chapter sets.
+
+    ``contrast``: a network to compare ``main`` with, without BatchNorm, or with a learning rate at which training is
+    more stable. ``weights``: whether the levels' weights are published with the records, for chapters that go on from
+    them.
+    """
+
+    dataset: str
+    main: Arm
+    contrast: Arm
+    tickets: Tickets
+    barriers: Barriers
+    robustness: Robustness
+    limits: Limits
+    retraining: Retraining
+    weights: bool = True
+
+
+def _resnet(steps, rewind_step, levels, replicates, **recipe):
+    recipe = training.Recipe(steps=steps, batch_size=128, momentum=0.9, **recipe)
+    return imp.Config(recipe=recipe, rewind_step=rewind_step, levels=levels, replicates=replicates)
+
+
+def _testbed(steps, rewind_step, levels, replicates):
+    recipe = training.Recipe(steps=steps, batch_size=128, lr=0.3, schedule="cosine", momentum=0.9, weight_decay=5e-4)
+    return imp.Config(recipe=recipe, rewind_step=rewind_step, levels=levels, replicates=replicates)
+
+
+_PAPER = {  # github.com/mansheej/lth_diet, by authors of the paper; the precision is ours
+    "schedule": "step", "drops": (31200, 46800), "drop": 0.1, "weight_decay": 1e-4, "precision": "bfloat16",
+}  # fmt: skip
+
+PRESETS = {  # by name: smoke (tests that lines run), book (MNIST-1D), medium (Fashion-MNIST), paper (CIFAR-10)
+    "smoke": Preset(
+        dataset="mnist1d",
+        main=Arm("cnn1d", _testbed(40, (0, 10, 20), levels=3, replicates=2), width=8),
+        contrast=Arm("cnn1d_plain", _testbed(40, (0, 20), levels=2, replicates=2), width=8),
+        tickets=Tickets(
+            control_step=10, control_levels=(1, 3),
+            instability_steps=(0, 20), points=3,
+        ),
+        barriers=Barriers(pair_points=3, plane_steps=3, plane_level=1),
+        robustness=Robustness(
+            levels=(0, 1, 2), scales=(1.0, 2.0, 4.0),
+            times=(15, 30), replicates=1,
+        ),
+        limits=Limits(
+            levels=(0, 2), replicates=1, steps=(20, 40),
+            exact_levels=(3,), probes=1, iterations=2, descent_step=35, adaptive_rises=(0.1,),
+        ),
+        retraining=Retraining(short_step=30),
+    ),
+    "book": Preset(
+        dataset="mnist1d",
+        main=Arm("cnn1d", _testbed(1500, (0, 50, 100, 300), levels=13, replicates=6)),
+        contrast=Arm("cnn1d_plain", _testbed(1200, (0, 100, 200, 400), levels=12, replicates=4)),
+        tickets=Tickets(
+            control_step=100, control_levels=(2, 4, 6, 8, 10, 12),
+            instability_steps=(0, 10, 25, 50, 100, 200, 300), points=30,
+        ),
+        barriers=Barriers(pair_points=7, plane_steps=25, plane_level=4),
+        robustness=Robustness(
+            levels=(2, 5, 8), scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
+            times=(100, 200, 400, 800, 1200), replicates=4,
+        ),
+        limits=Limits(
+            levels=(0, 2, 4, 6, 8), replicates=4, steps=(100, 200, 400, 800, 1200, 1500),
+            exact_levels=(4, 6, 8), probes=4, iterations=30, descent_step=1300, adaptive_rises=(0.01, 0.05, 0.2),
+        ),
+        retraining=Retraining(short_step=1200),
+    ),
+    "medium": Preset(
+        dataset="fashion_mnist",
+        main=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.4, weight_decay=5e-4), width=4),
+        contrast=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.04, weight_decay=5e-4), width=4),
+        tickets=Tickets(
+            control_step=200, control_levels=(3, 6, 10),
+            instability_steps=(0, 50, 100, 200, 400), points=11,
+        ),
+        barriers=Barriers(pair_points=3, plane_steps=15, plane_level=4),
+        robustness=Robustness(
+            levels=(2, 4, 7), scales=(1.0, 2.0, 4.0, 8.0),
+            times=(200, 400, 800, 1600), replicates=3,
+        ),
+        limits=Limits(
+            levels=(0, 3, 6, 9), replicates=3, steps=(200, 400, 800, 1600, 2500),
+            exact_levels=(6,), probes=4, iterations=30, descent_step=2200, adaptive_rises=(0.01, 0.05, 0.2),
+        ),
+        retraining=Retraining(short_step=2000),
+    ),
+    "paper": Preset(
+        dataset="cifar10",
+        main=Arm("resnet20", _resnet(62400, (0, 250, 1000, 2000), levels=15, replicates=4, **_PAPER, lr=0.1)),
+        contrast=Arm("resnet20", _resnet(62400, (0, 1000), levels=15, replicates=4, **_PAPER, lr=0.01)),
+        tickets=Tickets(
+            control_step=1000, control_levels=(3, 6, 9, 12, 15),
+            instability_steps=(0, 100, 250, 500, 1000, 2000), points=30,
+        ),
+        barriers=Barriers(pair_points=7, plane_steps=25, plane_level=6),
+        robustness=Robustness(
+            levels=(3, 7, 11), scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
+            times=(1000, 2000, 4000, 8000, 16000, 32000), replicates=4,
+        ),
+        limits=Limits(
+            levels=(0, 3, 6, 9, 12), replicates=4, steps=(1000, 2000, 8000, 31000, 32000, 62400),
+            exact_levels=(), probes=4, iterations=60, descent_step=60000, adaptive_rises=(0.01, 0.05, 0.2),
+        ),
+        retraining=Retraining(short_step=50000),
+        weights=False,
+    ),
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""The room of chapter 5: what retraining does to magnitudes."""

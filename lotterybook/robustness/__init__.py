@@ -1,0 +1,1 @@
+"""The room of chapter 3: perturbed initializations, and where SGD takes them."""

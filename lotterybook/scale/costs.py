@@ -1,0 +1,132 @@
+"""What each scale costs: weights, training steps, operations, and hours on this machine."""
+
+import time
+from typing import NamedTuple
+
+import torch
+
+from lotterylib import architectures, data, imp, networks, training
+
+from ..presets import PRESETS
+from ..verdicts import Text, table
+
+INPUTS = {  # shape of an input, classes, training examples
+    "mnist1d": ((40,), 10, 4000),
+    "fashion_mnist": ((1, 28, 28), 10, 60000),
+    "cifar10": ((3, 32, 32), 10, 50000),
+    "cifar100": ((3, 32, 32), 100, 50000),
+    "imagenet": ((3, 224, 224), 1000, 1281167),
+}
+
+LARGER = {"levels": 15, "replicates": 3}  # what we assume of runs beyond the presets, besides one rewind step
+
+
+class Work(NamedTuple):
+    """What an IMP run takes: weights, training steps of all replicates together, and operations of one step."""
+
+    weights: int
+    steps: int
+    step_operations: float
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of the whole run."""
+        return self.steps * self.step_operations
+
+    @classmethod
+    def of(cls, preset):
+        """The work of the main run of a preset."""
+        arm, dataset = PRESETS[preset].main, PRESETS[preset].dataset
+        return cls.count(lambda shape, classes: architectures.module(arm.network, shape, classes, **arm.options),
+                         dataset, arm.config)  # fmt: skip
+
+    @classmethod
+    def count(cls, make, dataset, config):
+        """The work of a run: ``make(shape, classes)`` gives the network, ``dataset`` is one of ``INPUTS``.
+
+        A step is counted by torch, forward and backward, without allocating anything; multiplication and addition are
+        two operations, and what is not a product of matrices or a convolution is not counted.
+        """
+        from torch.utils.flop_counter import FlopCounterMode
+
+        shape, classes, _ = INPUTS[dataset]
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            module = make(shape, classes)
+            module(torch.empty(config.recipe.batch_size, *shape)).sum().backward()
+        prunable = networks.prunable_weights(module)
+        weights = sum(module.get_parameter(name).numel() for name in prunable)
+        steps = sum(config.steps_of(level) for level in range(config.levels + 1))
+        return cls(weights, steps, counter.get_total_flops())
+
+
+def larger() -> dict:
+    """Runs beyond the presets, by name: the paper's other two networks, at one rewind step, as large as ``LARGER``."""
+
+    def config(recipe, rewind_step):
+        return imp.Config(recipe, rewind_step=rewind_step, **LARGER)
+
+    def resnet50(shape, classes):
+        return data.import_torchvision().models.resnet50(num_classes=classes)
+
+    small = training.Recipe(steps=78000, batch_size=128)
+    large = training.Recipe(steps=90 * (INPUTS["imagenet"][2] // 1024), batch_size=1024)
+    return {
+        "ResNet-18, CIFAR-100": Work.count(
+            lambda shape, classes: architectures.module("resnet18", shape, classes), "cifar100", config(small, 2000)
+        ),
+        "ResNet-50, ImageNet": Work.count(resnet50, "imagenet", config(large, 5000)),
+    }
+
+
+def speed(preset, device="auto", replicates=2, seconds=2.0) -> float:
+    """Measure steps per second, all replicates together, of a preset's network here, on random inputs of its size."""
+    arm, (shape, classes, _) = PRESETS[preset].main, INPUTS[PRESETS[preset].dataset]
+    recipe, images = arm.config.recipe, len(shape) == 3
+    count = 2 * recipe.batch_size
+    x = torch.randint(256, (count, *shape[1:], shape[0]), dtype=torch.uint8) if images else torch.randn(count, *shape)
+    y = torch.arange(count) % classes
+    ds = data.from_arrays("random", x, y, x, y, device=device)
+    net = networks.build(arm.network, ds, **arm.options)
+    doubling = [step for step in (2**i for i in range(1, 20)) if step <= recipe.steps]
+    seen, begin = [], time.perf_counter()
+    for point in training.trajectory(net, net.init(replicates), ds, recipe, at=doubling):
+        if ds.device.type == "cuda":
+            torch.cuda.synchronize()
+        seen.append((point.step, time.perf_counter()))
+        if len(seen) > 1 and seen[-1][1] - begin > seconds:
+            break
+    (first, early), (last, late) = seen[-2:]
+    return replicates * (last - first) / (late - early)
+
+
+def costs(work, speeds) -> Text:
+    """Steps and operations of each run in ``work`` (by name), and hours at the speeds measured here (by name).
+
+    A run without a measured speed gets the hours at the rate of operations of the last one that has one.
+    """
+    rows, rate = [], None
+    for name, run in work.items():
+        rate = speeds[name] * run.step_operations if name in speeds else rate
+        rows.append([
+            name, f"{run.weights:,}", _short(run.step_operations / 1e9), f"{run.steps:,}", _power(run.operations),
+            _duration(run.operations / rate) + ("" if name in speeds else " (extrapolated)"),
+        ])  # fmt: skip
+    header = ["run", "weights", "10⁹ operations a step", "steps, all replicates", "operations", "time on this machine"]
+    return table(header, rows)
+
+
+def _short(value):
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _power(value):
+    """Two digits and a power of ten, for numbers from one on."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}\u00a0·\u00a010{str(int(exponent)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def _duration(seconds):
+    for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} seconds"

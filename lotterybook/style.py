@@ -1,0 +1,192 @@
+"""One style for all figures: colours that the colour-blind can tell apart, mean and spread, alt text from the data."""
+
+import io
+from itertools import groupby
+
+import torch
+from matplotlib import colormaps
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+from PIL import Image
+
+from . import verdicts
+
+# Apart for the colour-blind, and three to one against the page, in the light theme and turned round for the dark one.
+BLUE, ORANGE, GREEN, BROWN, PINK, GREY = "#0B4FC4", "#F36C03", "#3EA67A", "#782400", "#C878C8", "#5E5E5E"
+MARKERS = "osD^vP*X"
+WIDTH = 7.2  # inches, the page's, for every figure: then lettering has one size throughout the book
+LINEAR = 0.01  # rates below it are drawn on a linear scale, larger ones on a logarithmic scale
+_RC = {
+    "font.size": 11, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "lines.linewidth": 1.8, "lines.markersize": 5,
+}  # fmt: skip
+
+
+class Drawing:
+    """A figure with its alternative text; a notebook shows it as a PNG that carries the text.
+
+    The page may turn its lightness round in the dark theme, but not where a colour bar says what light and dark mean.
+    """
+
+    def __init__(self, figure, alt):
+        self.figure, self.alt = figure, alt
+
+    def png(self) -> bytes:
+        """The picture, at twice the resolution that it is shown at, in 256 colours to keep notebooks small."""
+        drawn, packed = io.BytesIO(), io.BytesIO()
+        self.figure.savefig(drawn, format="png", dpi=200)
+        Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
+        return packed.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        kind = "drawing map" if self.figure.findobj(QuadMesh) else "drawing"
+        about = {"alt": self.alt, "width": int(self.figure.get_figwidth() * 100), "class": kind}
+        return {"image/png": self.png()}, {"image/png": about}
+
+
+def canvas(rows=1, columns=1, height=3.6, **options):
+    """Return a figure outside pyplot's state, and its axes as ``Figure.subplots`` gives them."""
+    from matplotlib import rc_context
+
+    with rc_context(_RC):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, **options)
+
+
+def panels(count, height=3.6, **options):
+    """Return a figure and ``count`` axes of equal rank: up to three in a row, or else two. ``height`` is a row's."""
+    columns = count if count <= 3 else 2
+    rows = -(-count // columns)
+    figure, axes = canvas(rows, columns, height * rows, squeeze=False, **options)
+    for spare in axes.flat[count:]:
+        spare.axis("off")
+    return figure, axes.flat[:count]
+
+
+def shades(count):
+    """``count`` colours from dark to light, for an ordered quantity such as the rewind step.
+
+    They end where a line still stands out from the page, three to one, and in the dark theme too.
+    """
+    return [colormaps["viridis"](0.6 * i / max(1, count - 1)) for i in range(count)]
+
+
+def step_names(record):
+    """What each rewind step of a record is called."""
+    return [f"k = {k}" for k in record["rewind_step"].tolist()]
+
+
+def look(record, step):
+    """Colour and marker of a rewind step of a record: the same in every figure of the chapter."""
+    steps = record["rewind_step"].tolist()
+    return shades(len(steps))[steps.index(step)], MARKERS[steps.index(step)]
+
+
+def spread(axes, x, values, label, colour, marker="o", **options):
+    """Draw the mean over the last axis, replicates, of ``values`` (n, R), with a band of one standard deviation.
+
+    The band ends where the replicates do: a rate has none below zero.
+    """
+    mean, std = values.mean(-1), values.std(-1)
+    axes.plot(x, mean, color=colour, marker=marker, label=label, **options)
+    low, high = torch.maximum(mean - std, values.amin(-1)), torch.minimum(mean + std, values.amax(-1))
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def dense(axes, tickets):
+    """Draw the band in which a network matches: the dense error and the tolerance around it."""
+    error, epsilon = float(tickets["error"][0].mean()), verdicts.tolerance(tickets)
+    axes.axhspan(error - epsilon, error + epsilon, color=GREY, alpha=0.25, linewidth=0, label="dense ± ε")
+
+
+def by_step(axes, x, values, record, **options):
+    """Draw ``values`` (n, K, R) against ``x``, a line for each of the K rewind steps of a record."""
+    for i, (step, name) in enumerate(zip(record["rewind_step"].tolist(), step_names(record), strict=True)):
+        spread(axes, x, values[:, i], name, *look(record, step), **options)
+
+
+def points(*values):
+    """Points of error, for an alternative text."""
+    return ", ".join(f"{100 * float(value):.1f}" for value in values)
+
+
+def within(record, barrier, epsilon):
+    """A sentence for an alternative text: the weights at which the mean barrier (levels, K, R) is within epsilon."""
+    kept = [verdicts.percent(density, 0) for density in record["density"][1:].tolist()]
+    connected = verdicts.connected(barrier, epsilon)
+    spells = []
+    for name, near in zip(step_names(record), connected.T.tolist(), strict=True):
+        runs = [list(run) for joined, run in groupby(range(len(near)), near.__getitem__) if joined]
+        spans = [kept[run[0]] if len(run) == 1 else f"{kept[run[0]]} to {kept[run[-1]]}" for run in runs]
+        spells.append(f"{name} at {', '.join(spans) or 'no level'}")
+    return f"By weights remaining, the mean barrier is within ε: {'; '.join(spells)}."
+
+
+def counts(axes, counted, total, **options):
+    """Draw a table of counts (rows, columns), each out of ``total``, the darker the more."""
+    axes.imshow(counted, vmin=0, vmax=total, cmap="Blues", aspect="auto")
+    axes.grid(False)
+    for row, column in torch.cartesian_prod(*map(torch.arange, counted.shape)).tolist():
+        number = int(counted[row, column])
+        colour = "white" if number > 0.6 * total else "black"
+        axes.text(column, row, f"{number}", ha="center", va="center", color=colour, **options)
+
+
+def legend(axes, **options):
+    """A legend that stays readable where it lies over a line."""
+    axes.legend(**{"fontsize": 9.5, "framealpha": 0.7, "edgecolor": "none", **options})
+
+
+def legend_below(figure, axes, ncols, **options):
+    """One legend for all panels, below them, of the lines of ``axes``."""
+    lines = axes.get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=ncols, frameon=False, fontsize=9.5, **options)
+
+
+def remaining_axis(axes, density):
+    """Label a logarithmic x-axis with weights remaining, from all at the left to few at the right."""
+    axes.set_xscale("log")
+    axes.set_xlim(1.08, float(density[-1]) / 1.08)
+    axes.xaxis.set_major_locator(NullLocator())
+    axes.xaxis.set_minor_locator(NullLocator())
+    ticks = [float(d) for d in density[:: -(-len(density) // 8)]]
+    axes.set_xticks(ticks, [f"{100 * d:.0f}" if d > 0.095 else f"{100 * d:.1f}" for d in ticks])
+    axes.set_xlabel("weights remaining (%)")
+
+
+def error_axis(axes):
+    """A logarithmic y-axis of error rates, in percent: matching is decided among small ones."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    ticks = [t for t in (0.02, 0.04, 0.06, 0.1, 0.2, 0.4, 0.8) if low < t < high]
+    if len(ticks) < 3:  # a narrow range
+        ticks = [t for t in (0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.2, 0.25, 0.3, 0.4) if low < t < high]
+    axes.set_yticks(ticks)
+    axes.yaxis.set_minor_locator(NullLocator())
+    percent_axis(axes.yaxis)
+    axes.set_ylabel("test error (%)")
+
+
+def percent_axis(axis):
+    """Write an axis of rates in [0, 1] in percent."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+
+
+def rate_scale(axes, which, low=-0.001, high=0.9):
+    """A scale for rates that shows both a tenth of a point and fifty points."""
+    getattr(axes, f"set_{which}scale")("symlog", linthresh=LINEAR, linscale=0.8)
+    axis = getattr(axes, f"{which}axis")
+    axis.set_ticks([t for t in (0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if low <= t <= high])
+    axis.set_ticks([], minor=True)
+    percent_axis(axis)
+    getattr(axes, f"set_{which}lim")(low, high)
+
+
+def barrier_axes(axes, density, title, epsilon):
+    """Barriers against weights remaining, with the tolerance; call it after drawing."""
+    axes.axhline(epsilon, color=GREY, linestyle="--", linewidth=1, label="ε")
+    remaining_axis(axes, density)
+    rate_scale(axes, "y")
+    axes.set_ylabel("barrier (points of error)")
+    axes.set_title(title)

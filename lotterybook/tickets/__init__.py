@@ -1,0 +1,1 @@
+"""The room of chapter 1: winning tickets, controls, stability."""

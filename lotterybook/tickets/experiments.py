@@ -1,0 +1,77 @@
+"""Experiments of chapter 1: tickets, controls, stability."""
+
+from itertools import pairwise
+
+import torch
+
+from lotterylib import pruning, training
+from lotterylib.states import concatenate
+
+from ..experiment import OTHER, axes, experiment, grouped, random_mask
+
+
+@experiment("main")
+def winning_tickets(s):
+    """Test ``error`` (levels + 1, K, R) of every level, with ``density`` (levels + 1,) and ``rewind_step`` (K,)."""
+    return {"error": s.run().errors, **axes(s.run())}
+
+
+@experiment("main", "tickets.control_step", "tickets.control_levels")
+def controls(s):
+    """Test error of what is not a winning ticket, at rewind step ``control_step``: by name (n, R), at ``level`` (n,).
+
+    ``random_mask``: as many weights, at random places. ``shuffled_mask``: the IMP mask, permuted within each layer.
+    ``reinitialized``: the IMP mask on a fresh initialization, trained from step 0. ``one_shot``: all pruned at once.
+    ``learning_rate_rewinding``: the weights kept, the schedule rewound. ``density`` (n,) is that of all of them,
+    ``rewind_step`` () too.
+    """
+    run, levels = s.run().at(s.preset.tickets.control_step), list(s.preset.tickets.control_levels)
+    k, seeds = s.preset.tickets.control_step, run.seeds * len(levels)
+    masks = concatenate([run[level].mask for level in levels])
+    rewound = concatenate([run.rewind] * len(levels))
+    fresh = concatenate([s.net().init(len(run.seeds), run.config.seed + OTHER)] * len(levels))
+    starts = {
+        "random_mask": (rewound, concatenate([random_mask(run, level) for level in levels]), k),
+        "shuffled_mask": (rewound, pruning.shuffle(masks, OTHER), k),
+        "reinitialized": (fresh, masks, 0),
+    }
+    error = {name: s.error(s.train(name, *start, seeds)).view(len(levels), -1) for name, start in starts.items()}
+    error["one_shot"] = s.run(rewind_step=k, pruning="one_shot").errors[levels, 0]
+    error["learning_rate_rewinding"] = s.run(rewind_step=k, rewinding="learning_rate").errors[levels, 0]
+    axes = {"level": torch.tensor(levels), "density": run.densities[levels], "rewind_step": torch.tensor(k)}
+    return {**error, **axes}
+
+
+@experiment("main", "tickets.instability_steps", "tickets.points")
+def instability(s):
+    """Barrier between two dense trainings from the same ``w_k``: ``height`` (n, R), ``curve`` (points, n, R).
+
+    At ``rewind_step`` (n,), with different data orders from step k on: the instability of Frankle et al. (2020).
+    """
+    return _unstable(s, "main", s.preset.tickets.instability_steps)
+
+
+@experiment("contrast", "tickets.points")
+def contrast(s):
+    """The contrasting network: error, density, successive barriers (levels, K, R) and instability (K, R)."""
+    run = s.run("contrast")
+    heights = [s.barrier(a.state, b.state, "contrast").height for a, b in pairwise(run.levels)]
+    unstable = _unstable(s, "contrast", run.config.rewind_step)["height"]
+    return {"error": run.errors, "barrier": grouped(torch.stack(heights), run), "instability": unstable, **axes(run)}
+
+
+def _unstable(s, arm, steps):
+    net, config = s.net(arm), getattr(s.preset, arm).config
+    seeds = [config.seed + r for r in range(config.replicates)]
+    start = net.init(config.replicates, config.seed)
+    dense = training.trajectory(net, start, s.ds, config.recipe, stop=max(steps), order_seed=seeds, at=steps)
+    points = {point.step: point.state for point in dense}
+    rewound = concatenate([points[step] for step in steps])
+    starts, orders = [step for step in steps for _ in seeds], seeds * len(steps)
+    children = [
+        s.train(f"instability_{arm}_{shift}", rewound, None, starts, [seed + shift for seed in orders], arm)
+        for shift in (0, OTHER)
+    ]
+    height, curve, _ = s.barrier(*children, arm)
+    shape = (len(steps), config.replicates)
+    return {"height": height.view(shape), "curve": curve.unflatten(1, shape), "rewind_step": torch.tensor(steps)}

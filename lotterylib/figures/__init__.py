@@ -1,1 +1,0 @@
-"""Figures of the book. Each function takes records and returns a ``style.Drawing``, or several as ``panes.Panes``."""
