@@ -285,7 +285,7 @@ class _Folder:
 
     def __init__(self, path, net, ds, config):
         self.path, self.device = None if path is None else Path(path), ds.device
-        self.key = store.key([config, net.description, ds.fingerprint])
+        self.key = store.key([config, net.description, ds.digest])
 
     def load(self, name):
         return self.path and store.read(self.path / f"{name}.safetensors", self.key, self.device)

@@ -188,7 +188,7 @@ class _Checkpoint:
     def __init__(self, path, net, state, mask, ds, recipe, starts, seeds, stop):
         self.path, self.device = path, ds.device
         if path:
-            description = [net.description, ds.fingerprint, recipe, starts, seeds, stop]
+            description = [net.description, ds.digest, recipe, starts, seeds, stop]
             self.key = store.key([*description, store.digest(state), store.digest(mask)])
 
     def load(self):

@@ -77,7 +77,7 @@ def test_every_public_name_is_in_the_reference_once(reference):
 
 
 CHOICES = {  # what a reader chooses from
-    "data.NAMES": "'digits', 'mnist'",
+    "data.NAMES": "'mnist1d', 'mnist'",
     "architectures.NAMES": "'cnn1d', 'cnn1d_plain'", "training.SCHEDULES": "'cosine'",
     "training.PRECISIONS": "'bfloat16'", "imp.REWINDING": "'learning_rate'", "imp.PRUNING": "'one_shot'",
     "landscape.DEFINITIONS": "'mean'", "curvature.CURVATURES": "'gauss_newton'", "curvature.ORDERS": "'random'",

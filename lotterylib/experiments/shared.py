@@ -86,7 +86,7 @@ def record(name, shared, recompute):
     function, needs = EXPERIMENTS[name]
     settings = {field: getattr(shared.preset, field) for field in needs}
     return records.load_or_compute(
-        name, shared.name, settings, lambda: function(shared), recompute, lambda: shared.ds.fingerprint
+        name, shared.name, settings, lambda: function(shared), recompute, lambda: shared.ds.digest
     )
 
 
