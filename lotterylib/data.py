@@ -7,7 +7,6 @@ and no host copy stands between two training steps.
 import hashlib
 import os
 import random
-import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -160,13 +159,12 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     given = zip(_ARRAYS, (train_x, train_y, test_x, test_y), strict=True)
     t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given}
     for split in ("train", "test"):
-        x, y = _checked(f"{name}: {split}_x", t[f"{split}_x"]), t[f"{split}_y"]
+        x, y = t[f"{split}_x"], t[f"{split}_y"]
         if y.is_floating_point() or y.shape != x.shape[:1] or len(y) == 0:
             raise ValueError(
                 f"{name}: {split}_y has shape {tuple(y.shape)} and type {y.dtype}; it must be {len(x)} whole numbers, "
                 f"one for each entry of {split}_x, and at least one"
             )
-        t[f"{split}_x"] = x
     x, test_x = t["train_x"], t["test_x"]
     kinds = [f"{'float' if part.is_floating_point() else part.dtype} {(*part.shape[1:],)}" for part in (test_x, x)]
     if kinds[0] != kinds[1]:
@@ -176,9 +174,7 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     classes = int(t["train_y"].max()) + 1
     low, high = (int(label) for label in torch.cat([t["train_y"], t["test_y"]]).aminmax())
     if low < 0 or high >= classes:
-        raise ValueError(
-            f"{name}: labels run from {low} to {high}; they must run from 0 to train_y's largest, {classes - 1}"
-        )
+        raise ValueError(f"{name}: labels run from {low} to {high}; they must be 0 to {classes - 1}, train_y's largest")
     source = store.digest(t, f"augment {augment}")
     mean, std = _moments(x)
     if torch.float64 in (x.dtype, test_x.dtype):
@@ -195,8 +191,7 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
 def _tensor(label, value, labels):
     """Copy an array, tensor or list to the CPU as uint8, int64, float32 or float64, whichever holds it."""
     if torch.is_tensor(value):
-        value = value.detach().cpu()
-        value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy lacks
+        value = (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu()  # numpy has no bfloat16
     try:
         value = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:  # of unequal rows, sparse
@@ -207,7 +202,8 @@ def _tensor(label, value, labels):
     dtype = np.float64 if value.dtype.itemsize > 4 else np.float32
     if kind in "iu" or (kind == "b" and labels):
         dtype = np.uint8 if value.dtype == np.uint8 and not labels else np.int64
-    return torch.from_numpy(np.array(value, dtype, order="C"))
+    copy = torch.from_numpy(np.array(value, dtype, order="C"))
+    return copy if labels else _checked(label, copy)
 
 
 def _checked(label, x):
@@ -313,13 +309,11 @@ def import_torchvision():
 def _npz(path, what="it"):
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; {what} must be an .npz holding {', '.join(_ARRAYS)}")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz file, or it is damaged")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*_ARRAYS, "name", "augment") if name in file.files}
-    except Exception as error:  # zipfile, zlib and numpy have a dozen for damaged archives; MemoryError: a false size
-        raise ValueError(f"{path} holds pickled objects or is damaged ({error}); only arrays are read") from error
+    except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files; MemoryError: a false size
+        raise ValueError(f"{path} is no .npz of arrays, holds pickled objects or is damaged ({error})") from error
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it must hold {', '.join(_ARRAYS)}")
