@@ -166,7 +166,7 @@ def test_every_experiment_runs_and_gives_what_it_says(smoke, name):
         if key not in NOT_IN_0_1:
             assert value.dtype == torch.float64 and ((value >= 0) & (value <= 1)).all(), key
     assert record.about["experiment"] == name and record.about["preset"] == "smoke"
-    assert record.about["data"] == smoke.setup.ds.fingerprint
+    assert record.about["data"] == smoke.setup.ds.digest
     needs = EXPERIMENTS[name][1]
     assert smoke.read[name] & {"main", "contrast"}, "the test's own premise: reading is noticed"
     assert smoke.read[name] <= set(needs), "a field that is read and not named leaves a stale record when it changes"
