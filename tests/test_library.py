@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lotterylib"
 # Each module uses only those before it.
 LADDER = (
     "checks", "store", "progress", "states", "data", "architectures", "networks", "pruning", "order", "memory", "sgd",
-    "training", "imp", "landscape", "curvature", "limits", "perturbation", "magnitudes",
+    "training", "imp", "landscape", "limits", "curvature", "perturbation", "magnitudes",
     "records", "presets", "experiments", "findings", "scale", "figures", "notebook",
 )  # fmt: skip
 
