@@ -7,7 +7,6 @@ weights are kept. A mask must keep equally many weights of every replicate. Vect
 eigenvalues, quadrature and what Lanczos's method leaves of a matrix are float64 on the CPU.
 """
 
-import contextlib
 from typing import NamedTuple
 
 import torch
@@ -48,10 +47,10 @@ def hvp(
     checks.choice("curvature", curvature, CURVATURES)
     mask = _checked(net, state, mask, x, y)
     kept = _kept(mask)
-    if vectors.dim() != 3 or vectors.shape[::2] != kept.shape:
+    if vectors.dim() != 3 or vectors.shape[::2] != kept.shape or not vectors.shape[1]:
         raise ValueError(
-            f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, any number, kept weights), here "
-            f"({len(kept)}, any number, {kept.shape[1]})"
+            f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, 1 or more, kept weights), here "
+            f"({len(kept)}, 1 or more, {kept.shape[1]})"
         )
     state = {name: _cast(tensor, vectors.dtype) for name, tensor in pruning.apply(state, mask).items()}
     x = _cast(x, vectors.dtype)
@@ -82,16 +81,18 @@ def hvp(
 
     # stacked replicates would leave the cache: beside each other they are faster, at least two parts at a time; their
     # number does not depend on that of threads, so that rounding does not either
-    parts = 1 if x.is_cuda or len(kept) > 1 else 2
+    parts = 1 if x.is_cuda or len(kept) > 1 or len(y) == 1 else 2
     rows = [
         (select(state, r), select(directions, r), *part)
         for r in range(len(kept)) for part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
     ]  # fmt: skip
-    # of operators that come in several forms, those that torch can differentiate twice
-    recurrent = any(isinstance(module, nn.RNNBase) for module in net.module.modules())
-    cudnn = torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
-    with exact(), cudnn, sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-        total = torch.stack(beside(summed, rows, x.device)).unflatten(0, (-1, parts)).sum(1)
+    cudnn, enabled = torch.backends.cudnn, torch.backends.cudnn.enabled
+    with exact(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():  # attention that torch can differentiate twice
+        try:
+            cudnn.enabled = enabled and not any(isinstance(m, nn.RNNBase) for m in net.module.modules())  # so for these
+            total = torch.stack(beside(summed, rows, x.device)).unflatten(0, (-1, parts)).sum(1)
+        finally:
+            cudnn.enabled = enabled
     result = (total / len(y)).gather(2, kept)
     if not result.isfinite().all():
         lost = (~result.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()

@@ -238,6 +238,12 @@ def test_operators_that_torch_treats_in_their_own_ways(case, kind):
     assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cudnn.enabled
 
 
+def test_one_example_is_enough(net, point):
+    state, mask, x, y = ({n: t[:1] for n, t in part.items()} if isinstance(part, dict) else part[:1] for part in point)
+    found = curvature.hessian(net, state, x, y, mask)
+    assert_close(found[0], by_hand(net, (state, mask, x, y), "hessian", 0), rtol=1e-10, atol=1e-14)
+
+
 def test_what_cannot_be_differentiated_twice_is_refused(ds):
     net = networks.wrap(waving(OldSine), "cpu")
     state, x, y = net.init(1), SERIES[:, 0], torch.arange(8) % 3
@@ -397,8 +403,10 @@ def test_bad_input_says_what_is_wrong(net, point, ds):
     with pytest.raises(ValueError, match="r is 2; it must be >= 0 and <= 1"):
         curvature.Spectrum(torch.ones(2, 1, 1), torch.ones(2, 1, 1)).nodes(2)
     wide = torch.ones(2, 1, 3, **FLOAT64)
-    with pytest.raises(ValueError, match=r"vectors have shape \(2, 1, 3\); they must be .* here \(2, any number, 70\)"):
+    with pytest.raises(ValueError, match=r"vectors have shape \(2, 1, 3\); they must be .* here \(2, 1 or more, 70\)"):
         curvature.hvp(net, state, x, y, wide, mask)
+    with pytest.raises(ValueError, match=r"vectors have shape \(2, 0, 70\)"):
+        curvature.hvp(net, state, x, y, torch.ones(2, 0, 70), mask)
     with pytest.raises(ValueError, match="curvature is 'fisher', which is unknown; allowed are 'hessian', 'gauss_new"):
         curvature.hessian(net, state, x, y, mask, "fisher")
     with pytest.raises(ValueError, match="mask keeps no weight in some replicate"):

@@ -1,10 +1,12 @@
 """States and masks: what does not fit is named, and the algebra is numpy's."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from lotterylib import states
+from lotterylib import curvature, data, landscape, limits, magnitudes, networks, perturbation, pruning, states
 
 SHAPES = {"w": (2, 3), "b": (3,)}
 
@@ -102,3 +104,60 @@ def test_products_and_lengths_are_numpys():
     for name, tensor in scaled.items():
         assert tensor.dtype == torch.float32
         assert np.allclose(tensor, arrays[0][name] * np.array([2, -0.5]).reshape(-1, *[1] * len(SHAPES[name])))
+
+
+# Every function of states, with its states on another device
+
+
+def everything(net, ds, several):
+    """What functions of states return that lies on the device, and what comes to the CPU."""
+    a, b, c = several
+    (x, y), full, there = ds.training_set(), pruning.full(net, a), ds.device
+    mask = pruning.magnitude(a, full, 0.2)
+    w = curvature.weights(a, mask)
+    direction = perturbation.random_direction(a, mask, [1.0, 2.0], 2)
+    matrix, values = curvature.hessian(net, a, x, y, mask)[0], torch.linspace(0.1, 2, w.shape[1]).to(there)
+    losses, errors = limits.projections(net, a, mask, ds, (0.2, 0.5))
+    spectrum, limit = curvature.spectrum(net, a, x, y, mask, 2, 5), magnitudes.threshold(a, full, mask)
+    on_device = [
+        w, matrix, curvature.hvp(net, a, x, y, w[:, None], mask, "gauss_newton"),
+        *(tensor for tree in (
+            mask, direction, pruning.layerwise(a, mask, 0.2), pruning.random(a, mask, 0.2, 1), pruning.shuffle(mask),
+            pruning.pruned(full, mask), perturbation.perturb(a, direction, [0.5, 1.0]), states.concatenate([a, b]),
+            perturbation.pruning_direction(a, full, mask), landscape.recalibrate(net, a, ds),
+        ) for tensor in tree.values()),
+    ]  # fmt: skip
+    test = ds.test_x, ds.test_y
+    on_cpu = [
+        *spectrum, *spectrum.density(torch.linspace(-1, 1, 5).to(there), 0.1), losses, errors, limit,
+        curvature.top(net, a, x, y, mask)[0],
+        *(limits.subspace_losses(matrix, kept, order) for order in limits.ORDERS for kept in (w[0], w[0].cpu())),
+        limits.meeting(values, 1.0, 0.1, 3), limits.crossing(torch.arange(3), losses.to(there), 2.0),
+        torch.tensor([limits.gordon_fraction(values, w[0], 0.05, order=order) for order in limits.ORDERS]),
+        torch.tensor([limits.meeting_fraction(values, 1.0, 0.1), pruning.density(mask)]),
+        limits.in_nats(losses.to(there), errors.to(there), 0.1).nan_to_num(),
+        *landscape.error_barrier(net, a, b, *test, 3), landscape.all_pairs(net, several, *test, 3),
+        *landscape.path(net, several, *test, 3), *landscape.plane(net, a, b, c, ds, 2),
+        landscape.coordinates(net, a, b, c, a), landscape.distance(net, a, b), landscape.loss(net, a, x, y),
+        perturbation.overlap(net, (a, b), (a, c)), magnitudes.refilled(b, mask, limit.to(there)),
+        magnitudes.removed(a, full, mask), magnitudes.already_small(a, b, mask, 0.2),
+        *magnitudes.agreement(a, b, mask), magnitudes.histogram(a, mask, torch.tensor([0, 0.1, 1]).to(there)),
+    ]  # fmt: skip
+    return on_device, on_cpu
+
+
+def test_states_may_lie_on_any_device(ds, net):
+    """Nothing mixes devices, and what is small comes back: the same numbers as on the CPU."""
+    elsewhere = pytest.importorskip("elsewhere")
+    several = [net.init(2, seed) for seed in (0, 5, 10)]
+    expected = everything(net, ds, several)
+    with elsewhere.machine() as there:
+        tensors = {f.name: getattr(ds, f.name) for f in dataclasses.fields(ds)}
+        moved = data.Dataset(**{name: v.to(there) if torch.is_tensor(v) else v for name, v in tensors.items()})
+        placed = [{name: tensor.to(there) for name, tensor in state.items()} for state in several]
+        found = everything(networks.build("cnn1d", moved, width=4), moved, placed)
+        assert all(tensor.device == there for tensor in found[0])
+        assert all(tensor.device.type == "cpu" for tensor in found[1])
+        for before, after in zip(expected, found, strict=True):
+            for one, other in zip(before, after, strict=True):
+                assert torch.equal(one, other.cpu())
