@@ -1,32 +1,40 @@
-"""Curvature of the training loss around a solution, and how far it lets the solution be pruned.
+"""Curvature of the training loss around a solution.
 
 Everything here is about the mean cross-entropy (nats) on the inputs that are given, in evaluation mode, as a function
 of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero whatever the state
 holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a mask all prunable
-weights are kept. A mask must keep equally many weights of every replicate.
+weights are kept. A mask must keep equally many weights of every replicate. Vectors lie on the device of the state;
+eigenvalues, quadrature and what Lanczos's method leaves of a matrix are float64 on the CPU.
 """
 
 from typing import NamedTuple
 
 import torch
-from torch.func import grad, jvp, vjp
+from torch import Tensor, nn
+from torch.func import grad, vjp
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from . import checks, progress, pruning
-from .networks import beside, exact
-from .states import select
+from . import checks, limits, progress, pruning
+from .networks import Network, beside, exact
+from .states import Mask, State, check_mask, select
 
 CURVATURES = ("hessian", "gauss_newton")  # what ``hvp`` multiplies with
-ORDERS = ("magnitude", "random")  # in which weights are pruned
 EXACT = 10_000  # weights: more make an exact Hessian of several hundred MB a replicate
 
+angular_dimension, gordon_fraction = limits.angular_dimension, limits.gordon_fraction  # names that they had before
 
-def weights(state, mask):
+
+def weights(state: State, mask: Mask) -> Tensor:
     """The kept weights, with their signs, ``(R, D)``. Raises ``ValueError`` unless all replicates keep equally many."""
+    check_mask(state, mask)
     return _flatten({name: state[name] for name in mask}).gather(1, _kept(mask))
 
 
-def hvp(net, state, x, y, vectors, mask=None, curvature="hessian"):
+def hvp(
+    net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask: Mask | None = None,
+    curvature: str = "hessian",
+) -> Tensor:  # fmt: skip
     """Multiply the Hessian of every replicate with its ``vectors``: ``(R, V, D)`` to ``(R, V, D)``, in their dtype.
 
     The matrix is never formed (Pearlmutter 1994). ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed training inputs, as
@@ -34,15 +42,15 @@ def hvp(net, state, x, y, vectors, mask=None, curvature="hessian"):
     ``curvature="gauss_newton"`` takes the generalized Gauss-Newton matrix ``mean_n J_n^T (diag p_n - p_n p_n^T) J_n``
     instead (Schraudolph 2002), with the logits' Jacobian J and the probabilities p: the Hessian of the network
     linearised in its weights, which has no negative eigenvalue. Raises ``ValueError`` if ``vectors`` are shaped
-    otherwise, or a product is not finite.
+    otherwise, a product is not finite, or torch cannot differentiate the network twice.
     """
     checks.choice("curvature", curvature, CURVATURES)
-    mask = pruning.full(net, state) if mask is None else mask
+    mask = _checked(net, state, mask, x, y)
     kept = _kept(mask)
-    if vectors.dim() != 3 or vectors.shape[::2] != kept.shape:
+    if vectors.dim() != 3 or vectors.shape[::2] != kept.shape or not vectors.shape[1]:
         raise ValueError(
-            f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, any number, kept weights), here "
-            f"({len(kept)}, any number, {kept.shape[1]})"
+            f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, 1 or more, kept weights), here "
+            f"({len(kept)}, 1 or more, {kept.shape[1]})"
         )
     state = {name: _cast(tensor, vectors.dtype) for name, tensor in pruning.apply(state, mask).items()}
     x = _cast(x, vectors.dtype)
@@ -61,17 +69,30 @@ def hvp(net, state, x, y, vectors, mask=None, curvature="hessian"):
             def logits(weights, xs=xs):
                 return net.forward({**one, **weights}, xs, train=False)
 
-            total = total + _flatten(multiply(logits, own, directions, ys))
+            try:
+                total = total + _flatten(multiply(logits, own, directions, ys))
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise ValueError(
+                    f"torch cannot differentiate the network twice: {error}; its forward must use other operators"
+                ) from error
         return total
 
-    # stacked replicates would leave the cache: beside each other, in parts for all threads, they are faster
-    parts = 1 if x.is_cuda else -(-torch.get_num_threads() // len(kept))
+    # stacked replicates would leave the cache: beside each other they are faster, at least two parts at a time; their
+    # number does not depend on that of threads, so that rounding does not either
+    parts = 1 if x.is_cuda or len(kept) > 1 or len(y) == 1 else 2
     rows = [
         (select(state, r), select(directions, r), *part)
         for r in range(len(kept)) for part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
     ]  # fmt: skip
-    with exact():
-        total = torch.stack(beside(summed, rows, x.device)).unflatten(0, (-1, parts)).sum(1)
+    cudnn, enabled = torch.backends.cudnn, torch.backends.cudnn.enabled
+    with exact(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():  # attention that torch can differentiate twice
+        try:
+            cudnn.enabled = enabled and not any(isinstance(m, nn.RNNBase) for m in net.module.modules())  # so for these
+            total = torch.stack(beside(summed, rows, x.device)).unflatten(0, (-1, parts)).sum(1)
+        finally:
+            cudnn.enabled = enabled
     result = (total / len(y)).gather(2, kept)
     if not result.isfinite().all():
         lost = (~result.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
@@ -79,12 +100,12 @@ def hvp(net, state, x, y, vectors, mask=None, curvature="hessian"):
     return result
 
 
-def hessian(net, state, x, y, mask=None, curvature="hessian"):
+def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, curvature="hessian") -> Tensor:
     """The exact Hessian of every replicate, symmetric ``(R, D, D)``, in the dtype of the state.
 
     Raises ``ValueError`` for more than 10,000 weights: ``spectrum`` needs no matrix.
     """
-    mask = pruning.full(net, state) if mask is None else mask
+    mask = _checked(net, state, mask, x, y)
     w = weights(state, mask)
     count, size = w.shape
     if size > EXACT:
@@ -107,27 +128,31 @@ class Spectrum(NamedTuple):
     Each of the V probes is an estimate of its own, whose shares sum to 1.
     """
 
-    eigenvalues: torch.Tensor
-    quadrature: torch.Tensor
+    eigenvalues: Tensor
+    quadrature: Tensor
 
-    def density(self, grid, width):
+    def density(self, grid, width: float) -> tuple[Tensor, Tensor]:
         """The density of eigenvalues on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``.
 
         Returns the mean over probes and its standard error (NaN for a single probe), each ``(R, G)``. Raises
         ``ValueError`` unless ``width`` > 0.
         """
         checks.within("width", width, 0, open_low=True)
-        grid = torch.as_tensor(grid, dtype=torch.float64)
+        grid = torch.as_tensor(grid, dtype=torch.float64).to(self.eigenvalues.device)
         bells = torch.distributions.Normal(self.eigenvalues[..., None], width).log_prob(grid).exp()
         each = (self.quadrature[..., None] * bells).sum(2)
         return each.mean(1), each.std(1) / each.shape[1] ** 0.5
 
-    def nodes(self, r):
+    def nodes(self, r: int) -> tuple[Tensor, Tensor]:
         """All probes of replicate ``r`` as one estimate: eigenvalues and quadrature ``(K,)``, which sums to 1."""
+        checks.whole("r", r, 0, len(self.eigenvalues) - 1)
         return self.eigenvalues[r].flatten(), self.quadrature[r].flatten() / self.quadrature.shape[1]
 
 
-def spectrum(net, state, x, y, mask=None, probes=8, iterations=80, seed=0, curvature="hessian") -> Spectrum:
+def spectrum(
+    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, probes=8,
+    iterations: int = 80, seed=0, curvature="hessian",
+) -> Spectrum:  # fmt: skip
     """Estimate the spectrum by stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani et al. 2019).
 
     Each probe is a random direction; ``iterations`` Hessian-vector products with it place up to as many point masses,
@@ -137,19 +162,19 @@ def spectrum(net, state, x, y, mask=None, probes=8, iterations=80, seed=0, curva
     Raises ``ValueError`` for fewer than one of either, and as ``hvp`` does.
     """
     checks.whole("probes", probes, 1)
-    mask = pruning.full(net, state) if mask is None else mask
+    mask = _checked(net, state, mask, x, y)
     start = _gaussian(weights(state, mask), probes, seed)
     basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
     return from_lanczos(basis, alpha, beta)
 
 
-def from_lanczos(basis, alpha, beta) -> Spectrum:
+def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
     """The spectrum as the probes see it, from what ``lanczos`` returned for them.
 
     ``basis`` ``(R, V, m, D)``, ``alpha`` and ``beta`` ``(R, V, m)``: the eigenvalues of each tridiagonal matrix, whose
     shares are the squared first components of its eigenvectors, or 1/D where ``spectrum`` says so.
     """
-    values, vectors = torch.linalg.eigh(_tridiagonal(alpha, beta))
+    values, vectors = torch.linalg.eigh(_tridiagonal(alpha.cpu(), beta.cpu()))
     shares, size = vectors[..., 0, :] ** 2, basis.shape[-1]
     for r in range(len(basis) if basis.shape[1] > 1 else 0):
         ritz = vectors[r].mT.to(basis) @ basis[r]
@@ -162,14 +187,17 @@ def from_lanczos(basis, alpha, beta) -> Spectrum:
     return Spectrum(values, shares)
 
 
-def top(net, state, x, y, mask=None, count=1, iterations=40, seed=0, curvature="hessian"):
+def top(
+    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, count=1,
+    iterations: int = 40, seed=0, curvature="hessian",
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
 
     The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
     the ``iterations`` of Lanczos's method (1950) are doubled. Of equal eigenvalues only one may be found. Raises
     ``ValueError`` unless ``count`` is from 1 to D, and as ``hvp`` does.
     """
-    mask = pruning.full(net, state) if mask is None else mask
+    mask = _checked(net, state, mask, x, y)
     w = weights(state, mask)
     checks.whole("count", count, 1, w.shape[1])
     iterations = max(count, checks.whole("iterations", iterations, 1))
@@ -184,7 +212,7 @@ def top(net, state, x, y, mask=None, count=1, iterations=40, seed=0, curvature="
         iterations *= 2
 
 
-def lanczos(product, start, iterations):
+def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """Lanczos's method (1950), fully reorthogonalized, for a symmetric ``product`` of ``(R, V, D)`` with every vector.
 
     Returns the basis ``(R, V, m, D)`` that begins with ``start`` (normalised), and the tridiagonal matrix in it: its
@@ -216,94 +244,39 @@ def lanczos(product, start, iterations):
     return basis, alpha, beta
 
 
-def angular_dimension(eigenvalues, distance, epsilon, quadrature=None) -> float:
-    """A closed form for the local angular dimension of the well ``{v: v^T H v / 2 <= epsilon}`` from ``distance``.
-
-    The local angular dimension is the well's squared Gaussian width, as seen from there, as a share of D. The closed
-    form of Larsen et al. (2022), ``sum_i q_i r_i^2 / (distance^2 + r_i^2)`` with ``r_i^2 = 2 epsilon / lambda_i``,
-    approximates it; simulated random subspaces lose the well a little above it (``limits.meeting``). In a direction
-    with lambda <= 0 the well has no end, and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``;
-    ``quadrature`` ``(K,)`` are their shares of D, by default equal ones. Raises ``ValueError`` if no eigenvalue is
-    positive, ``quadrature`` does not sum to 1, epsilon is not positive or ``distance`` negative.
-    """
-    checks.within("distance", distance, 0)
-    values, shares = _checked(eigenvalues, epsilon, quadrature)
-    return float(shares @ (2 * epsilon / (values * distance**2 + 2 * epsilon)))
-
-
-def gordon_fraction(eigenvalues, weights, epsilon, quadrature=None, order="magnitude") -> float:
-    """The largest fraction of the ``weights`` ``(D,)`` that can be pruned, as predicted after Gordon's escape theorem.
-
-    The theorem (1988): a random subspace through a point *misses* a set once it has more conditions than the set's
-    squared Gaussian width, as seen from the point. For the well ``{v: v^T H v / 2 <= epsilon}`` Larsen et al. (2022)
-    approximate that width by a closed form, ``angular_dimension``. Pruning a share p of the weights puts p D conditions
-    at distance R(p) from the solution; the result is the p at which they reach the closed form (our
-    reconstruction of Paul et al. 2023). R(p) is the length of the weights that go: the smallest first, or of a random
-    choice, ``R^2 = p ||w||^2`` as expected.
-
-    ``eigenvalues`` ``(K,)`` have the shares ``quadrature`` ``(K,)``, by default the exact spectrum, K = D; ``epsilon``
-    is in nats. Raises ``ValueError`` as ``angular_dimension`` does, for weights that are not finite, and without
-    ``quadrature`` unless K = D.
-    """
-    checks.choice("order", order, ORDERS)
-    squares = torch.as_tensor(weights, dtype=torch.float64).flatten() ** 2
-    if not squares.isfinite().all():
-        raise ValueError("weights hold values that are not finite; the training may have diverged")
-    if quadrature is None and len(eigenvalues) != len(squares):
-        raise ValueError(
-            f"there are {len(eigenvalues)} eigenvalues and {len(squares)} weights; without quadrature the spectrum "
-            "must be exact, one eigenvalue for each weight"
-        )
-    values, shares = _checked(eigenvalues, epsilon, quadrature)
-    squares = squares.sort().values if order == "magnitude" else squares.mean().expand(len(squares))
-    sums = torch.cat([squares.new_zeros(1), squares.cumsum(0)])
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        fraction = (low + high) / 2
-        whole, part = divmod(fraction * len(squares), 1)
-        distance = float(sums[int(whole)] + part * squares[int(whole)]) ** 0.5
-        if fraction < angular_dimension(values, distance, epsilon, shares):
-            low = fraction
-        else:
-            high = fraction
-    return high
-
-
-def _checked(eigenvalues, epsilon, quadrature):
-    """Eigenvalues, none below 0, and their shares, float64 on the CPU."""
-    checks.within("epsilon", epsilon, 0, float("inf"), open_low=True, open_high=True)
-    values = torch.as_tensor(eigenvalues, dtype=torch.float64).cpu()
-    if not values.isfinite().all():
-        raise ValueError("eigenvalues hold values that are not finite; the training may have diverged")
-    if not (values > 0).any():
-        raise ValueError("no eigenvalue is positive: the point is no minimum, and nothing limits the pruning")
-    if quadrature is None:
-        return values.clamp_min(0), torch.full_like(values, 1 / len(values))
-    shares = torch.as_tensor(quadrature, dtype=torch.float64).cpu()
-    if shares.shape != values.shape:
-        raise ValueError(
-            f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}; they must be equal"
-        )
-    if not abs(float(shares.sum()) - 1) < 1e-4:
-        raise ValueError(f"quadrature sums to {float(shares.sum()):.6g}; it must sum to 1: take nodes(r) of a spectrum")
-    return values.clamp_min(0), shares
+def _checked(net, state, mask, x, y):
+    """The mask, or that which keeps all prunable weights, after a check of all that came."""
+    net.check(state, mask, x, y)
+    return pruning.full(net, state) if mask is None else mask
 
 
 def _hessian_products(logits, weights, directions, y):
     """Hessian of the summed cross-entropy times every direction; reverse over reverse is the fastest under vmap."""
     _, pull = vjp(grad(lambda w: F.cross_entropy(logits(w), y, reduction="sum")), weights)
-    return torch.vmap(lambda direction: pull(direction)[0])(directions)
+    return _each(lambda direction: pull(direction)[0], directions)
 
 
 def _gauss_newton_products(logits, weights, directions, y):
+    """``J v`` as the gradient of ``J^T u`` in u: forward derivatives fail in threads beside each other."""
     outputs, pull = vjp(logits, weights)
+    _, push = vjp(lambda u: vjp(logits, weights)[1](u)[0], torch.zeros_like(outputs))
     p = outputs.softmax(-1)
 
-    def one(direction):
-        change = p * jvp(logits, (weights,), (direction,))[1]
+    def product(direction):
+        change = p * push(direction)[0]
         return pull(change - p * change.sum(-1, keepdim=True))[0]
 
-    return torch.vmap(one)(directions)
+    return _each(product, directions)
+
+
+def _each(product, directions):
+    """The product with every direction: at once, or, where torch has no rule for that, with one after the other."""
+    try:
+        return torch.vmap(product)(directions)
+    except RuntimeError:
+        count = len(next(iter(directions.values())))
+    every = [product(select(directions, v)) for v in range(count)]
+    return {name: torch.stack([one[name] for one in every]) for name in directions}
 
 
 def _flatten(tree):
@@ -326,8 +299,7 @@ def _kept(mask):
 
 def _gaussian(w, count, seed):
     """Random vectors ``(R, count, D)`` of the kind of ``w``, drawn on the CPU, so alike on every device."""
-    generators = [torch.Generator().manual_seed(seed + r) for r in range(len(w))]
-    return torch.stack([torch.randn(count, w.shape[1], generator=g) for g in generators]).to(w)
+    return pruning.noise({"": w[:, None].expand(-1, count, -1)}, seed, torch.randn)[""].to(w)
 
 
 def _cast(tensor, dtype):

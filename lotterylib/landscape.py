@@ -1,52 +1,59 @@
 """The error landscape between solutions: barriers, paths, planes.
 
 Errors are test error rates in [0, 1] by definition, unless other inputs are given. On a path every entry of the state
-is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead.
+is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead. Networks compute
+in the type of the state's weights. States that are returned lie on the device of those that came; all else is float64
+on the CPU, and a plane's axes of the states' type.
 """
 
+import copy
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import checks, progress, training
-from .networks import exact
-from .states import dot, replicates, times
+from .data import Dataset
+from .networks import Network, exact
+from .states import State, check_alike, dot, replicates, times
 
 DEFINITIONS = ("line", "mean")  # of a barrier
 
 
-def error(net, state, x, y):
-    """Return the error rate in [0, 1] of every replicate, float64 ``(R,)``; NaN where the loss is not finite.
+def error(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
+    """Return the error rate in [0, 1] of every replicate, ``(R,)``; NaN where the loss is not finite.
 
-    ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
+    ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, as ``ds.test_x``, ``ds.test_y``. Raises
+    ``ValueError`` if they or the state do not fit the network.
     """
-    return training.evaluate(net, state, x, y)[1]
+    net.check(state, None, x, y)
+    return training.evaluate(net, state, x, y)[1].cpu()
 
 
-def loss(net, state, x, y):
-    """Return the mean cross-entropy in nats of every replicate, float64 ``(R,)``; ``x`` and ``y`` as in ``error``."""
-    return training.evaluate(net, state, x, y)[0]
+def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean cross-entropy in nats of every replicate, ``(R,)``; arguments as in ``error``."""
+    net.check(state, None, x, y)
+    return training.evaluate(net, state, x, y)[0].cpu()
 
 
-def interpolate(a, b, gamma):
+def interpolate(a: State, b: State, gamma: float) -> State:
     """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``.
 
     Raises ``ValueError`` naming the first entry in which the two states differ in name or shape.
     """
-    _check_alike(a, b)
+    check_alike(a, b)
     return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
 
 
 class Barrier(NamedTuple):
     """``height`` ``(R,)``; ``curve`` ``(points, R)``, the error along the line; ``gamma`` ``(points,)``, 1 at ``a``."""
 
-    height: torch.Tensor
-    curve: torch.Tensor
-    gamma: torch.Tensor
+    height: Tensor
+    curve: Tensor
+    gamma: Tensor
 
 
-def barrier(function, a, b, points=30, definition="line") -> Barrier:
+def barrier(function, a: State, b: State, points=30, definition="line") -> Barrier:
     """Barrier of any function from states to ``(R,)`` on the line from ``b`` (gamma = 0) to ``a`` (gamma = 1).
 
     ``definition="line"`` is the smallest epsilon with ``E(gamma a + (1 - gamma) b) <= gamma E(a) + (1 - gamma) E(b) +
@@ -58,26 +65,26 @@ def barrier(function, a, b, points=30, definition="line") -> Barrier:
     checks.choice("definition", definition, DEFINITIONS)
     gamma = torch.linspace(0, 1, points, dtype=torch.float64)
     bar = progress.bar(gamma.tolist(), desc="barrier")
-    curve = torch.stack([function(interpolate(a, b, g)) for g in bar])
+    curve = torch.stack([function(interpolate(a, b, g)) for g in bar]).cpu()
     return Barrier(_height(curve, definition), curve, gamma)
 
 
-def error_barrier(net, a, b, x, y, points=30, definition="line") -> Barrier:
+def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points=30, definition="line") -> Barrier:
     """Test-error barrier of every replicate between the states ``a`` and ``b``, as ``barrier`` defines it."""
     return barrier(lambda state: error(net, state, x, y), a, b, points, definition)
 
 
-def all_pairs(net, states, x, y, points=11, definition="line"):
+def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11, definition="line") -> Tensor:
     """Barrier heights between all pairs of ``states``, ``(n, n, R)``, symmetric with a zero diagonal."""
+    checks.whole("number of states", len(states), 1)
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
     pairs = [(i, j) for i in range(len(states)) for j in range(i)]
     for i, j in progress.bar(pairs, desc="all pairs"):
-        height = error_barrier(net, states[i], states[j], x, y, points, definition).height.cpu()
-        heights[i, j] = heights[j, i] = height
+        heights[i, j] = heights[j, i] = error_barrier(net, states[i], states[j], x, y, points, definition).height
     return heights
 
 
-def path(net, states, x, y, points=11):
+def path(net: Network, states: list[State], x: Tensor, y: Tensor, points=11) -> tuple[Tensor, Tensor]:
     """Error along the piecewise-linear path through ``states``, with ``points`` a piece, the corners counted once.
 
     Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises ``ValueError``
@@ -97,13 +104,13 @@ class Plane(NamedTuple):
     """``error`` ``(steps, steps, R)`` indexed by ``vertical`` and ``horizontal`` ``(steps, R)``, distances from the
     first state along orthonormal axes; ``corners`` ``(3, 2, R)`` are the coordinates of the three states."""
 
-    error: torch.Tensor
-    horizontal: torch.Tensor
-    vertical: torch.Tensor
-    corners: torch.Tensor
+    error: Tensor
+    horizontal: Tensor
+    vertical: Tensor
+    corners: Tensor
 
 
-def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
+def plane(net: Network, origin: State, first: State, second: State, ds: Dataset, steps=25, margin=0.25) -> Plane:
     """Test error on the 2-D plane through three states, which reaches ``margin`` of the triangle's extent beyond it.
 
     The axes are orthonormal in the space of parameters (Gram-Schmidt on ``first - origin``, then ``second - origin``).
@@ -111,6 +118,7 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
     negative. Raises ``ValueError`` if the three states lie on a line.
     """
     checks.whole("steps", steps, 2)
+    checks.within("margin", margin, 0)
     u, v, length, along, across = _axes(net, origin, first, second)
     zero = torch.zeros_like(length)
     corners = torch.stack([torch.stack(xy) for xy in ((zero, zero), (length, zero), (along, across))])
@@ -125,65 +133,67 @@ def plane(net, origin, first, second, ds, steps=25, margin=0.25) -> Plane:
             along_u, along_v = times(u, a), times(v, b)
             moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
             here = recalibrate(net, {**origin, **moved}, ds)
-            errors[row, column] = error(net, here, ds.test_x, ds.test_y).cpu()
+            errors[row, column] = error(net, here, ds.test_x, ds.test_y)
     return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
 
 
-def coordinates(net, origin, first, second, state):
-    """Where the parameters of ``state`` fall, orthogonally, on the plane that ``plane`` draws: float64 ``(2, R)``.
+def coordinates(net: Network, origin: State, first: State, second: State, state: State) -> Tensor:
+    """Where the parameters of ``state`` fall, orthogonally, on the plane that ``plane`` draws: ``(2, R)``.
 
     Raises ``ValueError`` as ``plane`` does.
     """
     u, v, length, along, across = _axes(net, origin, first, second)
+    check_alike(origin, state)
     moved = {name: state[name] - origin[name] for name in net.parameters}
     horizontal = dot(moved, u) / length
     return torch.stack([horizontal, (dot(moved, v) - along * horizontal) / across]).cpu()
 
 
 @torch.no_grad()
-def recalibrate(net, state, ds, batch_size=500):
+def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> State:
     """Return the state with BatchNorm statistics measured anew on the training set (without augmentation).
 
     Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
-    al. 2018). A network without BatchNorm keeps its state.
+    al. 2018), whatever the layers' momentum is. A network without running statistics keeps its state.
     """
-    norms = {
-        name: 1.0 if m.momentum is None else m.momentum
-        for name, m in net.module.named_modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm)
-    }
-    if not norms:
-        return state
-    parameters = {name: state[name] for name in net.parameters}
-    buffers = {name: tensor for name, tensor in state.items() if name not in net.parameters}
-    own = {name: name.rpartition(".")[0] for name in buffers if name.rpartition(".")[0] in norms}
-    total = {name: torch.zeros_like(state[name]) for name in own if state[name].is_floating_point()}
+    net.check(state)
+    checks.whole("batch_size", batch_size, 1)
+    alone, own = copy.copy(net), {}  # with a module of its own, since the momentum of some layers changes
+    alone.module = copy.deepcopy(net.module)
+    for path, m in alone.module.named_modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats:
+            m.momentum = m.momentum or 1.0  # 0 would keep what was, None counts batches
+            own |= {name: m.momentum for name, _ in m.named_buffers(path, recurse=False) if "running_" in name}
+    total = {name: torch.zeros_like(state[name]) for name in own}
     batches = torch.arange(len(ds.train_y), device=ds.device).split(min(batch_size, len(ds.train_y)))
-    batches = [batch for batch in batches if len(batch) == len(batches[0])]
+    batches = [batch for batch in batches if own and len(batch) == len(batches[0])]
     for batch in batches:
         x = ds.batch(batch)[0]
-        fresh = {name: torch.zeros_like(t) if name in own else t.clone() for name, t in buffers.items()}
+        fresh = {name: tensor if name in net.parameters else tensor.clone() for name, tensor in state.items()}
+        fresh |= {name: torch.zeros_like(state[name]) for name in own}
         with exact():
-            net.map(lambda p, b, x=x: net.forward({**p, **b}, x, train=True))(parameters, fresh)
-        for name in total:  # from zero, one update leaves the batch's statistics times momentum
-            total[name] += fresh[name] / (norms[own[name]] * len(batches))
+            alone.map(lambda one, x=x: alone.forward(one, x, train=True))(fresh)
+        for name, momentum in own.items():  # from zero, one update leaves the batch's statistics times momentum
+            total[name] += fresh[name] / (momentum * len(batches))
     return {**state, **total}
 
 
-def distance(net, a, b):
-    """Euclidean distance between the parameters of two states, float64 ``(R,)``.
+def distance(net: Network, a: State, b: State) -> Tensor:
+    """Euclidean distance between the parameters of two states, ``(R,)``.
 
     Raises ``ValueError`` if they differ in names or shapes.
     """
-    _check_alike(a, b)
+    net.check(a)
+    check_alike(a, b)
     difference = {name: a[name] - b[name] for name in net.parameters}
-    return dot(difference, difference).sqrt()
+    return dot(difference, difference).sqrt().cpu()
 
 
 def _axes(net, origin, first, second):
     """The sides u, v of a triangle, the length of u, and how far v reaches along and across it, ``(R,)`` each."""
-    _check_alike(origin, first)
-    _check_alike(origin, second)
+    net.check(origin)
+    check_alike(origin, first)
+    check_alike(origin, second)
     u = {name: first[name] - origin[name] for name in net.parameters}
     v = {name: second[name] - origin[name] for name in net.parameters}
     length, along = dot(u, u).sqrt(), dot(u, v)
@@ -194,17 +204,6 @@ def _axes(net, origin, first, second):
     if (across <= 1e-4 * length).any():
         raise ValueError("the three states lie on one line; a plane needs three states not on a line")
     return u, v, length, along, across
-
-
-def _check_alike(a, b):
-    for name in (*a, *b):
-        if name not in a or name not in b:
-            raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
-        if a[name].shape != b[name].shape:
-            raise ValueError(
-                f"states differ: {name!r} is {tuple(a[name].shape)} in the first and {tuple(b[name].shape)} in the "
-                "second; shapes and numbers of replicates (first axis) must be equal"
-            )
 
 
 def _height(curve, definition):

@@ -6,20 +6,22 @@ the *successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations 
 """
 
 import torch
+from torch import Tensor
 
 from . import checks
-from .pruning import noise, remaining
-from .states import dot, length, replicates, times
+from .networks import Network
+from .pruning import noise, pruned, remaining
+from .states import Mask, State, check_alike, check_mask, dot, length, replicates, times
 
 
-def random_direction(state, mask, norm, seed=0):
+def random_direction(state: State, mask: Mask, norm, seed=0) -> State:
     """Draw a direction inside the axial subspace of ``mask``: Gaussian, and of exactly the length ``norm``.
 
     ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. The result has the entries of ``state`` and
     is zero outside the mask and in all that is not prunable. With the complement of a mask the direction lies outside
     the subspace. Raises ``ValueError`` if a norm is negative or not finite, or if the subspace of a replicate is empty.
     """
-    _same_replicates(state, mask)
+    check_mask(state, mask)
     if (remaining(mask) == 0).any():
         raise ValueError("the axial subspace is empty: the mask keeps no weight in some replicate")
     norm = _per_replicate("norm", norm, state)
@@ -28,44 +30,42 @@ def random_direction(state, mask, norm, seed=0):
     return times(inside, norm / length(inside))
 
 
-def pruning_direction(rewind, before, after):
+def pruning_direction(rewind: State, before: Mask, after: Mask) -> State:
     """Return ``-(m^(L) - m^(L+1)) * w_k``: what the pruning from mask ``before`` to ``after`` does to a rewind point.
 
     Its length, by ``length``, is the successive-rewind distance. Raises ``ValueError`` unless ``after`` lies in
     ``before`` and removes some weight of every replicate.
     """
-    _same_replicates(rewind, before)
-    _same_replicates(rewind, after)
-    removed = {name: keep & ~after[name] for name, keep in before.items()}
-    if any((after[name] & ~keep).any() for name, keep in before.items()):
-        raise ValueError("after keeps weights that before prunes; it must be the mask of a later level of the same run")
-    if (remaining(removed) == 0).any():
-        raise ValueError("before and after are the same in some replicate: there is no pruning between them")
+    check_mask(rewind, before, "before")
+    removed = pruned(before, after)
     return _embedded(rewind, {name: torch.where(gone, -rewind[name], 0.0) for name, gone in removed.items()})
 
 
-def perturb(state, direction, scale):
+def perturb(state: State, direction: State, scale) -> State:
     """Return ``state + scale * direction``; ``scale`` is one number or ``(R,)``.
 
-    Raises ``ValueError`` if a scale is negative or not finite, or the two have unequal numbers of replicates.
+    Raises ``ValueError`` if a scale is negative or not finite, or if the two differ in names or shapes.
     """
-    _same_replicates(state, direction)
+    check_alike(state, direction)
     moved = times(direction, _per_replicate("scale", scale, state))
     return {name: tensor + moved[name] for name, tensor in state.items()}
 
 
-def overlap(net, first, second):
-    """Cosine between the displacements of two trainings' parameters, float64 ``(R,)``; each is a pair (start, end).
+def overlap(net: Network, first: tuple[State, State], second: tuple[State, State]) -> Tensor:
+    """Cosine between the displacements of two trainings' parameters, float64 ``(R,)`` on the CPU.
 
-    1: both went the same way. NaN where one did not move.
+    Each is a pair (start, end). 1: both went the same way. NaN where one did not move.
     """
+    for state in (*first, *second):
+        net.check(state)
+        check_alike(first[0], state)
     u, v = ({name: end[name] - start[name] for name in net.parameters} for start, end in (first, second))
-    return dot(u, v) / (length(u) * length(v))
+    return (dot(u, v) / (length(u) * length(v))).cpu()
 
 
 def _embedded(state, entries):
-    """The entries as a direction with all entries of the state, zero elsewhere."""
-    return {name: entries.get(name, torch.zeros_like(tensor)) for name, tensor in state.items()}
+    """The entries as a direction with all entries of the state, and their types; zero elsewhere."""
+    return {name: entries[name].to(t) if name in entries else torch.zeros_like(t) for name, t in state.items()}
 
 
 def _per_replicate(argument, value, state):
@@ -76,10 +76,3 @@ def _per_replicate(argument, value, state):
     for each in values.flatten().tolist():
         checks.within(argument, each, 0, float("inf"), open_high=True)
     return values.expand(replicates(state))
-
-
-def _same_replicates(state, other):
-    if replicates(state) != replicates(other):
-        raise ValueError(
-            f"the states or masks have {replicates(state)} and {replicates(other)} replicates; they must be of one run"
-        )

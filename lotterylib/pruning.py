@@ -2,70 +2,99 @@
 
 A *mask* is a ``dict[str, Tensor]`` of booleans ``(R, ...)``, for the prunable entries of a state only. Every function
 that prunes removes ``ceil(fraction * remaining)`` weights of each replicate (as open_lth does) and never brings one
-back.
+back. All raise ``ValueError`` for a mask that does not fit its state.
 """
 
 import math
 
 import torch
+from torch import Tensor
 
 from . import checks
-from .states import replicates
+from .networks import Network
+from .states import Mask, State, check, check_alike, check_mask, replicates
 
 
-def full(net, state):
+def full(net: Network, state: State) -> Mask:
     """Return the mask that keeps every prunable weight."""
+    net.check(state)
     return {name: torch.ones_like(state[name], dtype=torch.bool) for name in net.prunable}
 
 
-def apply(state, mask):
+def apply(state: State, mask: Mask) -> State:
     """Return the state with pruned weights set to exactly zero; other entries are shared, not copied."""
+    check_mask(state, mask)
     return {**state, **{name: torch.where(keep, state[name], 0.0) for name, keep in mask.items()}}
 
 
-def remaining(mask):
+def remaining(mask: Mask) -> Tensor:
     """Return the number of weights kept by each replicate, int64 ``(R,)``."""
     return sum(keep.flatten(1).sum(1) for keep in mask.values())
 
 
-def density(mask) -> float:
+def density(mask: Mask) -> float:
     """Return the fraction of prunable weights kept, the mean over replicates."""
     return float(remaining(mask).double().mean()) / sum(keep[0].numel() for keep in mask.values())
 
 
-def magnitude(state, mask, fraction):
+def pruned(before: Mask, after: Mask) -> Mask:
+    """The weights that ``after`` prunes from ``before``, as a mask.
+
+    Raises ``ValueError`` unless ``after`` lies in ``before`` and prunes some weight of every replicate.
+    """
+    check_alike(before, after)
+    if any((after[name] & ~keep).any() for name, keep in before.items()):
+        raise ValueError("after keeps weights that before prunes; it must be the mask of a later level of the same run")
+    gone = {name: keep & ~after[name] for name, keep in before.items()}
+    if (remaining(gone) == 0).any():
+        raise ValueError("before and after are the same in some replicate; something must be pruned between them")
+    return gone
+
+
+def magnitude(state: State, mask: Mask, fraction: float) -> Mask:
     """Prune the smallest ``fraction`` of the remaining weights by magnitude, all layers ranked together.
 
-    Raises ``ValueError`` if ``fraction`` is not strictly between 0 and 1, or if a layer or the network would be empty.
+    Raises ``ValueError`` if ``fraction`` is not strictly between 0 and 1, for weights that are NaN, or if a layer or
+    the network would be empty.
     """
+    check_mask(state, mask)
     return _prune_lowest({name: state[name].abs() for name in mask}, mask, fraction)
 
 
-def layerwise(state, mask, fraction):
+def layerwise(state: State, mask: Mask, fraction: float | dict[str, float]) -> Mask:
     """Prune the smallest ``fraction`` of the remaining weights of each layer by magnitude.
 
-    Raises ``ValueError`` as ``magnitude`` does.
+    ``fraction`` may be a dict with an own one for each entry of the mask, for instance half of it for the last layer
+    (Frankle & Carbin 2019). Raises ``ValueError`` as ``magnitude`` does, and if the dict's names are not the mask's.
     """
-    pruned = {}
-    for name in mask:
-        pruned |= _prune_lowest({name: state[name].abs()}, {name: mask[name]}, fraction)
-    return pruned
+    check_mask(state, mask)
+    fractions = fraction if isinstance(fraction, dict) else dict.fromkeys(mask, fraction)
+    for name in fractions:
+        checks.choice("fraction entry", name, mask)
+    after = {}
+    for name, keep in mask.items():
+        if name not in fractions:
+            raise ValueError(f"fraction lacks the entry {name!r}; it must be one number or hold {', '.join(mask)}")
+        after |= _prune_lowest({name: state[name].abs()}, {name: keep}, fractions[name])
+    return after
 
 
-def random(state, mask, fraction, seed=0):
+def random(state: State, mask: Mask, fraction: float, seed=0) -> Mask:
     """Prune a random ``fraction`` of the remaining weights, all layers together; replicate r is drawn as ``seed + r``.
 
     The values in ``state`` do not matter: it is there so that the three rules can stand in for one another. Raises
     ``ValueError`` as ``magnitude`` does.
     """
+    check_mask(state, mask)
     return _prune_lowest(noise(mask, seed), mask, fraction)
 
 
-def shuffle(mask, seed=0):
+def shuffle(mask: Mask, seed=0) -> Mask:
     """Permute each layer's mask within the layer: the same number of weights stays in each, at random places.
 
     The control of Su et al. (2020) and Frankle et al. (2021); replicate r is drawn as ``seed + r``.
     """
+    check("mask", mask, {name: keep.shape[1:] for name, keep in mask.items()}, kind=torch.bool)
     shuffled = {}
     for name, drawn in noise(mask, seed).items():
         order = drawn.flatten(1).argsort(1)
@@ -73,12 +102,13 @@ def shuffle(mask, seed=0):
     return shuffled
 
 
-def noise(mask, seed, draw=torch.rand):
+def noise(mask: Mask, seed: int, draw=torch.rand) -> State:
     """Random numbers shaped like the mask, ``(R, ...)`` by entry, on its device; replicate r is drawn as ``seed + r``.
 
     ``draw`` is ``torch.rand``, uniform in [0, 1), or another such function; it draws on the CPU, so alike on every
-    device.
+    device. Raises ``ValueError`` unless ``seed`` is a whole number, at least 0.
     """
+    checks.whole("seed", seed, 0)
     generators = [torch.Generator().manual_seed(seed + r) for r in range(replicates(mask))]
     return {
         name: torch.stack([draw(keep.shape[1:], generator=g) for g in generators]).to(keep.device)
@@ -86,14 +116,24 @@ def noise(mask, seed, draw=torch.rand):
     }
 
 
-def _prune_lowest(scores, mask, fraction):
+def share(fraction: float, counts: Tensor) -> Tensor:
+    """``ceil(fraction * counts)``, int64, where rounding errors do not count: 0.1 + 0.2 of 100 are 30, not 31.
+
+    Raises ``ValueError`` unless ``fraction`` is strictly between 0 and 1.
+    """
     checks.within("fraction", fraction, 0, 1, open_low=True, open_high=True)
+    return (counts.double() * fraction * (1 - 1e-9)).ceil().long()
+
+
+def _prune_lowest(scores, mask, fraction):
+    counts = share(fraction, remaining(mask))
     scores = torch.cat([scores[name].masked_fill(~keep, math.inf).flatten(1) for name, keep in mask.items()], dim=1)
-    counts = (remaining(mask).double() * fraction).ceil().long()
+    if scores.isnan().any():
+        raise ValueError("state holds weights that are NaN; the training has diverged")
     rank = scores.argsort(dim=1, stable=True).argsort(dim=1)
     lowest = (rank < counts[:, None]).split([keep[0].numel() for keep in mask.values()], dim=1)
-    pruned = {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), lowest, strict=True)}
-    for name, keep in pruned.items():
+    after = {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), lowest, strict=True)}
+    for name, keep in after.items():
         empty = ~keep.flatten(1).any(1)
         if empty.any():
             r = int(empty.nonzero()[0])
@@ -102,4 +142,4 @@ def _prune_lowest(scores, mask, fraction):
                 f"({int(mask[name][r].sum())} weights are left there); every layer must keep at least one weight: "
                 "prune a smaller fraction, or fewer levels"
             )
-    return pruned
+    return after

@@ -2,69 +2,108 @@
 
 A *state* is a plain ``dict[str, Tensor]`` whose tensors all begin with the replicate axis R. A *mask* is a
 ``dict[str, Tensor]`` of booleans for the prunable entries, and a *direction* the difference of two states. Everything
-in this library is a function from states to states or to ``(R,)`` tensors.
+in this library is a function from states to states or to ``(R,)`` tensors. What a function returns lies on the device
+of its state, unless its docstring says otherwise.
 """
 
 import torch
+from torch import Tensor
 
 from . import checks
 
+State = dict[str, Tensor]  # every tensor (R, ...)
+Mask = dict[str, Tensor]  # of booleans, (R, ...)
 
-def check(argument, tree, shapes, count=None, kind=None) -> int:
+
+def check(argument: str, tree: State, shapes: dict, count: int | None = None, kind: torch.dtype | None = None) -> int:
     """Return the number of replicates of a state or mask whose entries have ``shapes``, a dict, without that axis.
 
     Raises ``ValueError`` that names the entry if one lacks, is unknown or of another shape, or if the replicates are
     not ``count`` (``None``: as many as the first entry has). ``kind``: the ``torch.dtype`` that all must have.
     """
-    if not isinstance(tree, dict):
-        raise ValueError(f"{argument} is a {type(tree).__name__}; it must be a dict of tensors with a replicate axis")
+    if not isinstance(tree, dict) or not tree:
+        came = "empty" if isinstance(tree, dict) else f"a {type(tree).__name__}"
+        raise ValueError(f"{argument} is {came}; it must be a dict of tensors with a replicate axis")
     for name in tree:
         checks.choice(f"{argument} entry", name, shapes)
     for name, shape in shapes.items():
         if name not in tree:
             raise ValueError(f"{argument} lacks the entry {name!r}; it must hold {', '.join(shapes)}")
         tensor = tree[name]
-        found = tuple(tensor.shape)
-        count = found[0] if count is None and found else count
-        if found != (count, *shape):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{argument} entry {name!r} is a {type(tensor).__name__}; it must be a tensor")
+        found, shape = tuple(tensor.shape), tuple(shape)
+        if found[1:] != shape or not found or found[0] != (count or found[0]) or not found[0]:
+            allowed = ", ".join(map(str, (count or "R", *shape)))
+            hint = "; one replicate's state_dict lacks that axis" if found == shape else ""
             raise ValueError(
-                f"{argument} entry {name!r} has shape {found}; it must be {('R', *shape)} with the replicate axis in "
-                f"front, R = {count} as in the other entries".replace("'R'", "R")
+                f"{argument} entry {name!r} has shape {found}; it must be ({allowed}), with at least one replicate, "
+                f"equally many in every entry, on the first axis{hint}"
             )
+        count = found[0]
         if kind is not None and tensor.dtype != kind:
             raise ValueError(f"{argument} entry {name!r} has type {tensor.dtype}; it must be {kind}")
-    if not count:
-        raise ValueError(f"{argument} has {count} replicates; it must have at least 1")
     return count
 
 
-def replicates(state) -> int:
+def check_mask(state: State, mask: Mask, argument="mask") -> int:
+    """Return the number of replicates of a state and its mask, which need not cover every entry.
+
+    Raises ``ValueError`` unless the mask holds booleans, shaped as the entries of ``state`` with its names.
+    """
+    names = list(mask) if isinstance(mask, dict) else []
+    for name in names:
+        checks.choice(f"{argument} entry", name, state)
+    count = replicates(state) if names else None
+    return check(argument, mask, {name: state[name].shape[1:] for name in names}, count, torch.bool)
+
+
+def check_alike(a: State, b: State, axes=0) -> None:
+    """Raise ``ValueError`` that names the first entry in which two states or masks differ in name or shape.
+
+    The first ``axes`` axes may be of different lengths.
+    """
+    for name in (*a, *b):
+        if name not in a or name not in b:
+            raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
+        if a[name].shape[axes:] != b[name].shape[axes:]:
+            equal = "shapes without the replicate axis" if axes else "shapes and numbers of replicates (first axis)"
+            raise ValueError(
+                f"states differ: {name!r} is {tuple(a[name].shape)} in the first and {tuple(b[name].shape)} in the "
+                f"second; {equal} must be equal"
+            )
+
+
+def replicates(state: State) -> int:
     """Return the number of replicates R of a state."""
     return len(next(iter(state.values())))
 
 
-def select(state, indices):
+def select(state: State, indices) -> State:
     """Return the replicates of a state or mask at ``indices``, a list or slice; one number drops the replicate axis."""
     return {name: tensor[indices] for name, tensor in state.items()}
 
 
-def concatenate(states):
-    """Join several states or masks along the replicate axis."""
+def concatenate(states: list[State]) -> State:
+    """Join one or more states or masks along the replicate axis. Raises ``ValueError`` if their entries differ."""
+    checks.whole("number of states", len(states), 1)
+    for state in states[1:]:
+        check_alike(states[0], state, axes=1)
     return {name: torch.cat([state[name] for state in states]) for name in states[0]}
 
 
-def dot(u, v):
+def dot(u: State, v: State) -> Tensor:
     """Inner product of two states or directions over the entries of ``u``, float64 ``(R,)``."""
     return sum((u[name].double() * v[name].double()).reshape(len(u[name]), -1).sum(1) for name in u)
 
 
-def times(direction, factor):
+def times(direction: State, factor: Tensor) -> State:
     """Multiply each replicate of a direction by its ``factor`` ``(R,)``."""
     return {
         name: factor.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1)) * tensor for name, tensor in direction.items()
     }
 
 
-def length(direction):
+def length(direction: State) -> Tensor:
     """Euclidean length of a direction, float64 ``(R,)``."""
     return dot(direction, direction).sqrt()

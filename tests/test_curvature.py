@@ -4,7 +4,9 @@ import curvlinops
 import pytest
 import torch
 import twins
+from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 from lotterylib import curvature, networks, pruning, states, training
@@ -99,6 +101,171 @@ def test_any_network_will_do(picture, pictures, stacked):
     found = curvature.hessian(net, state, x, y, mask)
     for r in range(2):
         assert_close(found[r], by_hand(net, (state, mask, x, y), "hessian", r), rtol=1e-9, atol=1e-13)
+
+
+# Networks whose operators torch treats in their own ways
+
+
+class Pooled(nn.Module):
+    """Max pooling of images."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.pool, self.head = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Linear(36, 3)
+
+    def forward(self, x):
+        return self.head(self.pool(torch.tanh(self.convolution(x))).flatten(1))
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(6, 18), nn.Linear(6, 3)
+
+    def forward(self, x):
+        q, k, v = self.inner(x).unflatten(-1, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+        return self.head(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).mean(1))
+
+
+class Transformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(7, 4), nn.Linear(4, 3)
+        self.inner = nn.TransformerEncoderLayer(4, 2, 5, dropout=0.0, batch_first=True)
+
+    def forward(self, x):
+        return self.head(self.inner(self.embedding(x)).mean(1))
+
+
+class Tied(nn.Module):
+    """The embedding's weight is the last layer's too."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.inner, self.head = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.inner(self.embedding(x).mean(1))))
+
+
+def recurrent(kind):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = kind(5, 3, batch_first=True), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.head(self.inner(x)[0][:, -1])
+
+    return Recurrent
+
+
+class Sine(torch.autograd.Function):
+    """An operator that can be differentiated twice and has no rule for vmap."""
+
+    @staticmethod
+    def forward(x):
+        return x.sin()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.saved_tensors[0].cos()
+
+
+class OldSine(torch.autograd.Function):
+    """One that ``torch.func`` does not take at all."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def waving(operator):
+    class Waving(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.Linear(5, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(operator.apply(self.inner(x)))
+
+    return Waving
+
+
+TOKENS, SERIES = torch.arange(40).view(8, 5) ** 2 % 7, (torch.arange(240.0).view(8, 6, 5) ** 2).cos()
+IMAGES = (torch.arange(8 * 3 * 64.0).view(8, 3, 8, 8) ** 2).cos()
+WEIGHTS = ("inner.weight_ih_l0", "inner.weight_hh_l0", "head.weight")
+CASES = {
+    "pool": (Pooled, IMAGES, None),
+    "pool, channels last": (Pooled, IMAGES.contiguous(memory_format=torch.channels_last), None),
+    "attention": (Attending, SERIES[:, :, :3].repeat(1, 1, 2), None),
+    "transformer": (Transformer, TOKENS, ("inner.self_attn.in_proj_weight", "inner.linear1.weight", "head.weight")),
+    "tied": (Tied, TOKENS, ("embedding.weight", "inner.weight")),
+    "lstm": (recurrent(nn.LSTM), SERIES, WEIGHTS),
+    "gru": (recurrent(nn.GRU), SERIES, WEIGHTS),
+    "rnn": (recurrent(nn.RNN), SERIES, WEIGHTS),
+    "no rule for vmap": (waving(Sine), SERIES[:, 0], None),
+}
+
+
+@pytest.mark.parametrize("kind", curvature.CURVATURES)
+@pytest.mark.parametrize("case", CASES)
+def test_operators_that_torch_treats_in_their_own_ways(case, kind):
+    """Products in float64 against autograd's matrix, and in float32, with gradients off, near them."""
+    make, x, prunable = CASES[case]
+    net = networks.wrap(make, "cpu", prunable=prunable, stacked=False)
+    state, y = net.init(2, seed=3), torch.arange(8) % 3
+    mask = pruning.random(state, pruning.full(net, state), 0.4, seed=1)
+    exact = twins.double(state), mask, x.double() if x.is_floating_point() else x, y
+    vectors = torch.randn(2, 3, int(pruning.remaining(mask)[0]), generator=torch.Generator().manual_seed(5), **FLOAT64)
+    found = curvature.hvp(net, exact[0], x, y, vectors, mask, kind)
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = torch.stack([vectors[r] @ by_hand(net, exact, kind, r) for r in range(2)])
+    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert float(found.abs().max()) > 1e-3
+    with torch.no_grad():
+        single = curvature.hvp(net, state, x, y, vectors.float(), mask, kind)
+    assert_close(single.double(), expected, rtol=1e-3, atol=1e-4)
+    assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cudnn.enabled
+
+
+def test_one_example_is_enough(net, point):
+    state, mask, x, y = ({n: t[:1] for n, t in part.items()} if isinstance(part, dict) else part[:1] for part in point)
+    found = curvature.hessian(net, state, x, y, mask)
+    assert_close(found[0], by_hand(net, (state, mask, x, y), "hessian", 0), rtol=1e-10, atol=1e-14)
+
+
+def test_what_cannot_be_differentiated_twice_is_refused(ds):
+    net = networks.wrap(waving(OldSine), "cpu")
+    state, x, y = net.init(1), SERIES[:, 0], torch.arange(8) % 3
+    vectors = torch.ones(1, 1, 32)
+    with pytest.raises(ValueError, match="torch cannot differentiate the network twice: .* must use other operators"):
+        curvature.hvp(net, state, x, y, vectors)
+
+
+@pytest.mark.parametrize("replicates", [1, 2, 3])
+@pytest.mark.parametrize("kind", curvature.CURVATURES)
+def test_products_do_not_depend_on_the_number_of_threads(net, ds, kind, replicates):
+    """To the bit, in float32: how the examples are cut into parts is no matter of the machine."""
+    state, (x, y) = net.init(replicates, seed=1), ds.training_set()
+    vectors = torch.randn(replicates, 5, curvature.weights(state, pruning.full(net, state)).shape[1])
+    found, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(curvature.hvp(net, state, x, y, vectors, curvature=kind))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
 
 
 # Lanczos's method on matrices whose spectrum is known
@@ -220,92 +387,26 @@ def test_spectrum_and_top_are_those_of_the_exact_hessian(net, point):
     assert_close(curvature.top(net, single, x, y, mask)[0], exact[:, -1:], rtol=1e-4, atol=0)
 
 
-# Gordon's escape theorem
-
-
-@pytest.mark.parametrize("order", curvature.ORDERS)
-def test_equal_eigenvalues_and_weights_make_a_quadratic_equation(order):
-    """``p (lambda D a^2 p + 2 epsilon) = 2 epsilon``."""
-    size, eigenvalue, weight, epsilon = 50, 0.7, 0.3, 0.2
-    c = eigenvalue * size * weight**2
-    solution = (-2 * epsilon + ((2 * epsilon) ** 2 + 8 * epsilon * c) ** 0.5) / (2 * c)
-    eigenvalues, weights = torch.full((size,), eigenvalue), torch.full((size,), -weight)
-    assert curvature.gordon_fraction(eigenvalues, weights, epsilon, order=order) == pytest.approx(solution, abs=1e-6)
-
-
-def brute_force(eigenvalues, weights, epsilon, order):
-    """The first of many fractions at which the subspace is expected to miss the well."""
-    total = torch.cat([torch.zeros(1, **FLOAT64), (weights**2).sort().values.cumsum(0)]).tolist()
-    for i in range(20001):
-        p = i / 20000
-        at, part = divmod(p * len(weights), 1)
-        squared = p * total[-1]
-        if order == "magnitude":
-            squared = total[int(at)] + (part * (total[int(at) + 1] - total[int(at)]) if part else 0)
-        radii = [2 * epsilon / v if v > 0 else float("inf") for v in eigenvalues.tolist()]
-        shares = [1 if r == float("inf") else r / (squared + r) for r in radii]
-        if p >= sum(shares) / len(shares):
-            return p
-
-
-def test_the_fraction_is_where_dimension_and_well_meet():
-    generator = torch.Generator().manual_seed(3)
-    weights = torch.randn(40, generator=generator, **FLOAT64)
-    eigenvalues = torch.randn(40, generator=generator, **FLOAT64) ** 3  # a good part of them negative
-    found = {}
-    for order in curvature.ORDERS:
-        found[order] = curvature.gordon_fraction(eigenvalues, weights, 0.05, order=order)
-        assert found[order] == pytest.approx(brute_force(eigenvalues, weights, 0.05, order), abs=1e-4)
-    assert found["magnitude"] > found["random"] + 0.05  # the smallest weights are nearer
-    values, counts = torch.tensor([-0.3, 0.5, 2.0]), torch.tensor([10, 25, 5])
-    exact = curvature.gordon_fraction(values.repeat_interleave(counts), weights, 0.05)
-    assert curvature.gordon_fraction(values, weights, 0.05, counts / 40) == pytest.approx(exact, abs=1e-9)
-    growing = [curvature.gordon_fraction(eigenvalues, weights, 10.0**e) for e in range(-6, 9)]
-    assert growing == sorted(growing) and len(set(growing)) == 15
-    assert growing[-1] == pytest.approx(1, abs=1e-5)
-    assert curvature.gordon_fraction(eigenvalues, weights, 1e30) == 1
-    flat = float((eigenvalues <= 0).double().mean())  # nothing stops pruning there, however small epsilon is
-    assert growing[0] == pytest.approx(flat, abs=0.03)
-
-
-@pytest.mark.parametrize("distance", [1.0, 3.0, 10.0, 30.0])
-def test_random_subspaces_meet_a_well_as_the_theorem_says(distance):
-    """A quadratic well in 400 dimensions, and k random linear conditions C v = c = C x0 on v.
-
-    The least loss is c^T (C H^-1 C^T)^-1 c / 2, which one Cholesky factor gives for all k. Random matrix theory says
-    exactly where it crosses epsilon as D grows: at the share p = mean(r_i^2 / ((1 - p) R^2 + r_i^2)). The closed form,
-    without the factor 1 - p, says a bit less, and the same where p is small.
-    """
-    size, epsilon, count = 400, 0.5, 60
-    eigenvalues = torch.logspace(-3, 2, size, **FLOAT64)
-    generator = torch.Generator().manual_seed(1)
-    critical = []
-    for _ in range(count):
-        conditions = torch.randn(size, size, generator=generator, **FLOAT64)
-        start = F.normalize(torch.randn(size, generator=generator, **FLOAT64), dim=0) * distance
-        factor = torch.linalg.cholesky(conditions / eigenvalues @ conditions.T)
-        solved = torch.linalg.solve_triangular(factor, (conditions @ start)[:, None], upper=False)[:, 0]
-        critical.append(int((solved.square().cumsum(0) / 2 <= epsilon).sum()) / size)
-    simulated = float(torch.tensor(critical).median())
-    error = 1.25 * float(torch.tensor(critical).std()) / count**0.5 + 1 / size
-    exact = 0.0
-    for _ in range(500):
-        exact = float((1 / (1 + eigenvalues * (1 - exact) * distance**2 / (2 * epsilon))).mean())
-    assert simulated == pytest.approx(exact, abs=2 * error)
-    promised = curvature.angular_dimension(eigenvalues, distance, epsilon)
-    assert 0.85 * exact < promised < exact
-    if distance == 30:
-        assert simulated == pytest.approx(promised, abs=2 * error)
-
-
 # Bad input
 
 
 def test_bad_input_says_what_is_wrong(net, point, ds):
     state, mask, x, y = point
+    with pytest.raises(ValueError, match="state lacks the entry 'linear.bias'"):
+        curvature.hessian(net, {n: t for n, t in state.items() if n != "linear.bias"}, x, y, mask)
+    with pytest.raises(ValueError, match=r"y has shape \(60, 1\)"):
+        curvature.spectrum(net, state, x, y[:, None], mask)
+    with pytest.raises(ValueError, match="mask lacks the entry"):
+        curvature.top(net, state, x, y, {net.prunable[0]: mask[net.prunable[0]]})
+    with pytest.raises(ValueError, match="seed is 0.5; it must be a whole number"):
+        curvature.spectrum(net, state, x, y, mask, seed=0.5)
+    with pytest.raises(ValueError, match="r is 2; it must be >= 0 and <= 1"):
+        curvature.Spectrum(torch.ones(2, 1, 1), torch.ones(2, 1, 1)).nodes(2)
     wide = torch.ones(2, 1, 3, **FLOAT64)
-    with pytest.raises(ValueError, match=r"vectors have shape \(2, 1, 3\); they must be .* here \(2, any number, 70\)"):
+    with pytest.raises(ValueError, match=r"vectors have shape \(2, 1, 3\); they must be .* here \(2, 1 or more, 70\)"):
         curvature.hvp(net, state, x, y, wide, mask)
+    with pytest.raises(ValueError, match=r"vectors have shape \(2, 0, 70\)"):
+        curvature.hvp(net, state, x, y, torch.ones(2, 0, 70), mask)
     with pytest.raises(ValueError, match="curvature is 'fisher', which is unknown; allowed are 'hessian', 'gauss_new"):
         curvature.hessian(net, state, x, y, mask, "fisher")
     with pytest.raises(ValueError, match="mask keeps no weight in some replicate"):
@@ -329,29 +430,3 @@ def test_bad_input_says_what_is_wrong(net, point, ds):
             curvature.top(net, state, x, y, mask, **{name: value})
     with pytest.raises(ValueError, match="width is 0; it must be > 0"):
         curvature.Spectrum(torch.ones(1, 1, 1), torch.ones(1, 1, 1)).density([0.0], 0)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"epsilon": 0}, "epsilon is 0; it must be > 0"),
-        ({"epsilon": float("nan")}, "epsilon is nan"),
-        ({"order": "largest"}, "order is 'largest', which is unknown; allowed are 'magnitude', 'random'"),
-        ({"weights": [1.0, float("nan")]}, "weights hold values that are not finite"),
-        ({"weights": [1.0, 2.0, 3.0]}, "there are 2 eigenvalues and 3 weights; without quadrature"),
-        ({"eigenvalues": [1.0, float("nan")]}, "eigenvalues hold values that are not finite"),
-        ({"eigenvalues": [0.0, -1.0]}, "no eigenvalue is positive"),
-        ({"quadrature": [0.5, 0.6]}, r"quadrature sums to 1\.1; it must sum to 1"),
-        ({"quadrature": [1.0]}, r"quadrature has shape \(1,\) and eigenvalues \(2,\); they must be equal"),
-    ],
-)
-def test_a_bad_prediction_says_what_is_wrong(change, message):
-    good = {"eigenvalues": [1.0, 2.0], "weights": [1.0, 2.0], "epsilon": 0.1}
-    assert 0 < curvature.gordon_fraction(**good) < 1
-    with pytest.raises(ValueError, match=message):
-        curvature.gordon_fraction(**{**good, **change})
-
-
-def test_a_negative_distance_is_none():
-    with pytest.raises(ValueError, match=r"distance is -1\.0; it must be >= 0"):
-        curvature.angular_dimension([1.0], -1.0, 0.1)

@@ -217,6 +217,30 @@ def different(state):
     ]  # fmt: skip
 
 
+def test_a_state_of_another_network_is_named(net, trained, ds64):
+    x, y = ds64.test_x, ds64.test_y
+    for other in [state for state, _ in different(trained[0])[1:]]:
+        for call in (landscape.error, landscape.loss):
+            with pytest.raises(ValueError, match="state (lacks the )?entry ('linear|is 'extra')"):
+                call(net, other, x, y)
+        for call in (
+            lambda other=other: landscape.recalibrate(net, other, ds64),
+            lambda other=other: landscape.distance(net, other, other),
+            lambda other=other: landscape.plane(net, other, other, other, ds64),
+            lambda other=other: landscape.coordinates(net, other, other, other, other),
+        ):
+            with pytest.raises(ValueError, match="state (lacks the )?entry ('linear|is 'extra')"):
+                call()
+    with pytest.raises(ValueError, match=r"y has shape \(300, 1\)"):
+        landscape.error(net, trained[0], x, y[:, None])
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        landscape.recalibrate(net, trained[0], ds64, 0)
+    with pytest.raises(ValueError, match="number of states is 0"):
+        landscape.all_pairs(net, [], x, y)
+    with pytest.raises(ValueError, match="margin is -1"):
+        landscape.plane(net, *trained, ds64, margin=-1)
+
+
 def test_states_that_do_not_fit_are_named(net, trained, ds64):
     x, y = ds64.test_x, ds64.test_y
     for other, match in different(trained[0]):
@@ -262,6 +286,53 @@ def test_recalibration_of_a_wrapped_network_does_not_augment(pictures, picture):
     for r in range(2):
         for name, value in twins.recalibrated(twins.module(net, state, r), ds, 40).items():
             assert_close(found[name][r], value, rtol=1e-9, atol=1e-12)
+
+
+class Normed(nn.Module):
+    """BatchNorm of any kind between two linear layers."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(12, 5), nn.BatchNorm1d(5, **options), nn.Linear(5, 3)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x):
+        if self.training:
+            self.steps.add_(1)
+        return self.last(torch.relu(self.norm(self.first(x))))
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+@pytest.mark.parametrize("momentum", [0.0, None, 0.03, 1.0])
+def test_recalibration_does_not_depend_on_momentum(ds64, momentum, stacked):
+    """0 would keep the statistics for ever, None averages over all batches, and frozen weights are no statistics."""
+
+    def make():
+        made = Normed(momentum=momentum)
+        nn.init.normal_(made.norm.weight).requires_grad_(False)
+        return made
+
+    net = networks.wrap(make, "cpu", stacked=stacked)
+    state = twins.double(net.init(2, seed=4))
+    found = landscape.recalibrate(net, state, ds64, 100)
+    for r in range(2):
+        expected = twins.recalibrated(twins.module(net, state, r), ds64, 100)
+        assert len(expected) == 2
+        for name, value in expected.items():
+            assert_close(found[name][r], value, rtol=1e-9, atol=1e-12)
+    for name in found.keys() - expected.keys():
+        assert torch.equal(found[name], state[name]), name
+    assert net.module.norm.momentum == momentum
+    logits = net(state, ds64.test_x)  # computed as before: the network's own module is as it was
+    landscape.recalibrate(net, state, ds64, 100)
+    assert torch.equal(net(state, ds64.test_x), logits)
+
+
+def test_without_running_statistics_nothing_is_recalibrated(ds64):
+    net = networks.wrap(lambda: Normed(track_running_stats=False), "cpu")
+    state = twins.double(net.init(2))
+    found = landscape.recalibrate(net, state, ds64)
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
 
 
 def test_without_batchnorm_nothing_is_recalibrated(ds):
@@ -319,7 +390,7 @@ def test_coordinates_are_the_nearest_point_of_the_plane(net, trained):
         o, a, b = (flat(net, state, r) for state in trained)
         basis = np.linalg.qr(np.stack([a - o, b - o], 1))[0]
         basis *= np.sign([basis[:, 0] @ (a - o), basis[:, 1] @ (b - o)])
-        for state in (origin, first, second, between, outside):
+        for state in (origin, first, second, {**origin, **between}, {**origin, **outside}):
             expected = basis.T @ (flat(net, state, r) - o)
             found = landscape.coordinates(net, origin, first, second, state)[:, r]
             assert found.numpy() == pytest.approx(expected, abs=1e-9)

@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Each module uses only those before it; in the book, a room's modules also those of the rooms before.
 LADDER = (
-    "checks", "store", "progress", "states", "data", "architectures", "networks", "pruning", "order", "memory", "sgd",
-    "training", "imp", "landscape", "curvature", "limits", "perturbation", "magnitudes",
+    "checks", "store", "progress", "states", "threads", "data", "architectures", "trial", "networks", "pruning",
+    "order", "memory", "sgd",
+    "training", "imp", "landscape", "limits", "curvature", "perturbation", "magnitudes",
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = ("experiments", "costs", "findings", "figures", "agreement", "subspaces")
@@ -25,7 +26,7 @@ BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
-OPTIONAL = {"data": {"torchvision", "mnist1d", "sklearn"}}  # inside functions, for some datasets
+OPTIONAL = {"data": {"torchvision", "mnist1d"}}  # inside functions, for some datasets
 
 
 def python(code):

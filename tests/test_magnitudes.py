@@ -20,7 +20,7 @@ SOLUTION = made([0.1, -0.2, 0.5, -0.6, 0.7, 0.8], [1.0, 2.0, -3.0, 4.0, 0.3, -0.
 
 def test_the_threshold_is_the_largest_that_was_pruned():
     assert_close(magnitudes.threshold(SOLUTION, BEFORE, AFTER), torch.tensor([0.2, 0.4], dtype=torch.float64))
-    with pytest.raises(ValueError, match="nothing was pruned"):
+    with pytest.raises(ValueError, match="something must be pruned between them"):
         magnitudes.threshold(SOLUTION, BEFORE, BEFORE)
 
 
@@ -84,5 +84,25 @@ def test_the_histogram_is_numpys(net):
         assert np.allclose(found[r], np.histogram(weights, edges)[0] / len(weights))
         assert float(found[r].sum()) == pytest.approx(1)
     for wrong in ([1.0], [0.0, 0.0], [1.0, 0.5]):
-        with pytest.raises(ValueError, match="increasing"):
+        with pytest.raises(ValueError, match=r"edges are \[.*increasing"):
             magnitudes.histogram(state, mask, wrong)
+
+
+def test_already_small_counts_as_pruning_does():
+    """.1 + .2 of ten weights are three, in spite of rounding."""
+    earlier, later = made([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), made([1, 2, 3, 0, 5, 6, 7, 8, 9, 10])
+    mask = {"w": torch.ones(1, 10, dtype=torch.bool)}
+    gone = [set((~pruning.magnitude(s, mask, 0.1 + 0.2)["w"])[0].nonzero()[:, 0].tolist()) for s in (earlier, later)]
+    assert [len(g) for g in gone] == [3, 3]
+    assert magnitudes.already_small(earlier, later, mask, 0.1 + 0.2).tolist() == [len(gone[0] & gone[1]) / 3]
+
+
+def test_bad_input_says_what_is_wrong():
+    with pytest.raises(ValueError, match="mask entry is 'v', which is unknown; allowed are 'w'"):
+        magnitudes.flat(SOLUTION, {"v": AFTER["w"]})
+    with pytest.raises(ValueError, match=r"limit has shape \(3,\); it must be \(2,\), one for each replicate"):
+        magnitudes.refilled(SOLUTION, AFTER, [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="mask entry 'w' has type torch.float64; it must be torch.bool"):
+        magnitudes.agreement(SOLUTION, SOLUTION, {"w": AFTER["w"].double()})
+    with pytest.raises(ValueError, match="after keeps weights that before prunes"):
+        magnitudes.removed(SOLUTION, AFTER, BEFORE)

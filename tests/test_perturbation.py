@@ -57,6 +57,28 @@ def test_a_random_direction_is_gaussian_and_follows_its_seed(point):
     assert all(torch.equal(single[name][0], one[name][1]) for name in mask)
 
 
+@pytest.mark.parametrize("seed", [0, 4])
+def test_a_random_direction_is_what_torch_draws_from_its_seed(point, seed):
+    """Entry by entry, replicate r as ``seed + r``; nothing else enters, and 0 is the default."""
+    state, mask, _ = point
+    found = perturbation.random_direction(state, mask, [1.0, 2.0, 3.0], *([seed] if seed else []))
+    for r in range(3):
+        draw = torch.Generator().manual_seed(seed + r)
+        drawn = {name: torch.randn(keep.shape[1:], generator=draw) * keep[r] for name, keep in mask.items()}
+        size = sum(float((tensor.double() ** 2).sum()) for tensor in drawn.values()) ** 0.5
+        for name, tensor in drawn.items():
+            assert_close(found[name][r], tensor * ((r + 1) / size), rtol=1e-5, atol=1e-7)
+
+
+def test_a_direction_has_the_types_of_its_state(point):
+    state, mask, _ = point
+    single, double = (perturbation.random_direction(s, mask, 2.0, 1) for s in (state, twins.double(state)))
+    for name in state:
+        assert double[name].dtype == twins.double(state)[name].dtype
+        assert_close(double[name], single[name].to(double[name].dtype), rtol=1e-5, atol=1e-7)
+    assert_close(by_hand(double), torch.full((3,), 2.0, dtype=torch.float64), rtol=1e-14, atol=0)
+
+
 def test_outside_the_subspace_the_mask_takes_it_all_away(point):
     state, mask, _ = point
     complement = {name: ~keep for name, keep in mask.items()}
@@ -127,7 +149,7 @@ def test_in_a_bowl_gradient_descent_returns_exactly(ds):
         assert float(barrier.height.abs().max()) < 1e-9
 
 
-def test_bad_input_says_what_is_wrong(point):
+def test_bad_input_says_what_is_wrong(net, point):
     state, before, after = point
     with pytest.raises(ValueError, match=r"norm is -1\.0; it must be >= 0"):
         perturbation.random_direction(state, before, -1.0)
@@ -139,9 +161,17 @@ def test_bad_input_says_what_is_wrong(point):
         perturbation.random_direction(state, {name: torch.zeros_like(keep) for name, keep in before.items()}, 1.0)
     with pytest.raises(ValueError, match=r"scale is -0\.5; it must be >= 0"):
         perturbation.perturb(state, state, -0.5)
-    with pytest.raises(ValueError, match="have 3 and 2 replicates"):
+    with pytest.raises(ValueError, match=r"states differ: .* is \(3, .* in the first and \(2, "):
         perturbation.perturb(state, states.select(state, [0, 1]), 1.0)
+    with pytest.raises(ValueError, match=r"mask entry 'con.*' has shape \(2, .*; it must be \(3, "):
+        perturbation.random_direction(state, states.select(before, [0, 1]), 1.0)
+    with pytest.raises(ValueError, match=r"before entry 'con.*' has shape \(2, "):
+        perturbation.pruning_direction(state, states.select(before, [0, 1]), after)
+    with pytest.raises(ValueError, match="seed is 1.5; it must be a whole number"):
+        perturbation.random_direction(state, before, 1.0, seed=1.5)
+    with pytest.raises(ValueError, match="state lacks the entry 'linear.bias'"):
+        perturbation.overlap(net, (state, {n: t for n, t in state.items() if n != "linear.bias"}), (state, state))
     with pytest.raises(ValueError, match="after keeps weights that before prunes"):
         perturbation.pruning_direction(state, after, before)
-    with pytest.raises(ValueError, match="no pruning between them"):
+    with pytest.raises(ValueError, match="something must be pruned between them"):
         perturbation.pruning_direction(state, before, before)

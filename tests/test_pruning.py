@@ -88,6 +88,70 @@ def test_layerwise_is_the_brute_force_ranking_of_each_layer(state, whole):
             assert torch.equal(mask[name][r], expected[name])
 
 
+def test_layers_may_have_fractions_of_their_own(state, whole):
+    """Frankle & Carbin (2019) prune the last layer at half the rate of the others."""
+    fractions = {name: 0.1 if name == "linear.weight" else 0.2 for name in whole}
+    mask = pruning.layerwise(state, whole, fractions)
+    for r in range(3):
+        for name, fraction in fractions.items():
+            assert torch.equal(mask[name][r], twins.prune(twins.part(state, r), {name: whole[name][r]}, fraction)[name])
+    with pytest.raises(ValueError, match="fraction lacks the entry 'linear.weight'; it must be one number or hold con"):
+        pruning.layerwise(state, whole, {name: 0.2 for name in whole if name != "linear.weight"})
+    with pytest.raises(ValueError, match="fraction entry is 'linear.bias', which is unknown; allowed are"):
+        pruning.layerwise(state, whole, {**fractions, "linear.bias": 0.1})
+    with pytest.raises(ValueError, match="fraction is 1.5; it must be > 0 and < 1"):
+        pruning.layerwise(state, whole, {**fractions, "linear.weight": 1.5})
+
+
+@pytest.mark.parametrize("rule", [pruning.magnitude, pruning.layerwise, pruning.random])
+def test_counts_are_exact_whatever_floating_point_makes_of_the_fraction(rule):
+    """3 * .1 of 100 are 30, though its product with 100 is above 30; a true remainder counts."""
+    state, mask = {"w": torch.arange(1.0, 101)[None]}, {"w": torch.ones(1, 100, dtype=torch.bool)}
+    for steps in range(1, 100):
+        assert kept(rule(state, mask, steps * 0.01), 0) == 100 - steps
+    for steps in range(1, 10):
+        assert kept(rule(state, mask, steps * 0.1), 0) == 100 - 10 * steps
+    assert kept(rule(state, mask, 0.30001), 0) == 69
+    assert kept(rule(state, mask, 1e-12), 0) == 99
+
+
+def test_what_was_pruned_between_two_masks(state, whole):
+    after = pruning.magnitude(state, whole, 0.3)
+    gone = pruning.pruned(whole, after)
+    assert all(torch.equal(gone[name], ~after[name]) for name in whole)
+    with pytest.raises(ValueError, match="after keeps weights that before prunes"):
+        pruning.pruned(after, whole)
+    with pytest.raises(ValueError, match="same in some replicate; something must be pruned"):
+        pruning.pruned(after, after)
+    with pytest.raises(ValueError, match="states differ"):
+        pruning.pruned(whole, {"linear.weight": after["linear.weight"]})
+
+
+def test_masks_that_do_not_fit_are_named(net, state, whole):
+    """By every function that takes a state and its mask, in one ValueError."""
+    misspelt = {name.replace("linear.", "linaer."): keep for name, keep in whole.items()}
+    rules = [pruning.magnitude, pruning.layerwise, pruning.random]
+    for call in (pruning.apply, *(lambda s, m, rule=rule: rule(s, m, 0.5) for rule in rules)):
+        with pytest.raises(ValueError, match="mask entry is 'linaer.weight', .*did you mean 'linear.weight'"):
+            call(state, misspelt)
+        with pytest.raises(ValueError, match=r"mask entry 'convolutions.0.weight' has shape \(2, .*it must be \(3, "):
+            call(state, select(whole, [0, 1]))
+        with pytest.raises(ValueError, match="has type torch.float32; it must be torch.bool"):
+            call(state, {name: keep.float() for name, keep in whole.items()})
+        with pytest.raises(ValueError, match="mask is empty"):
+            call(state, {})
+    for call in (lambda s: pruning.random(state, whole, 0.5, seed=s), lambda s: pruning.shuffle(whole, seed=s)):
+        with pytest.raises(ValueError, match="seed is 0.5; it must be a whole number"):
+            call(0.5)
+    with pytest.raises(ValueError, match="mask entry 'w' has type torch.float32"):
+        pruning.shuffle({"w": torch.ones(1, 3)})
+    with pytest.raises(ValueError, match="state lacks the entry 'linear.bias'"):
+        pruning.full(net, {name: tensor for name, tensor in state.items() if name != "linear.bias"})
+    lost = {**state, "linear.weight": torch.full_like(state["linear.weight"], math.nan)}
+    with pytest.raises(ValueError, match="state holds weights that are NaN"):
+        pruning.magnitude(lost, whole, 0.5)
+
+
 def test_random_replicates_are_seeded_one_by_one(state, whole):
     together = pruning.random(state, whole, 0.4, seed=11)
     for r in range(3):
@@ -102,7 +166,8 @@ def test_random_replicates_are_seeded_one_by_one(state, whole):
 
 def test_random_prunes_every_weight_equally_often_and_layers_together():
     mask = {"a": torch.ones(3000, 4).bool(), "b": torch.ones(3000, 2, 3).bool()}
-    pruned = pruning.random({}, mask, 0.3)
+    state = {name: torch.ones(keep.shape) for name, keep in mask.items()}
+    pruned = pruning.random(state, mask, 0.3)
     rates = 1 - torch.cat([keep.flatten(1) for keep in pruned.values()], 1).double().mean(0)
     assert (rates - 0.3).abs().max() < 4 * math.sqrt(0.3 * 0.7 / 3000)
     assert len(set(counts(pruned)["a"])) > 2  # not so many of each layer
