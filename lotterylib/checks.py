@@ -35,11 +35,15 @@ def whole(argument, value, low, high=None):
 
 
 def labels(x, y, classes):
-    """Raise ``ValueError`` unless ``y`` ``(N,)`` holds whole numbers below ``classes``, one for each input in ``x``."""
+    """Check labels ``y`` ``(N,)``: whole numbers from 0 to ``classes - 1``, one for each of one or more inputs ``x``.
+
+    Raises ``ValueError`` if they are not.
+    """
     shape, kind = tuple(getattr(y, "shape", ())), getattr(y, "dtype", type(y).__name__)
     if shape != (len(x),) or not len(x) or y.is_floating_point() or y.is_complex():
         raise ValueError(
-            f"y has shape {shape} and type {kind}; it must be ({len(x)},) whole numbers, one for each of one or more inputs"
+            f"y has shape {shape} and type {kind}; it must be ({len(x)},) whole numbers, one for each of one or more "
+            "inputs"
         )
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= classes:

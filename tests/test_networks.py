@@ -267,7 +267,7 @@ def test_a_state_of_another_network_is_refused(ds, net, call):
         ({**state, "linear.biass": state["linear.bias"]}, "state entry is 'linear.biass'.*did you mean 'linear.bias'"),
         ({**state, "linear.bias": state["linear.bias"][:1]}, r"state entry 'linear.bias' has shape \(1, 3\)"),
         (networks.build("cnn1d", ds, width=3).init(2), "state entry .* has shape"),
-        ({name: t[0] for name, t in state.items()}, "state entry .* has shape .*replicate axis"),
+        ({name: t[0] for name, t in state.items()}, "state entry .* has shape .*on the first axis"),
         (net.make(), "state is a CNN1d; it must be a dict"),
     ):
         with pytest.raises(ValueError, match=match):
