@@ -45,7 +45,7 @@ def ceilings(size=8192):
 def operations_of_a_step(net, ds, recipe):
     """Operations of one replicate's step, forward and backward."""
     model = net.make().cuda().train()
-    x, y = ds.batch(torch.arange(recipe.batch_size, device="cuda"))
+    x, y = ds.gather(torch.arange(recipe.batch_size, device="cuda"))
     half = torch.autocast("cuda", torch.bfloat16, enabled=recipe.precision == "bfloat16")
     with FlopCounterMode(display=False) as counter:
         with half:

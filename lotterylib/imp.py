@@ -6,7 +6,7 @@ point ``w_k`` (the dense network after k steps) and trains again with the same d
 
 import shutil
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 
 import numpy as np
 import torch
@@ -16,23 +16,6 @@ from .states import concatenate, select
 
 REWINDING = ("weights", "learning_rate")  # what ``Config.rewinding`` may be
 PRUNING = ("iterative", "one_shot")  # what ``Config.pruning`` may be
-SCOPES = ("global", "layerwise")  # what ``Config.scope`` may be
-
-
-@dataclass(frozen=True)
-class Adaptive:
-    """Prune, at each level, the largest fraction whose projection raises the training loss by at most ``rise`` nats.
-
-    The rise is the mean over all replicates of the run; fractions are whole multiples of ``step``, one at least. Raises
-    ``ValueError`` for a value out of bounds.
-    """
-
-    rise: float
-    step: float = 0.02
-
-    def __post_init__(self):
-        checks.within("rise", self.rise, 0, float("inf"), open_low=True, open_high=True)
-        checks.within("step", self.step, 0, 0.5, open_low=True)
 
 
 @dataclass(frozen=True)
@@ -40,24 +23,25 @@ class Config:
     """What determines an IMP run, besides network and dataset.
 
     ``rewind_step``: k, or a tuple of several that are run at once. ``levels``: number of prunings after level 0.
-    ``fraction``: share of the remaining weights pruned at each level, a number or ``Adaptive``. ``replicates``:
-    runs for each rewind step; replicate r is initialised, and its data ordered, by ``seed + r``.
+    ``fraction``: share of the remaining weights pruned at each level: a number, with all layers ranked together; a dict
+    with one for each prunable entry, and each layer by itself (Frankle & Carbin 2019 prune the last one at half the
+    rate); or a rule of one's own, a frozen dataclass that is called as ``rule(net, ds, state, mask)`` and returns the
+    next mask. ``replicates``: runs for each rewind step; replicate r is initialised, and its data ordered, by
+    ``seed + r``.
 
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
-    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. ``scope="layerwise"`` prunes each
-    layer by itself; ``fraction`` may then be a dict with a number for each prunable entry (Frankle & Carbin 2019 prune
-    the last layer at half the rate). Raises ``ValueError`` for a value out of bounds.
+    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. Raises ``ValueError`` for a value out
+    of bounds.
     """
 
     recipe: training.Recipe
     rewind_step: int | tuple = 0
     levels: int = 12
-    fraction: float | dict | Adaptive = 0.2
+    fraction: object = 0.2
     replicates: int = 4
     seed: int = 0
     rewinding: str = "weights"
     pruning: str = "iterative"
-    scope: str = "global"
 
     def __post_init__(self):
         steps = self.rewind_step if isinstance(self.rewind_step, tuple | list) else (self.rewind_step,)
@@ -67,10 +51,7 @@ class Config:
             raise ValueError(f"rewind_step is {self.rewind_step}; it must name at least one step, and each only once")
         object.__setattr__(self, "rewind_step", tuple(steps))
         checks.whole("levels", self.levels, 0)
-        checks.choice("scope", self.scope, SCOPES)
-        if isinstance(self.fraction, {"global": dict, "layerwise": Adaptive}[self.scope]):
-            raise ValueError(f"fraction is {self.fraction}; scope {self.scope!r} does not take it, the other one does")
-        if not isinstance(self.fraction, Adaptive):
+        if not (callable(self.fraction) and is_dataclass(self.fraction)):
             for rate in self.fraction.values() if isinstance(self.fraction, dict) else [self.fraction]:
                 checks.within("fraction", rate, 0, 1, open_low=True, open_high=True)
         checks.whole("replicates", self.replicates, 1)
@@ -212,6 +193,7 @@ def load(net, ds, config, checkpoint) -> Run | None:
 
 def _folder(net, ds, config, checkpoint):
     settings = {name: value for name, value in vars(config).items() if name != "levels"}
+    settings["rule"] = type(config.fraction).__name__
     if checkpoint:
         settings |= {"network": net.identity(ds.test_x, config.seed), "data": ds.digest}
     return store.Folder(checkpoint, settings, ds.device)
@@ -271,7 +253,7 @@ class _Work:
             self.bar.update(config.steps_of(len(run)))
             return replace(run, levels=(*run.levels, _unpack(self.net, *found)))
         try:
-            mask = self.prune(run[0] if config.pruning == "one_shot" else last, last.mask)
+            mask = self.prune((run[0] if config.pruning == "one_shot" else last).state, last.mask)
         except ValueError as error:
             error.run = run
             raise
@@ -279,27 +261,12 @@ class _Work:
         state, diverged = self.train(name, start, mask, run.rewind_steps, run.seeds)
         return replace(run, levels=(*run.levels, self.finish(name, state, mask, diverged)))
 
-    def prune(self, ranked, mask):
-        """The next mask, by the weights of the level ``ranked``."""
-        rule = self.config.fraction
-        if not isinstance(rule, Adaptive):
-            prune = pruning.layerwise if self.config.scope == "layerwise" else pruning.magnitude
-            return prune(ranked.state, mask, rule)
-        x, y = self.ds.training_set()
-
-        def loss(kept):
-            return training.evaluate(self.net, pruning.apply(ranked.state, kept), x, y)[0].mean()
-
-        limit, best, count = loss(mask) + rule.rise, pruning.magnitude(ranked.state, mask, rule.step), 2
-        while count * rule.step < 1:
-            try:
-                tried = pruning.magnitude(ranked.state, mask, count * rule.step)
-            except ValueError:  # it would empty a layer
-                break
-            if loss(tried) > limit:
-                break
-            best, count = tried, count + 1
-        return best
+    def prune(self, state, mask):
+        """The next mask, by the weights of ``state``."""
+        fraction = self.config.fraction
+        if callable(fraction):
+            return fraction(self.net, self.ds, state, mask)
+        return (pruning.layerwise if isinstance(fraction, dict) else pruning.magnitude)(state, mask, fraction)
 
     def train(self, name, state, mask, start, seeds, at=(), keep=lambda point: None):
         """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""

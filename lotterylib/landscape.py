@@ -168,7 +168,7 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
     batches = torch.arange(len(ds.train_y), device=ds.device).split(min(batch_size, len(ds.train_y)))
     batches = [batch for batch in batches if own and len(batch) == len(batches[0])]
     for batch in batches:
-        x = ds.batch(batch)[0]
+        x = ds.gather(batch)[0]
         fresh = {name: tensor if name in net.parameters else tensor.clone() for name, tensor in state.items()}
         fresh |= {name: torch.zeros_like(state[name]) for name in own}
         with exact():

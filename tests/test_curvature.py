@@ -20,7 +20,7 @@ def point(net, ds):
     recipe = training.Recipe(steps=20, batch_size=40, lr=0.1, momentum=0.9)
     state = training.train(net, net.init(2, seed=1), ds, recipe)
     mask = pruning.random(state, pruning.full(net, state), 0.5, seed=2)
-    x, y = ds.batch(torch.arange(60))
+    x, y = ds.gather(torch.arange(60))
     return twins.double(state), mask, x.double(), y
 
 

@@ -21,7 +21,7 @@ LADDER = (
     "training", "imp", "landscape", "limits", "curvature", "perturbation", "magnitudes",
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
-ROOM = ("experiments", "costs", "findings", "figures", "agreement", "subspaces")
+ROOM = ("adaptive", "experiments", "costs", "findings", "figures", "agreement", "subspaces")
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",
 )  # fmt: skip

@@ -2,10 +2,11 @@
 
 import torch
 
-from lotterylib import curvature, imp, limits, pruning, training
+from lotterylib import curvature, limits, pruning, training
 from lotterylib.states import concatenate, select
 
 from ..experiment import OTHER, append, experiment, grouped, stacked
+from .adaptive import Adaptive
 
 EPSILONS = torch.tensor([0.005, 0.01, 0.02, 0.05, 0.1, 0.2], dtype=torch.float64)  # sizes of a well, in nats
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -145,7 +146,7 @@ def adaptive(s):
     At rewind step ``control_step``: ``error`` (A, levels + 1, R) and ``density`` (A, levels + 1).
     """
     k = s.preset.tickets.control_step
-    runs = [s.run(rewind_step=k, fraction=imp.Adaptive(rise)) for rise in s.preset.limits.adaptive_rises]
+    runs = [s.run(rewind_step=k, fraction=Adaptive(rise)) for rise in s.preset.limits.adaptive_rises]
     return {
         "error": torch.stack([run.errors[:, 0] for run in runs]), "density": torch.stack([r.densities for r in runs]),
         "rise": torch.tensor(s.preset.limits.adaptive_rises, dtype=torch.float64),
