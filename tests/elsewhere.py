@@ -6,16 +6,20 @@
         x * torch.ones(3)        # raises: two devices in one operation
         numpy.asarray(x)         # raises
 
-``Placed`` stands for such a tensor and keeps its values in ``inner``, a tensor of the CPU. Below autograd, ``torch.func``
-and autocast, every operation comes to ``_dispatch``, which sees the true device of each argument, refuses what a device
-would, and computes on the ``inner`` ones.
+``Placed`` is such a tensor and keeps its values in ``inner``, a tensor of the CPU. Below autograd, ``torch.func`` and
+autocast, every operation comes to ``_dispatch``, which sees where each argument lies, refuses what a device would, and
+computes on the ``inner`` ones.
 
 Two kinds of device: ``"xpu"``, any device that is not CUDA, for which the library takes the branches of the CPU; and
-``"cuda"``, for which it takes those of CUDA. There streams and graphs are pretended too. ``Stream`` notes what is done on
-it in ``log``, a list of tuples. ``Graph`` keeps the operations of its capture and repeats them on the same memory, so
-what a capture froze stays frozen; while it captures, whatever makes the host wait raises, as on a GPU.
+``"cuda"``, for which it takes those of CUDA. There streams and graphs are pretended too:
 
-Not pretended: concurrency, rounding on a device, and threads that a test starts itself.
+- ``Graph`` keeps the operations of its capture and repeats them on the same memory, so what a capture froze stays
+  frozen. While it captures, whatever makes the host wait raises, as on a GPU.
+- Of ``Stream`` only the order is pretended. Each has a clock for what it has waited for, and an operation raises
+  ``Race`` if another stream's write, or use of what it writes, may not be over. ``log`` lists waits and replays.
+
+Not pretended: concurrency, memory that is freed while a stream still uses it, rounding on a device, and threads that a
+test starts itself.
 """
 
 import contextlib
@@ -25,8 +29,8 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 KINDS = ("xpu", "cuda")
 LABEL = torch.device("maia", 0)  # what C++ takes the device for: a kind of which a build for CPUs expects nothing
@@ -62,14 +66,16 @@ class Placed(torch.Tensor):
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return _dispatch(func, args, kwargs or {})
 
-    def numpy(self, *args, **kwargs):
+    def numpy(self, dtype=None, copy=None, **_):
         raise TypeError(f"can't convert {self.device} tensor to numpy; use Tensor.cpu() to copy it to the host first")
 
     __array__ = __dlpack__ = numpy
 
     def tolist(self):
-        _wait("tolist")
-        return self.inner.tolist()
+        return self.cpu().tolist()
+
+    def __format__(self, spec):
+        return format(self.item() if self.dim() == 0 else str(self), spec)
 
     def untyped_storage(self):
         return self.inner.untyped_storage()
@@ -93,20 +99,57 @@ class _Mode(TorchDispatchMode):
         return _dispatch(func, args, kwargs or {})
 
 
+class Race(RuntimeError):
+    """Two streams use the same memory, and neither waits for the other."""
+
+
 class Stream:
     """In place of ``torch.cuda.Stream``."""
 
-    log = []  # of all streams: (stream, "waits for", other), (stream, "replays", graph), ...
     current = None
+    log = []  # of all streams: (stream, "waits for" or "replays", other stream or graph)
+    host, news = {}, 0  # by stream: how many of its operations were over when the host went on; how often it waited
+    used = {}  # by storage: a weak reference that keeps its place, who wrote it last, and who read it since
 
-    def __init__(self, device=None):
-        self.device = device
+    def __init__(self, device=None, **_):
+        self.device, self.clock = device, {self: 0}
+        self.heard, self.told = 0, True  # of the host's news; whether it knows all that this stream has waited for
+
+    def learn(self, clock):
+        self.told = False
+        _advance(self.clock, clock)
 
     def wait_stream(self, other):
         Stream.log.append((self, "waits for", other))
+        self.learn(other.clock)
 
     def synchronize(self):
-        Stream.log.append((self, "synchronizes", None))
+        _wait("synchronize")
+        _advance(Stream.host, {self: self.clock[self]} if self.told else self.clock)
+        self.heard += self.heard == Stream.news  # what the host knows now, it knows from here
+        self.told, Stream.news = True, Stream.news + 1
+
+    def use(self, read, written):
+        """Note an operation that reads and writes these storages; raise unless all that it must wait for is over."""
+        if self.heard != Stream.news:
+            self.learn(Stream.host)
+            self.heard = Stream.news
+        self.clock[self] += 1
+        for storages, writes in ((read, False), (written, True)):
+            for storage in storages:
+                _, writer, readers = Stream.used.setdefault(storage._cdata, (StorageWeakRef(storage), {}, {}))
+                for stream, time in (*writer.items(), *(readers.items() if writes else ())):
+                    if self.clock.get(stream, -1) < time:
+                        raise Race("memory is used while another stream may still write it, or written while it reads")
+                if writes:
+                    writer.clear()
+                    readers.clear()
+                (writer if writes else readers)[self] = self.clock[self]
+
+
+def _advance(clock, other):
+    for stream, time in other.items():
+        clock[stream] = max(clock.get(stream, 0), time)
 
 
 class Graph:
@@ -116,12 +159,20 @@ class Graph:
 
     def __init__(self, keep_graph=False):
         self.tape, self.made, self.before = [], set(), {}
+        self.read, self.written = {}, {}  # storages by their place
 
     def keep(self, tensors):
         """Remember what is about to be written: a capture records an operation and does not do it."""
-        for storage in (tensor.untyped_storage() for tensor in tensors):
-            if storage.data_ptr() not in self.made:
-                self.before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+        for storage in _storages(tensors):
+            if storage._cdata not in self.made:
+                self.before.setdefault(storage._cdata, (storage, storage.clone()))
+
+    def record(self, func, args, kwargs, read, written, new):
+        self.made |= {storage._cdata for storage in _storages(new)}
+        self.read |= {storage._cdata: storage for storage in read}
+        self.written |= {storage._cdata: storage for storage in (*written, *_storages(new))}
+        if new or written:
+            self.tape.append((func, args, kwargs, new))
 
     def end(self):
         for storage, content in self.before.values():
@@ -130,6 +181,7 @@ class Graph:
 
     def replay(self):
         Stream.log.append((Stream.current, "replays", self))
+        Stream.current.use(self.read.values(), self.written.values())
         with _disable_current_modes(), torch.no_grad():
             for func, args, kwargs, made in self.tape:
                 again = func(*args, **kwargs)
@@ -160,6 +212,8 @@ def _capture(graph, pool=None, stream=None, **_):
 
 def _synchronize(device=None):
     _wait("synchronize")
+    for stream in {stream for _, writer, readers in Stream.used.values() for stream in (*writer, *readers)}:
+        stream.synchronize()
     Stream.log.append((None, "synchronizes", None))
 
 
@@ -175,7 +229,8 @@ def machine(kind="xpu"):
         stack.enter_context(patch(torch, "autocast", _autocast(kind)))
         stack.enter_context(patch(torch.Tensor, "to", _to(device)))
         if kind == "cuda":
-            Stream.log, Stream.current = [], Stream(device)
+            Stream.log, Stream.host, Stream.news, Stream.used, Stream.current = [], {}, 0, {}, Stream(device)
+            stack.callback(setattr, Stream, "current", None)
             pretended = {
                 "is_available": lambda: True, "device_count": lambda: 1, "current_device": lambda: 0,
                 "get_device_name": lambda *_: "a pretended device", "is_bf16_supported": lambda *_, **__: True,
@@ -248,7 +303,7 @@ def move(tree, device):
 
 def _dispatch(func, args, kwargs):
     """Compute one operation on the CPU, and place its results where they belong."""
-    leaves, form = tree_flatten((args, kwargs))
+    leaves = list(_leaves((*args, *kwargs.values())))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     placed, host = [t for t in tensors if isinstance(t, Placed)], [t for t in tensors if not isinstance(t, Placed)]
     asked = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
@@ -262,22 +317,29 @@ def _dispatch(func, args, kwargs):
         raise NotImplementedError(f"elsewhere.py: {func} changes the shape of a tensor in place")
     if placed and host:
         _refuse_mixed(func, name, args, host, written, placed[0].device)
-    if (placed and not there) or (tensors and not placed) or (name in CROSSES and host):
+    if host and (not placed or name in CROSSES):
         _wait(f"{func} from one device to another")
-    if placed and WAITS & set(func.tags) and (name not in INDEXES or any(_is_mask(i) for i in _tensors(args[1]))):
+    waits = bool(placed) and (not there or bool(WAITS & set(func.tags)))
+    if waits and (name not in INDEXES or any(_is_mask(i) for i in _tensors(args[1]))):
         _wait(func)
-    inners = [_inner(leaf) for leaf in leaves]
-    graph = Graph.capturing
+    inners, graph = [_inner(leaf) for leaf in leaves], Graph.capturing
+    view = any(result.alias_info for result in func._schema.returns)
+    used = _storages(placed), _storages(t for t in written if isinstance(t, Placed))
     if graph:
         inners = [i.clone() if any(i is t for t in host) else i for i in inners]  # a constant of the graph
-        graph.keep(i for i, leaf in zip(inners, leaves, strict=True) if any(leaf is w for w in written))
-    args, kwargs = tree_unflatten(inners, form)
+        graph.keep(t.inner for t in written if isinstance(t, Placed))
+    elif Stream.current and (written or not view):
+        Stream.current.use(*used)
+    swap = {id(leaf): i for i, leaf in zip(inners, leaves, strict=True) if i is not leaf}
+    args, kwargs = _map(lambda leaf: swap.get(id(leaf), leaf), (args, kwargs))
     results = func(*args, **kwargs)
+    new = [] if view else _tensors(results)
     if graph:
-        new = [] if any(result.alias_info for result in func._schema.returns) else _tensors(results)
-        graph.made |= {t.untyped_storage().data_ptr() for t in new}
-        if new or written:
-            graph.tape.append((func, args, kwargs, new))
+        graph.record(func, args, kwargs, *used, new)
+    elif Stream.current:
+        Stream.current.use([], _storages(new) if there else [])
+        if waits:
+            Stream.current.synchronize()
     known = {id(i): leaf for i, leaf in zip(inners, leaves, strict=True) if isinstance(leaf, torch.Tensor)}
 
     def place(value):
@@ -285,7 +347,7 @@ def _dispatch(func, args, kwargs):
             return value
         return known.get(id(value)) if id(value) in known else Placed(value, device) if there else value
 
-    return tree_map(place, results)
+    return _map(place, results)
 
 
 def _inner(leaf):
@@ -324,8 +386,28 @@ def _is_mask(index):
     return index.dtype in (torch.bool, torch.uint8)
 
 
+def _leaves(tree):
+    for value in tree:
+        if isinstance(value, list | tuple):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _map(function, tree):
+    if isinstance(tree, list | tuple):
+        return type(tree)([_map(function, value) for value in tree])
+    if isinstance(tree, dict):
+        return {name: _map(function, value) for name, value in tree.items()}
+    return function(tree)
+
+
 def _tensors(tree):
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    return [leaf for leaf in _leaves([tree]) if isinstance(leaf, torch.Tensor)]
+
+
+def _storages(tensors):
+    return [tensor.untyped_storage() for tensor in tensors]
 
 
 def _wait(what):
