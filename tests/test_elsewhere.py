@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -12,32 +13,17 @@ from elsewhere import KINDS, Graph, Race, machine, move
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import data, networks, presets, records, training
-from lotterylib import experiments as book
-from lotterylib.figures import winning_tickets as figures
+from lotterybook import claims, experiment, records
+from lotterybook.presets import PRESETS
+from lotterybook.tickets import figures
+from lotterylib import data, networks, training
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
-EXPERIMENTS, PRESETS, RUNS = tuple(book.EXPERIMENTS), presets.PRESETS, "LOTTERYLIB_RUNS"
-RUN = {name: getattr(book, name) for name in EXPERIMENTS}  # (preset, device=...) -> record
-SETUP, FORGET = book.setup, book.shared._setup.cache_clear
+EXPERIMENTS, RUNS = tuple(claims.EXPERIMENTS), "LOTTERYLIB_RUNS"
+RUN = {name: functools.partial(experiment.recorded, name) for name in EXPERIMENTS}  # (preset, device=...) -> record
+SETUP, FORGET = experiment.setup, experiment._setup.cache_clear
 CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0[1-5]_*.ipynb"))
 SMOKE = PRESETS["smoke"]
-
-FAULTS = {  # at this revision, by what fails: a mark is removed where the fault is mended
-    "exact": "experiments/limits.py:181 compares eigenvalues of the device with GRID, which lies on the CPU",
-    "masks": "figures/winning_tickets.py:92, 104 hand tensors of the device to matplotlib",
-    "01_winning_tickets": "the same figure",
-    "04_pruning_limits": "the same experiment",
-}
-
-
-def cases(names):
-    """Test parameters, those with a known fault marked: the test turns red when the fault is mended."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=FAULTS[name])) if name in FAULTS else name
-        for name in names
-    ]
-
 
 # The pretended device itself
 
@@ -249,9 +235,12 @@ def small(arm, levels):
 
 
 TINY = dataclasses.replace(
-    SMOKE, main=small(SMOKE.main, 3), plain=small(SMOKE.plain, 1), control_step=4, instability_steps=(0, 4), points=2,
-    pair_points=2, plane_steps=2, perturbed_times=(6,), short_step=6, limit_levels=(0, 2), limit_steps=(8,),
-    descent_step=7, adaptive_rises=(0.01,),
+    SMOKE, main=small(SMOKE.main, 3), contrast=small(SMOKE.contrast, 1),
+    tickets=dataclasses.replace(SMOKE.tickets, control_step=4, instability_steps=(0, 4), points=2),
+    barriers=dataclasses.replace(SMOKE.barriers, pair_points=2, plane_steps=2),
+    robustness=dataclasses.replace(SMOKE.robustness, times=(6,)),
+    limits=dataclasses.replace(SMOKE.limits, levels=(0, 2), steps=(8,), descent_step=7, adaptive_rises=(0.01,)),
+    retraining=dataclasses.replace(SMOKE.retraining, short_step=6),
 )  # fmt: skip
 
 
@@ -269,7 +258,7 @@ class Place:
 
     def run(self):
         self.patch.setenv(RUNS, str(self.runs))
-        return SETUP("smoke", self.device, False).run()
+        return SETUP("smoke", device=self.device).run()
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +275,7 @@ def places(tmp_path_factory):
     FORGET()
 
 
-@pytest.mark.parametrize("name", cases(EXPERIMENTS))
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_gives_the_same_there(places, name):
     """In the branches of CUDA: all replicates in one stack, captured steps, larger parts."""
     here, there = places
@@ -298,20 +287,20 @@ def test_every_experiment_gives_the_same_there(places, name):
         assert_close(found[entry], expected[entry], rtol=1e-5, atol=1e-6, msg=lambda text, entry=entry: entry + text)
 
 
-@pytest.mark.parametrize("name", cases(["masks", "examples"]))
+@pytest.mark.parametrize("name", ["masks", "examples"])
 def test_figures_are_drawn_from_tensors_there(places, name):
     here, there = places
     with machine("cuda"):
-        thing = there.run().at(4) if name == "masks" else SETUP("smoke", there.device, False).ds
+        thing = there.run().at(4) if name == "masks" else SETUP("smoke", device=there.device).ds
         found = getattr(figures, name)(thing)
-    thing = here.run().at(4) if name == "masks" else SETUP("smoke", here.device, False).ds
+    thing = here.run().at(4) if name == "masks" else SETUP("smoke", device=here.device).ds
     expected = getattr(figures, name)(thing)
     if name == "masks":
         found, expected = (panes.drawings[panes.default] for panes in (found, expected))
     assert found.alt == expected.alt and found.png() == expected.png()
 
 
-@pytest.mark.parametrize("name", cases([path.stem for path in CHAPTERS]))
+@pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
 def test_every_line_of_a_chapter_runs_there(places, name):
     """What a reader with a GPU runs, figures and findings included; records are those made above."""
     _, there = places

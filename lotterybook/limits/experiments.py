@@ -100,7 +100,7 @@ def exact(s):
         for r in range(len(run.seeds)):
             state, mask = select(run[level].state, [r]), select(run[level].mask, [r])
             matrix = curvature.hessian(s.net(), state, *s.ds.training_set(), mask)[0]
-            weights, values = curvature.weights(state, mask)[0], torch.linalg.eigvalsh(matrix.double())
+            weights, values = curvature.weights(state, mask)[0].cpu(), torch.linalg.eigvalsh(matrix.double()).cpu()
             curves = [limits.subspace_losses(matrix, weights, order, OTHER + r) for order in limits.ORDERS]
             counts = (torch.tensor(FRACTIONS) * len(weights)).ceil().long() - 1
             append(
