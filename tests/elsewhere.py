@@ -235,6 +235,7 @@ def machine(kind="xpu"):
                 "is_available": lambda: True, "device_count": lambda: 1, "current_device": lambda: 0,
                 "get_device_name": lambda *_: "a pretended device", "is_bf16_supported": lambda *_, **__: True,
                 "mem_get_info": lambda *_: (MEMORY, MEMORY), "memory_reserved": lambda *_: 0,
+                "get_rng_state": lambda *_: torch.get_rng_state(),
                 "device": lambda *_: contextlib.nullcontext(), "synchronize": _synchronize, "stream": _on,
                 "current_stream": lambda *_: Stream.current, "Stream": Stream, "CUDAGraph": Graph, "graph": _capture,
             }  # fmt: skip
