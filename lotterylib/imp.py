@@ -302,11 +302,11 @@ def _pack(level):
 
 
 def _unpack(net, saved, about):
-    state, mask, error = saved["state"], {}, saved["error"]
+    state, mask, error = saved["state"], {}, saved["error"].cpu()
     for name in net.prunable:  # in this order, which random draws go by
         shape = (len(error), *net.shapes[name])
         flat = np.unpackbits(saved["bits"][name].cpu().numpy(), count=int(np.prod(shape)))
-        mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(error.device)
-        weights = torch.zeros(shape, dtype=state[name].dtype, device=error.device)
+        mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(state[name].device)
+        weights = torch.zeros(shape, dtype=state[name].dtype, device=state[name].device)
         state[name] = weights.masked_scatter(mask[name], state[name])
     return Level(state, mask, error, {int(r): step for r, step in about["diverged"].items()})

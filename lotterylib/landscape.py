@@ -27,13 +27,13 @@ def error(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
     ``ValueError`` if they or the state do not fit the network.
     """
     net.check(state, None, x, y)
-    return training.evaluate(net, state, x, y)[1].cpu()
+    return training.evaluate(net, state, x, y)[1]
 
 
 def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
     """Return the mean cross-entropy in nats of every replicate, ``(R,)``; arguments as in ``error``."""
     net.check(state, None, x, y)
-    return training.evaluate(net, state, x, y)[0].cpu()
+    return training.evaluate(net, state, x, y)[0]
 
 
 def interpolate(a: State, b: State, gamma: float) -> State:

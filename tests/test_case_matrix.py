@@ -144,26 +144,13 @@ STEPS, LOGITS, HVP = (
     "test_five_steps_are_those_of_torch", "test_logits_are_those_of_the_module",
     "test_hessian_products_are_those_of_double_backward",
 )  # fmt: skip
-FAULTS = {  # at this revision, by network, way of computing (None: both) and test
-    ("lstm", True, STEPS): "torch has no batching rule for an LSTM, and wrap stacks it by default",
-    ("gru", True, STEPS): "torch has no batching rule for a GRU, and wrap stacks it by default",
-    ("attention", None, HVP): "curvature.py:294: torch's fused attention cannot be derived twice",
-    ("maxpool", None, HVP): "curvature.py:295: no batching rule for the backward pass of max pooling on images",
-    **{("embedding", None, test): "data.py:160: whole numbers become float32" for test in (STEPS, LOGITS, HVP)},
-}  # fmt: skip
-
-
 @pytest.fixture(params=[
     pytest.param(Case(name, dtype, stacked), id=f"{name}-{str(dtype)[6:]}-{'stacked' if stacked else 'looped'}")
     for name in NETWORKS for dtype in TOLERANCE for stacked in (True, False)
 ])  # fmt: skip
 def case(request):
-    """A case, marked where it has a known fault."""
-    here = request.param
-    for stacked in (here.stacked, None):
-        if reason := FAULTS.get((here.name, stacked, request.function.__name__)):
-            request.applymarker(pytest.mark.xfail(strict=True, raises=RuntimeError, reason=reason))
-    return here
+    """A network, a type, a way of computing."""
+    return request.param
 
 
 @contextlib.contextmanager

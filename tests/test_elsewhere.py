@@ -5,18 +5,19 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from elsewhere import KINDS, Graph, Race, machine, move
+from elsewhere import KINDS, Graph, Race, Stream, machine, move
 from torch import nn
 from torch.testing import assert_close
 
 from lotterybook import claims, experiment, records
 from lotterybook.presets import PRESETS
 from lotterybook.tickets import figures
-from lotterylib import data, networks, training
+from lotterylib import curvature, data, landscape, limits, magnitudes, networks, perturbation, pruning, sgd, training
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
 EXPERIMENTS, RUNS = tuple(claims.EXPERIMENTS), "LOTTERYLIB_RUNS"
@@ -200,9 +201,10 @@ def test_afterwards_all_is_as_before():
     with machine("cuda"):
         assert torch.cuda.is_available()
     assert (torch.Tensor.to, torch.autocast, torch.cuda.Stream, torch.cuda.is_available()) == before
-    with pytest.raises((AssertionError, RuntimeError)):
-        torch.zeros(2, device="cuda")
-    assert type(torch.zeros(2)) is torch.Tensor
+    assert Stream.current is None and type(torch.zeros(2)) is torch.Tensor
+    if not torch.cuda.is_available():
+        with pytest.raises((AssertionError, RuntimeError)):
+            torch.zeros(2, device="cuda")
 
 
 # The library there
@@ -210,8 +212,10 @@ def test_afterwards_all_is_as_before():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["cnn1d", "resnet8"])
-def test_training_there_ends_with_the_bits_of_the_cpu(kind, name, ds, pictures):
-    """For "cuda" in a graph on a stream of its own, captured as the library does it."""
+def test_training_there_ends_with_the_bits_of_the_cpu(kind, name, ds, pictures, monkeypatch):
+    """For "cuda" in a graph on a stream of its own, captured as the library does it; stacks are cut alike on both."""
+    cut = lambda training, rows: [rows] if training.stacked else [[r] for r in rows]  # noqa: E731
+    monkeypatch.setattr(sgd, "_parts", cut)
     here = ds if name == "cnn1d" else pictures
     recipe = training.Recipe(steps=12, batch_size=16, lr=0.1, weight_decay=1e-3, nesterov=True)
     net = networks.build(name, here, width=4)
@@ -223,6 +227,71 @@ def test_training_there_ends_with_the_bits_of_the_cpu(kind, name, ds, pictures):
         found = move(found, "cpu")
     for entry in expected:
         assert torch.equal(found[entry], expected[entry]), entry
+
+
+def things(net, ds, state):
+    """States, masks, a Hessian and what else the public functions take, on the dataset's device."""
+    t = SimpleNamespace(net=net, ds=ds, state=state, mask=pruning.full(net, state))
+    t.x, t.y = ds.training_set()
+    t.pruned = pruning.magnitude(state, t.mask, 0.3)
+    t.length = perturbation.length(pruning.apply(state, t.mask))
+    t.other = perturbation.perturb(state, perturbation.random_direction(state, t.mask, t.length, seed=1), 0.5)
+    t.third = pruning.apply(state, t.pruned)
+    t.matrix, t.w = curvature.hessian(net, state, t.x, t.y, t.mask)[0], curvature.weights(state, t.mask)[0]
+    t.values = torch.linalg.eigvalsh(t.matrix.double()).abs() + 1e-3
+    t.spectrum = curvature.spectrum(net, state, t.x, t.y, t.mask, probes=2, iterations=4)
+    t.losses, t.errors = limits.projections(net, state, t.mask, ds, (0.2, 0.5), "random")
+    return t
+
+
+PUBLIC = {  # what gives tensors, tuples or states of them, or numbers
+    "shuffle": lambda t: pruning.shuffle(t.pruned),
+    "layerwise": lambda t: pruning.layerwise(t.state, t.mask, 0.3),
+    "path": lambda t: landscape.path(t.net, [t.state, t.other, t.third], t.ds.test_x, t.ds.test_y, 3),
+    "barrier": lambda t: landscape.error_barrier(t.net, t.state, t.other, t.ds.test_x, t.ds.test_y, 3, "mean"),
+    "all_pairs": lambda t: landscape.all_pairs(t.net, [t.state, t.other], t.ds.test_x, t.ds.test_y, 3),
+    "plane": lambda t: landscape.plane(t.net, t.state, t.other, t.third, t.ds, 2),
+    "coordinates": lambda t: landscape.coordinates(t.net, t.state, t.other, t.third, t.other),
+    "overlap": lambda t: perturbation.overlap(t.net, (t.state, t.other), (t.state, t.third)),
+    "pruning_direction": lambda t: perturbation.pruning_direction(t.state, t.mask, t.pruned),
+    "density": lambda t: t.spectrum.density(torch.linspace(-1, 1, 5, dtype=torch.float64), 0.1),
+    "top": lambda t: curvature.top(t.net, t.state, t.x, t.y, t.mask, count=1)[0],
+    "angular_dimension": lambda t: curvature.angular_dimension(t.values, float(t.length[0]), 0.1),
+    "gordon_fraction": lambda t: curvature.gordon_fraction(t.values, t.w, 0.1),
+    "sampled": lambda t: curvature.gordon_fraction(t.spectrum.nodes(0)[0], t.w, 0.1, t.spectrum.nodes(0)[1]),
+    "subspace_losses": lambda t: limits.subspace_losses(t.matrix, t.w, "random"),
+    "meeting": lambda t: limits.meeting(t.values, 1.0, 0.1, 3),
+    "meeting_fraction": lambda t: limits.meeting_fraction(t.values, 1.0, 0.1),
+    "crossing": lambda t: limits.crossing(torch.arange(3.0, device=t.x.device).double(), t.losses - t.losses[0], 0.01),
+    "in_nats": lambda t: limits.in_nats(t.losses, t.errors, 0.01),
+    "histogram": lambda t: magnitudes.histogram(t.state, t.mask, torch.linspace(0, 1, 5)),
+    "threshold": lambda t: magnitudes.threshold(t.state, t.mask, t.pruned),
+    "refilled": lambda t: magnitudes.refilled(t.state, t.pruned, magnitudes.threshold(t.state, t.mask, t.pruned)),
+    "removed": lambda t: magnitudes.removed(t.state, t.mask, t.pruned),
+    "already_small": lambda t: magnitudes.already_small(t.state, t.other, t.mask, 0.3),
+    "agreement": lambda t: magnitudes.agreement(t.state, t.other, t.mask),
+}
+
+
+@pytest.fixture(scope="module")
+def public(ds):
+    """The things on the CPU, and on a device."""
+    net = networks.build("mlp", ds, hidden=(4,))
+    state = training.train(net, net.init(2), ds, training.Recipe(steps=10, batch_size=8))
+    with machine("cuda") as device:
+        moved = move(ds, device)
+        there = things(networks.build("mlp", moved, hidden=(4,)), moved, move(state, device))
+    return things(net, ds, state), there
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_function_of_tensors_works_there(public, name):
+    here, there = public
+    expected = PUBLIC[name](here)
+    with machine("cuda"):
+        found = PUBLIC[name](there)
+        found = [move(part, "cpu") for part in found] if isinstance(found, tuple) else move(found, "cpu")
+    assert_close(found, [*expected] if isinstance(expected, tuple) else expected, rtol=1e-4, atol=1e-5)
 
 
 # The book there
