@@ -19,7 +19,6 @@ from . import checks, limits, progress, pruning
 from .networks import Network, beside, exact
 from .states import Mask, State, check_mask, select
 
-CURVATURES = ("hessian", "gauss_newton")  # what ``hvp`` multiplies with
 EXACT = 10_000  # weights: more make an exact Hessian of several hundred MB a replicate
 
 angular_dimension, gordon_fraction = limits.angular_dimension, limits.gordon_fraction  # names that they had before
@@ -31,20 +30,13 @@ def weights(state: State, mask: Mask) -> Tensor:
     return _flatten({name: state[name] for name in mask}).gather(1, _kept(mask))
 
 
-def hvp(
-    net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask: Mask | None = None,
-    curvature: str = "hessian",
-) -> Tensor:  # fmt: skip
+def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask: Mask | None = None) -> Tensor:
     """Multiply the Hessian of every replicate with its ``vectors``: ``(R, V, D)`` to ``(R, V, D)``, in their dtype.
 
     The matrix is never formed (Pearlmutter 1994). ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed training inputs, as
-    ``ds.training_set()`` returns them.
-    ``curvature="gauss_newton"`` takes the generalized Gauss-Newton matrix ``mean_n J_n^T (diag p_n - p_n p_n^T) J_n``
-    instead (Schraudolph 2002), with the logits' Jacobian J and the probabilities p: the Hessian of the network
-    linearised in its weights, which has no negative eigenvalue. Raises ``ValueError`` if ``vectors`` are shaped
-    otherwise, a product is not finite, or torch cannot differentiate the network twice.
+    ``ds.training_set()`` returns them. Raises ``ValueError`` if ``vectors`` are shaped otherwise, a product is not
+    finite, or torch cannot differentiate the network twice.
     """
-    checks.choice("curvature", curvature, CURVATURES)
     mask = _checked(net, state, mask, x, y)
     kept = _kept(mask)
     if vectors.dim() != 3 or vectors.shape[::2] != kept.shape or not vectors.shape[1]:
@@ -53,24 +45,23 @@ def hvp(
             f"({len(kept)}, 1 or more, {kept.shape[1]})"
         )
     state = {name: _cast(tensor, vectors.dtype) for name, tensor in pruning.apply(state, mask).items()}
-    x = _cast(x, vectors.dtype)
+    x, kept = _cast(x, vectors.dtype), kept[:, None].expand_as(vectors)
     shapes = {name: state[name].shape[1:] for name in mask}
-    kept = kept[:, None].expand_as(vectors)
-    spread = vectors.new_zeros(*vectors.shape[:2], sum(shape.numel() for shape in shapes.values()))
-    parts = spread.scatter(2, kept, vectors).split([shape.numel() for shape in shapes.values()], 2)
-    directions = {name: part.unflatten(2, shapes[name]) for name, part in zip(mask, parts, strict=True)}
-    multiply = _hessian_products if curvature == "hessian" else _gauss_newton_products
+    sizes = [shape.numel() for shape in shapes.values()]
+    spread = vectors.new_zeros(*vectors.shape[:2], sum(sizes)).scatter(2, kept, vectors).split(sizes, 2)
+    directions = {name: part.unflatten(2, shapes[name]) for name, part in zip(mask, spread, strict=True)}
     chunk = max(1, 4096 // vectors.shape[1])  # examples: small enough for memory, large enough to outweigh each call
 
     def summed(one, directions, x, y):
+        """The products of one replicate's Hessian of the loss summed over examples, ``(V, P)``."""
         own, total = {name: one[name] for name in mask}, 0
         for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):
 
-            def logits(weights, xs=xs):
-                return net.forward({**one, **weights}, xs, train=False)
+            def loss(weights, xs=xs, ys=ys):
+                return F.cross_entropy(net.forward({**one, **weights}, xs, train=False), ys, reduction="sum")
 
             try:
-                total = total + _flatten(multiply(logits, own, directions, ys))
+                total = total + _flatten(_products(loss, own, directions))
             except torch.cuda.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -100,10 +91,10 @@ def hvp(
     return result
 
 
-def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, curvature="hessian") -> Tensor:
+def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None) -> Tensor:
     """The exact Hessian of every replicate, symmetric ``(R, D, D)``, in the dtype of the state.
 
-    Raises ``ValueError`` for more than 10,000 weights: ``spectrum`` needs no matrix.
+    Raises ``ValueError`` for more than 10,000 weights, for which ``spectrum`` needs no matrix, and as ``hvp`` does.
     """
     mask = _checked(net, state, mask, x, y)
     w = weights(state, mask)
@@ -118,7 +109,7 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
     for block in progress.bar(rows, desc=f"Hessian, {matrix.nbytes / 1e6:.0f} MB"):
         basis = torch.zeros(len(block), size, dtype=w.dtype, device=w.device)
         basis[torch.arange(len(block)), block] = 1
-        matrix[:, block] = hvp(net, state, x, y, basis.expand(count, -1, -1), mask, curvature)
+        matrix[:, block] = hvp(net, state, x, y, basis.expand(count, -1, -1), mask)
     return (matrix + matrix.mT) / 2
 
 
@@ -144,15 +135,17 @@ class Spectrum(NamedTuple):
         return each.mean(1), each.std(1) / each.shape[1] ** 0.5
 
     def nodes(self, r: int) -> tuple[Tensor, Tensor]:
-        """All probes of replicate ``r`` as one estimate: eigenvalues and quadrature ``(K,)``, which sums to 1."""
+        """All probes of replicate ``r`` as one estimate: eigenvalues and quadrature ``(K,)``, which sums to 1.
+
+        Raises ``ValueError`` unless there is such a replicate.
+        """
         checks.whole("r", r, 0, len(self.eigenvalues) - 1)
         return self.eigenvalues[r].flatten(), self.quadrature[r].flatten() / self.quadrature.shape[1]
 
 
 def spectrum(
-    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, probes=8,
-    iterations: int = 80, seed=0, curvature="hessian",
-) -> Spectrum:  # fmt: skip
+    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, probes=8, iterations=80, seed=0
+) -> Spectrum:
     """Estimate the spectrum by stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani et al. 2019).
 
     Each probe is a random direction; ``iterations`` Hessian-vector products with it place up to as many point masses,
@@ -164,8 +157,7 @@ def spectrum(
     checks.whole("probes", probes, 1)
     mask = _checked(net, state, mask, x, y)
     start = _gaussian(weights(state, mask), probes, seed)
-    basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
-    return from_lanczos(basis, alpha, beta)
+    return from_lanczos(*lanczos(lambda v: hvp(net, state, x, y, v, mask), start, iterations))
 
 
 def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
@@ -188,9 +180,8 @@ def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
 
 
 def top(
-    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, count=1,
-    iterations: int = 40, seed=0, curvature="hessian",
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, count=1, iterations=40, seed=0
+) -> tuple[Tensor, Tensor]:
     """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
 
     The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
@@ -203,7 +194,7 @@ def top(
     iterations = max(count, checks.whole("iterations", iterations, 1))
     start = _gaussian(w, 1, seed)
     while True:
-        basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
+        basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask), start, iterations)
         values, vectors = (found[:, 0] for found in torch.linalg.eigh(_tridiagonal(alpha, beta)))
         residual = beta[:, 0, -1, None] * vectors[:, -1].abs()
         values, vectors, residual = (found.flip(-1)[..., :count] for found in (values, vectors, residual))
@@ -250,33 +241,15 @@ def _checked(net, state, mask, x, y):
     return pruning.full(net, state) if mask is None else mask
 
 
-def _hessian_products(logits, weights, directions, y):
-    """Hessian of the summed cross-entropy times every direction; reverse over reverse is the fastest under vmap."""
-    _, pull = vjp(grad(lambda w: F.cross_entropy(logits(w), y, reduction="sum")), weights)
-    return _each(lambda direction: pull(direction)[0], directions)
-
-
-def _gauss_newton_products(logits, weights, directions, y):
-    """``J v`` as the gradient of ``J^T u`` in u: forward derivatives fail in threads beside each other."""
-    outputs, pull = vjp(logits, weights)
-    _, push = vjp(lambda u: vjp(logits, weights)[1](u)[0], torch.zeros_like(outputs))
-    p = outputs.softmax(-1)
-
-    def product(direction):
-        change = p * push(direction)[0]
-        return pull(change - p * change.sum(-1, keepdim=True))[0]
-
-    return _each(product, directions)
-
-
-def _each(product, directions):
-    """The product with every direction: at once, or, where torch has no rule for that, with one after the other."""
+def _products(loss, weights, directions):
+    """The Hessian of ``loss`` times every direction: at once, or, where torch has no rule for that, one by one."""
+    _, pull = vjp(grad(loss), weights)  # reverse over reverse is the fastest under vmap
     try:
-        return torch.vmap(product)(directions)
+        return torch.vmap(lambda direction: pull(direction)[0])(directions)
     except RuntimeError:
         count = len(next(iter(directions.values())))
-    every = [product(select(directions, v)) for v in range(count)]
-    return {name: torch.stack([one[name] for one in every]) for name in directions}
+    each = [pull(select(directions, v))[0] for v in range(count)]
+    return {name: torch.stack([one[name] for one in each]) for name in weights}
 
 
 def _flatten(tree):

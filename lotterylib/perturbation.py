@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .networks import Network
 from .pruning import noise, pruned, remaining
-from .states import Mask, State, check_alike, check_mask, dot, length, replicates, times
+from .states import Mask, State, check_alike, check_mask, length, replicates, times
 
 
 def random_direction(state: State, mask: Mask, norm, seed=0) -> State:
     """Draw a direction inside the axial subspace of ``mask``: Gaussian, and of exactly the length ``norm``.
 
-    ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. The result has the entries of ``state`` and
-    is zero outside the mask and in all that is not prunable. With the complement of a mask the direction lies outside
-    the subspace. Raises ``ValueError`` if a norm is negative or not finite, or if the subspace of a replicate is empty.
+    ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. The result is zero outside the mask and in
+    all that is not prunable; with the complement of a mask it lies outside the subspace. Raises ``ValueError`` if a
+    norm is negative or not finite, or if the subspace of a replicate is empty.
     """
     check_mask(state, mask)
     if (remaining(mask) == 0).any():
@@ -49,18 +48,6 @@ def perturb(state: State, direction: State, scale) -> State:
     check_alike(state, direction)
     moved = times(direction, _per_replicate("scale", scale, state))
     return {name: tensor + moved[name] for name, tensor in state.items()}
-
-
-def overlap(net: Network, first: tuple[State, State], second: tuple[State, State]) -> Tensor:
-    """Cosine between the displacements of two trainings' parameters, float64 ``(R,)`` on the CPU.
-
-    Each is a pair (start, end). 1: both went the same way. NaN where one did not move.
-    """
-    for state in (*first, *second):
-        net.check(state)
-        check_alike(first[0], state)
-    u, v = ({name: end[name] - start[name] for name in net.parameters} for start, end in (first, second))
-    return (dot(u, v) / (length(u) * length(v))).cpu()
 
 
 def _embedded(state, entries):
