@@ -3,8 +3,8 @@
 Everything here is about the mean cross-entropy (nats) on the inputs that are given, in evaluation mode, as a function
 of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero whatever the state
 holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a mask all prunable
-weights are kept. A mask must keep equally many weights of every replicate. Vectors lie on the device of the state;
-eigenvalues, quadrature and what Lanczos's method leaves of a matrix are float64 on the CPU.
+weights are kept; a mask must keep equally many of every replicate. Eigenvalues, quadrature and what Lanczos's method
+leaves of a matrix are float64 on the CPU.
 """
 
 from typing import NamedTuple
@@ -37,15 +37,14 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
     ``ds.training_set()`` returns them. Raises ``ValueError`` if ``vectors`` are shaped otherwise, a product is not
     finite, or torch cannot differentiate the network twice.
     """
-    mask = _checked(net, state, mask, x, y)
-    kept = _kept(mask)
-    if vectors.dim() != 3 or vectors.shape[::2] != kept.shape or not vectors.shape[1]:
+    mask, w = _checked(net, state, mask, x, y)
+    if vectors.dim() != 3 or vectors.shape[::2] != w.shape or not vectors.shape[1]:
         raise ValueError(
             f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, 1 or more, kept weights), here "
-            f"({len(kept)}, 1 or more, {kept.shape[1]})"
+            f"({len(w)}, 1 or more, {w.shape[1]})"
         )
     state = {name: _cast(tensor, vectors.dtype) for name, tensor in pruning.apply(state, mask).items()}
-    x, kept = _cast(x, vectors.dtype), kept[:, None].expand_as(vectors)
+    x, kept = _cast(x, vectors.dtype), _kept(mask)[:, None].expand_as(vectors)
     shapes = {name: state[name].shape[1:] for name in mask}
     sizes = [shape.numel() for shape in shapes.values()]
     spread = vectors.new_zeros(*vectors.shape[:2], sum(sizes)).scatter(2, kept, vectors).split(sizes, 2)
@@ -96,8 +95,7 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
 
     Raises ``ValueError`` for more than 10,000 weights, for which ``spectrum`` needs no matrix, and as ``hvp`` does.
     """
-    mask = _checked(net, state, mask, x, y)
-    w = weights(state, mask)
+    mask, w = _checked(net, state, mask, x, y)
     count, size = w.shape
     if size > EXACT:
         raise ValueError(
@@ -107,9 +105,8 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
     matrix = w.new_empty(count, size, size)
     rows = torch.arange(size, device=w.device).split(64)
     for block in progress.bar(rows, desc=f"Hessian, {matrix.nbytes / 1e6:.0f} MB"):
-        basis = torch.zeros(len(block), size, dtype=w.dtype, device=w.device)
-        basis[torch.arange(len(block)), block] = 1
-        matrix[:, block] = hvp(net, state, x, y, basis.expand(count, -1, -1), mask)
+        basis = F.one_hot(block, size).to(w).expand(count, -1, -1)
+        matrix[:, block] = hvp(net, state, x, y, basis, mask)
     return (matrix + matrix.mT) / 2
 
 
@@ -123,10 +120,9 @@ class Spectrum(NamedTuple):
     quadrature: Tensor
 
     def density(self, grid, width: float) -> tuple[Tensor, Tensor]:
-        """The density of eigenvalues on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``.
+        """The density on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``, each ``(R, G)``.
 
-        Returns the mean over probes and its standard error (NaN for a single probe), each ``(R, G)``. Raises
-        ``ValueError`` unless ``width`` > 0.
+        The mean over probes and its standard error (NaN for one probe). Raises ``ValueError`` unless ``width`` > 0.
         """
         checks.within("width", width, 0, open_low=True)
         grid = torch.as_tensor(grid, dtype=torch.float64).to(self.eigenvalues.device)
@@ -155,8 +151,8 @@ def spectrum(
     Raises ``ValueError`` for fewer than one of either, and as ``hvp`` does.
     """
     checks.whole("probes", probes, 1)
-    mask = _checked(net, state, mask, x, y)
-    start = _gaussian(weights(state, mask), probes, seed)
+    mask, w = _checked(net, state, mask, x, y)
+    start = _gaussian(w, probes, seed)
     return from_lanczos(*lanczos(lambda v: hvp(net, state, x, y, v, mask), start, iterations))
 
 
@@ -188,8 +184,7 @@ def top(
     the ``iterations`` of Lanczos's method (1950) are doubled. Of equal eigenvalues only one may be found. Raises
     ``ValueError`` unless ``count`` is from 1 to D, and as ``hvp`` does.
     """
-    mask = _checked(net, state, mask, x, y)
-    w = weights(state, mask)
+    mask, w = _checked(net, state, mask, x, y)
     checks.whole("count", count, 1, w.shape[1])
     iterations = max(count, checks.whole("iterations", iterations, 1))
     start = _gaussian(w, 1, seed)
@@ -236,9 +231,10 @@ def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Te
 
 
 def _checked(net, state, mask, x, y):
-    """The mask, or that which keeps all prunable weights, after a check of all that came."""
+    """The mask, by default that which keeps all prunable weights, and what it keeps, after a check of all that came."""
     net.check(state, mask, x, y)
-    return pruning.full(net, state) if mask is None else mask
+    mask = pruning.full(net, state) if mask is None else mask
+    return mask, weights(state, mask)
 
 
 def _products(loss, weights, directions):
@@ -263,10 +259,8 @@ def _kept(mask):
     if (counts == 0).any():
         raise ValueError("mask keeps no weight in some replicate; there is nothing to take the curvature of")
     if (counts != counts[0]).any():
-        raise ValueError(
-            f"the replicates keep {counts.tolist()} weights; they must keep equally many: take them one by one, with "
-            "states.select"
-        )
+        found = f"the replicates keep {counts.tolist()} weights"
+        raise ValueError(f"{found}; they must keep equally many: take them one by one, with states.select")
     return _flatten(mask).nonzero()[:, 1].view(len(counts), -1)
 
 

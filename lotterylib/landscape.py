@@ -1,12 +1,12 @@
 """The error landscape between solutions: barriers, paths, planes.
 
 Errors are test error rates in [0, 1] by definition, unless other inputs are given. On a path every entry of the state
-is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead. States that are
-returned lie on the device of those that came; all else is float64 on the CPU, and a plane's axes of the states' type.
+is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead. All but states is
+float64 on the CPU.
 """
 
 import copy
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import torch
@@ -79,8 +79,8 @@ def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11
     """
     checks.whole("number of states", len(states), 1)
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
-    for i, j in progress.bar(torch.tril_indices(*heights.shape[:2], -1).T.tolist(), desc="all pairs"):
-        heights[i, j] = heights[j, i] = error_barrier(net, states[i], states[j], x, y, points, definition).height
+    for i, j in progress.bar(list(combinations(range(len(states)), 2)), desc="all pairs"):
+        heights[i, j] = heights[j, i] = error_barrier(net, states[j], states[i], x, y, points, definition).height
     return heights
 
 
@@ -121,9 +121,19 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
     """
     checks.whole("steps", steps, 2)
     checks.within("margin", margin, 0)
-    u, v, base, along, across = _axes(net, origin, first, second)
+    net.check(origin)
+    for other in (first, second):
+        check_alike(origin, other)
+    u, v = ({name: other[name] - origin[name] for name in net.parameters} for other in (first, second))
+    base = length(u)
+    if (base == 0).any():
+        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
+    along = dot(u, v) / base  # how far v reaches along u, and across it
+    across = (dot(v, v) - along**2).clamp_min(0).sqrt()
+    if (across <= 1e-4 * base).any():
+        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
     zero = torch.zeros_like(base)
-    corners = torch.stack([torch.stack(xy) for xy in ((zero, zero), (base, zero), (along, across))])
+    corners = torch.stack([zero, zero, base, zero, along, across]).unflatten(0, (3, 2))
     low, high = corners.amin(0), corners.amax(0)
     grid = torch.linspace(-margin, 1 + margin, steps, device=base.device, dtype=base.dtype)[:, None]
     horizontal, vertical = (low[i] + grid * (high[i] - low[i]) for i in (0, 1))
@@ -170,23 +180,7 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
 
 
 def distance(net: Network, a: State, b: State) -> Tensor:
-    """Euclidean distance between the parameters of two states, ``(R,)``. Raises ``ValueError`` if they differ in names."""
+    """Euclidean distance between the parameters of two states, ``(R,)``. Raises ``ValueError`` unless alike."""
     net.check(a)
     check_alike(a, b)
     return length({name: a[name] - b[name] for name in net.parameters}).cpu()
-
-
-def _axes(net, origin, first, second):
-    """The sides u, v of a triangle, the length of u, and how far v reaches along and across it, ``(R,)`` each."""
-    net.check(origin)
-    for other in (first, second):
-        check_alike(origin, other)
-    u, v = ({name: other[name] - origin[name] for name in net.parameters} for other in (first, second))
-    base = length(u)
-    if (base == 0).any():
-        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
-    along = dot(u, v) / base
-    across = (dot(v, v) - along**2).clamp_min(0).sqrt()
-    if (across <= 1e-4 * base).any():
-        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
-    return u, v, base, along, across

@@ -31,15 +31,14 @@ def histogram(state: State, mask: Mask, edges) -> Tensor:
 
 
 def threshold(state: State, before: Mask, after: Mask) -> Tensor:
-    """The largest magnitude that the pruning from ``before`` to ``after`` takes, ``(R,)``. Raises as ``pruned`` does."""
+    """The largest magnitude that pruning from ``before`` to ``after`` takes, ``(R,)``. Raises as ``pruned`` does."""
     return torch.stack([w.max() for w in flat(state, pruning.pruned(before, after))])
 
 
 def refilled(state: State, mask: Mask, limit) -> Tensor:
     """Share of the kept weights, ``(R,)``, whose magnitude is at most ``limit`` ``(R,)``.
 
-    For a projection this is 0 by construction, with ``limit`` the threshold of the pruning that made it. Raises
-    ``ValueError`` for a ``limit`` of another shape.
+    For a projection and the threshold that made it this is 0. Raises ``ValueError`` for a ``limit`` of another shape.
     """
     limit, rows = torch.as_tensor(limit, dtype=torch.float64).cpu(), flat(state, mask)
     if limit.shape != (len(rows),):

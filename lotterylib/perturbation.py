@@ -6,7 +6,6 @@ the *successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations 
 """
 
 import torch
-from torch import Tensor
 
 from . import checks
 from .pruning import noise, pruned, remaining
@@ -32,8 +31,7 @@ def random_direction(state: State, mask: Mask, norm, seed=0) -> State:
 def pruning_direction(rewind: State, before: Mask, after: Mask) -> State:
     """Return ``-(m^(L) - m^(L+1)) * w_k``: what the pruning from mask ``before`` to ``after`` does to a rewind point.
 
-    Its length, by ``length``, is the successive-rewind distance. Raises ``ValueError`` unless ``after`` lies in
-    ``before`` and removes some weight of every replicate.
+    Its ``states.length`` is the successive-rewind distance. Raises ``ValueError`` as ``pruning.pruned`` does.
     """
     check_mask(rewind, before, "before")
     removed = pruned(before, after)

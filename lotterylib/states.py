@@ -1,9 +1,8 @@
 """States: every parameter and buffer of a network, with a replicate axis.
 
-A *state* is a plain ``dict[str, Tensor]`` whose tensors all begin with the replicate axis R. A *mask* is a
-``dict[str, Tensor]`` of booleans for the prunable entries, and a *direction* the difference of two states. Everything
-in this library is a function from states to states or to ``(R,)`` tensors. What a function returns lies on the device
-of its state, unless its docstring says otherwise.
+A *state* is a plain ``dict[str, Tensor]`` whose tensors all begin with the replicate axis R. A *mask* is one of
+booleans for the prunable entries alone, and a *direction* the difference of two states. What functions of states return
+is states or ``(R,)`` tensors, on the device of the state unless a docstring says otherwise.
 """
 
 import torch
@@ -51,11 +50,9 @@ def check_mask(state: State, mask: Mask, argument="mask") -> int:
 
     Raises ``ValueError`` unless the mask holds booleans, shaped as the entries of ``state`` with its names.
     """
-    names = list(mask) if isinstance(mask, dict) else []
-    for name in names:
-        checks.choice(f"{argument} entry", name, state)
-    count = replicates(state) if names else None
-    return check(argument, mask, {name: state[name].shape[1:] for name in names}, count, torch.bool)
+    names = mask if isinstance(mask, dict) else {}
+    shapes = {checks.choice(f"{argument} entry", name, state): state[name].shape[1:] for name in names}
+    return check(argument, mask, shapes, replicates(state) if names else None, torch.bool)
 
 
 def check_alike(a: State, b: State, axes=0) -> None:
@@ -99,9 +96,7 @@ def dot(u: State, v: State) -> Tensor:
 
 def times(direction: State, factor: Tensor) -> State:
     """Multiply each replicate of a direction by its ``factor`` ``(R,)``."""
-    return {
-        name: factor.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1)) * tensor for name, tensor in direction.items()
-    }
+    return {n: factor.to(t.dtype).view(-1, *[1] * (t.dim() - 1)) * t for n, t in direction.items()}
 
 
 def length(direction: State) -> Tensor:

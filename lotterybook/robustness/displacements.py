@@ -1,4 +1,4 @@
-"""Where trainings go: the angle between two displacements, and coordinates in a plane. Float64 on the CPU."""
+"""Where trainings go: angles between displacements, and coordinates in a plane. Float64 on the CPU."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def overlap(net: Network, first: tuple[State, State], second: tuple[State, State
 def coordinates(net: Network, origin: State, first: State, second: State, state: State) -> Tensor:
     """Where the parameters of ``state`` fall, orthogonally, on the plane that ``landscape.plane`` draws: ``(2, R)``.
 
-    Not finite where the first three lie on a line. Raises ``ValueError`` as ``overlap`` does.
+    Not finite where the first three lie on a line. Raises as ``overlap`` does.
     """
     u, v, moved = (_displacement(net, origin, end) for end in (first, second, state))
     along = dot(u, v) / length(u)
