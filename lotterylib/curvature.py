@@ -39,12 +39,10 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
     """
     mask, w = _checked(net, state, mask, x, y)
     if vectors.dim() != 3 or vectors.shape[::2] != w.shape or not vectors.shape[1]:
-        raise ValueError(
-            f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, 1 or more, kept weights), here "
-            f"({len(w)}, 1 or more, {w.shape[1]})"
-        )
-    state = {name: _cast(tensor, vectors.dtype) for name, tensor in pruning.apply(state, mask).items()}
-    x, kept = _cast(x, vectors.dtype), _kept(mask)[:, None].expand_as(vectors)
+        allowed = f"(replicates, 1 or more, kept weights), here ({len(w)}, 1 or more, {w.shape[1]})"
+        raise ValueError(f"vectors have shape {tuple(vectors.shape)}; they must be {allowed}")
+    kind, kept = vectors.dtype, _kept(mask)[:, None].expand_as(vectors)
+    state = {n: t.to(kind) if t.is_floating_point() else t for n, t in pruning.apply(state, mask).items()}
     shapes = {name: state[name].shape[1:] for name in mask}
     sizes = [shape.numel() for shape in shapes.values()]
     spread = vectors.new_zeros(*vectors.shape[:2], sum(sizes)).scatter(2, kept, vectors).split(sizes, 2)
@@ -64,18 +62,15 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
             except torch.cuda.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                raise ValueError(
-                    f"torch cannot differentiate the network twice: {error}; its forward must use other operators"
-                ) from error
+                found = f"torch cannot differentiate the network twice: {error}"
+                raise ValueError(f"{found}; its forward must use other operators") from error
         return total
 
     # stacked replicates would leave the cache: beside each other they are faster, at least two parts at a time; their
     # number does not depend on that of threads, so that rounding does not either
     parts = 1 if x.is_cuda or len(kept) > 1 or len(y) == 1 else 2
-    rows = [
-        (select(state, r), select(directions, r), *part)
-        for r in range(len(kept)) for part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
-    ]  # fmt: skip
+    examples = list(zip(x.tensor_split(parts), y.tensor_split(parts), strict=True))
+    rows = [(select(state, r), select(directions, r), *part) for r in range(len(kept)) for part in examples]
     cudnn, enabled = torch.backends.cudnn, torch.backends.cudnn.enabled
     with exact(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():  # attention that torch can differentiate twice
         try:
@@ -98,10 +93,8 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
     mask, w = _checked(net, state, mask, x, y)
     count, size = w.shape
     if size > EXACT:
-        raise ValueError(
-            f"the network has {size} weights, whose Hessian has {size**2:.2g} entries; the exact one is limited to "
-            f"{EXACT} weights: use curvature.spectrum or curvature.top"
-        )
+        found = f"the network has {size} weights and its Hessian {size**2:.2g} entries"
+        raise ValueError(f"{found}; this is limited to {EXACT} weights: use curvature.spectrum or curvature.top")
     matrix = w.new_empty(count, size, size)
     rows = torch.arange(size, device=w.device).split(64)
     for block in progress.bar(rows, desc=f"Hessian, {matrix.nbytes / 1e6:.0f} MB"):
@@ -131,10 +124,7 @@ class Spectrum(NamedTuple):
         return each.mean(1), each.std(1) / each.shape[1] ** 0.5
 
     def nodes(self, r: int) -> tuple[Tensor, Tensor]:
-        """All probes of replicate ``r`` as one estimate: eigenvalues and quadrature ``(K,)``, which sums to 1.
-
-        Raises ``ValueError`` unless there is such a replicate.
-        """
+        """All probes of replicate ``r`` as one: eigenvalues and quadrature ``(K,)``. Raises if there is none such."""
         checks.whole("r", r, 0, len(self.eigenvalues) - 1)
         return self.eigenvalues[r].flatten(), self.quadrature[r].flatten() / self.quadrature.shape[1]
 
@@ -267,10 +257,6 @@ def _kept(mask):
 def _gaussian(w, count, seed):
     """Random vectors ``(R, count, D)`` of the kind of ``w``, drawn on the CPU, so alike on every device."""
     return pruning.noise({"": w[:, None].expand(-1, count, -1)}, seed, torch.randn)[""].to(w)
-
-
-def _cast(tensor, dtype):
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _tridiagonal(alpha, beta):

@@ -6,7 +6,7 @@ float64 on the CPU.
 """
 
 import copy
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from typing import NamedTuple
 
 import torch
@@ -31,10 +31,7 @@ def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
 
 
 def interpolate(a: State, b: State, gamma: float) -> State:
-    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``.
-
-    Raises ``ValueError`` naming the first entry in which the two states differ in name or shape.
-    """
+    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``."""
     check_alike(a, b)
     return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
 
@@ -58,13 +55,10 @@ def barrier(function, a: State, b: State, points=30, definition="line") -> Barri
     checks.whole("points", points, 2)
     checks.choice("definition", definition, DEFINITIONS)
     gamma = torch.linspace(0, 1, points, dtype=torch.float64)
-    bar = progress.bar(gamma.tolist(), desc="barrier")
-    curve = torch.stack([function(interpolate(a, b, g)) for g in bar]).cpu()
-    if definition == "line":
-        chord = torch.lerp(curve[0], curve[-1], gamma.to(curve)[:, None])
-    else:
-        chord = (curve[0] + curve[-1]) / 2
-    return Barrier((curve - chord).amax(0), curve, gamma)
+    along = progress.bar(gamma.tolist(), desc="barrier")
+    curve = torch.stack([function(interpolate(a, b, g)) for g in along]).cpu()
+    line, mean = torch.lerp(curve[0], curve[-1], gamma.to(curve)[:, None]), (curve[0] + curve[-1]) / 2
+    return Barrier((curve - (line if definition == "line" else mean)).amax(0), curve, gamma)
 
 
 def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points=30, definition="line") -> Barrier:
@@ -73,10 +67,7 @@ def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points
 
 
 def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11, definition="line") -> Tensor:
-    """Barrier heights between all pairs of ``states``, ``(n, n, R)``, symmetric with a zero diagonal.
-
-    Raises ``ValueError`` without a state, and as ``barrier`` does.
-    """
+    """Barrier heights between all pairs of one or more ``states``, ``(n, n, R)``. Raises as ``barrier`` does."""
     checks.whole("number of states", len(states), 1)
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
     for i, j in progress.bar(list(combinations(range(len(states)), 2)), desc="all pairs"):
@@ -85,10 +76,9 @@ def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11
 
 
 def path(net: Network, states: list[State], x: Tensor, y: Tensor, points=11) -> tuple[Tensor, Tensor]:
-    """Error along the piecewise-linear path through ``states``, with ``points`` a piece, the corners counted once.
+    """Error along the piecewise-linear path through two or more ``states``, with ``points`` a piece, corners once.
 
-    Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises ``ValueError``
-    for fewer than two states, or states that differ in names or shapes.
+    Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises as ``barrier``.
     """
     checks.whole("number of states", len(states), 2)
     position, errors = [], []
@@ -138,14 +128,13 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
     grid = torch.linspace(-margin, 1 + margin, steps, device=base.device, dtype=base.dtype)[:, None]
     horizontal, vertical = (low[i] + grid * (high[i] - low[i]) for i in (0, 1))
     errors = torch.empty(steps, steps, len(base), dtype=torch.float64)
-    for row in progress.bar(range(steps), desc="plane"):
-        for column in range(steps):
-            b = vertical[row] / across
-            a = (horizontal[column] - b * along) / base
-            along_u, along_v = times(u, a), times(v, b)
-            moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
-            here = recalibrate(net, {**origin, **moved}, ds)
-            errors[row, column] = error(net, here, ds.test_x, ds.test_y)
+    for row, column in progress.bar(list(product(range(steps), repeat=2)), desc="plane"):
+        b = vertical[row] / across
+        a = (horizontal[column] - b * along) / base
+        along_u, along_v = times(u, a), times(v, b)
+        moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
+        point = recalibrate(net, {**origin, **moved}, ds)
+        errors[row, column] = error(net, point, ds.test_x, ds.test_y)
     return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
 
 
@@ -154,8 +143,7 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
     """Return the state with BatchNorm statistics measured anew on the training set (without augmentation).
 
     Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
-    al. 2018), whatever the layers' momentum is. A network without running statistics keeps its state. Raises
-    ``ValueError`` for the state of another network or a ``batch_size`` below 1.
+    al. 2018), whatever the layers' momentum is. Without running statistics the state stays. Raises as ``net.check``.
     """
     net.check(state)
     checks.whole("batch_size", batch_size, 1)
@@ -166,10 +154,9 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
             m.momentum = m.momentum or 1.0  # 0 would keep what was, None counts batches
             own |= {name: m.momentum for name, _ in m.named_buffers(path, recurse=False) if "running_" in name}
     total = {name: torch.zeros_like(state[name]) for name in own}
-    batches = torch.arange(len(ds.train_y), device=ds.device).split(min(batch_size, len(ds.train_y)))
-    batches = [batch for batch in batches if own and len(batch) == len(batches[0])]
-    for batch in batches:
-        x = ds.batch(batch)[0]
+    size = min(batch_size, len(ds.train_y))
+    batches = torch.arange(len(ds.train_y) // size * size, device=ds.device).split(size) if own else ()
+    for x, _ in map(ds.batch, batches):
         fresh = {name: tensor if name in net.parameters else tensor.clone() for name, tensor in state.items()}
         fresh |= {name: torch.zeros_like(state[name]) for name in own}
         with exact():

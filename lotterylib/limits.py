@@ -34,9 +34,8 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
     the p at which they reach the well's ``angular_dimension`` (our reconstruction of Paul et al. 2023). R(p) is the
     length of the weights that go: the smallest first, or of a random choice, ``R^2 = p ||w||^2`` as expected.
 
-    ``eigenvalues`` ``(K,)`` have the shares ``quadrature`` ``(K,)``, by default the exact spectrum, K = D; ``epsilon``
-    is in nats. Raises ``ValueError`` as ``angular_dimension`` does, for weights that are not finite, and without
-    ``quadrature`` unless K = D.
+    ``eigenvalues`` ``(K,)`` have the shares ``quadrature`` ``(K,)``, by default equal ones of an exact spectrum, K = D;
+    ``epsilon`` is in nats. Raises ``ValueError`` as ``angular_dimension`` does, and for weights that are not finite.
     """
     checks.choice("order", order, ORDERS)
     squares = torch.as_tensor(weights, dtype=torch.float64).flatten().cpu() ** 2
@@ -44,10 +43,8 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
         raise ValueError("weights hold none, or values that are not finite; the training may have diverged")
     values, shares = _well(eigenvalues, epsilon, quadrature)
     if quadrature is None and len(values) != len(squares):
-        raise ValueError(
-            f"there are {len(values)} eigenvalues and {len(squares)} weights; without quadrature the spectrum "
-            "must be exact, one eigenvalue for each weight"
-        )
+        found = f"there are {len(values)} eigenvalues and {len(squares)} weights"
+        raise ValueError(f"{found}; without quadrature the spectrum must be exact, one eigenvalue for each weight")
     squares = squares.sort().values if order == "magnitude" else squares.mean().expand(len(squares))
     sums = torch.cat([squares.new_zeros(1), squares.cumsum(0)])
     low, high = 0.0, 1.0
@@ -72,13 +69,11 @@ def _well(eigenvalues, epsilon, quadrature):
         raise ValueError("eigenvalues hold values that are not finite; the training may have diverged")
     if not (values > 0).any():
         raise ValueError("no eigenvalue is positive: the point is no minimum, and nothing limits the pruning")
-    if quadrature is None:
-        return values.clamp_min(0), torch.full_like(values, 1 / len(values))
-    shares = torch.as_tensor(quadrature, dtype=torch.float64).cpu()
+    shares = torch.full_like(values, 1 / len(values)) if quadrature is None else quadrature
+    shares = torch.as_tensor(shares, dtype=torch.float64).cpu()
     if shares.shape != values.shape:
-        raise ValueError(
-            f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}; they must be equal"
-        )
+        found = f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}"
+        raise ValueError(f"{found}; they must be equal")
     if not abs(float(shares.sum()) - 1) < 1e-4:
         raise ValueError(f"quadrature sums to {float(shares.sum()):.6g}; it must sum to 1: take nodes(r) of a spectrum")
     return values.clamp_min(0), shares

@@ -1,8 +1,7 @@
 """The magnitudes of kept weights: histograms, thresholds, and what retraining *refills*. Float64 on the CPU.
 
 A level prunes the weights below a threshold. If nothing changed afterwards, the next level would have to prune larger
-ones. Retraining may make new small weights instead: it refills the region below the threshold. Every function raises
-``ValueError`` for a mask that does not fit its state.
+ones. Retraining may make new small weights instead: it refills the region below the threshold.
 """
 
 import torch

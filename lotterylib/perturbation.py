@@ -1,8 +1,8 @@
-"""Perturbations of an initialization: directions of known length, and what training makes of them.
+"""Perturbations of an initialization: directions of known length.
 
-A level L initialization is ``m^(L) * w_k``. Its *axial subspace* holds all weights that are zero outside ``m^(L)``.
-IMP itself perturbs it: the next level takes away the weights in ``m^(L) - m^(L+1)``, which moves the initialization by
-the *successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations are measured in multiples of it.
+A level L initialization is ``m^(L) * w_k``. Its *axial subspace* holds all weights that are zero outside ``m^(L)``. IMP
+itself perturbs it: the next level takes away the weights in ``m^(L) - m^(L+1)``, which moves it by the
+*successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations are measured in multiples of it.
 """
 
 import torch
@@ -15,9 +15,8 @@ from .states import Mask, State, check_alike, check_mask, length, replicates, ti
 def random_direction(state: State, mask: Mask, norm, seed=0) -> State:
     """Draw a direction inside the axial subspace of ``mask``: Gaussian, and of exactly the length ``norm``.
 
-    ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. The result is zero outside the mask and in
-    all that is not prunable; with the complement of a mask it lies outside the subspace. Raises ``ValueError`` if a
-    norm is negative or not finite, or if the subspace of a replicate is empty.
+    ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. It is zero in all that is not in the mask;
+    with a mask's complement it lies outside the subspace. Raises ``ValueError`` for a norm < 0 or an empty subspace.
     """
     check_mask(state, mask)
     if (remaining(mask) == 0).any():
@@ -39,10 +38,7 @@ def pruning_direction(rewind: State, before: Mask, after: Mask) -> State:
 
 
 def perturb(state: State, direction: State, scale) -> State:
-    """Return ``state + scale * direction``; ``scale`` is one number or ``(R,)``.
-
-    Raises ``ValueError`` if a scale is negative or not finite, or if the two differ in names or shapes.
-    """
+    """Return ``state + scale * direction``, one scale or ``(R,)``. Raises ``ValueError`` for one < 0 or not finite."""
     check_alike(state, direction)
     moved = times(direction, _per_replicate("scale", scale, state))
     return {name: tensor + moved[name] for name, tensor in state.items()}

@@ -79,8 +79,7 @@ def layerwise(state: State, mask: Mask, fraction: float | dict[str, float]) -> M
 def random(state: State, mask: Mask, fraction: float, seed=0) -> Mask:
     """Prune a random ``fraction`` of the remaining weights, all layers together; replicate r is drawn as ``seed + r``.
 
-    The values in ``state`` do not matter: it is there so that rules can stand in for one another. Raises as
-    ``magnitude`` does.
+    Values in ``state`` do not matter; it lets rules stand in for one another. Raises as ``magnitude`` does.
     """
     check_mask(state, mask)
     return _prune_lowest(noise(mask, seed), mask, fraction)
@@ -99,8 +98,7 @@ def shuffle(mask: Mask, seed=0) -> Mask:
 def noise(mask: Mask, seed: int, draw=torch.rand) -> State:
     """Random numbers shaped like the mask, ``(R, ...)`` by entry, on its device; replicate r is drawn as ``seed + r``.
 
-    ``draw``, uniform in [0, 1) or another such function, draws on the CPU, so alike on every device. Raises
-    ``ValueError`` unless ``seed`` is a whole number, at least 0.
+    ``draw``, by default uniform, draws on the CPU: alike on every device. Raises ``ValueError`` for a seed below 0.
     """
     checks.whole("seed", seed, 0)
     generators = [torch.Generator().manual_seed(seed + r) for r in range(replicates(mask))]
@@ -111,10 +109,7 @@ def noise(mask: Mask, seed: int, draw=torch.rand) -> State:
 
 
 def share(fraction: float, counts: Tensor) -> Tensor:
-    """``ceil(fraction * counts)``, int64, where rounding errors do not count: 0.1 + 0.2 of 100 are 30, not 31.
-
-    Raises ``ValueError`` unless ``fraction`` is strictly between 0 and 1.
-    """
+    """``ceil(fraction * counts)``, int64, 0.1 + 0.2 of 100 is 30. Raises ``ValueError`` unless 0 < ``fraction`` < 1."""
     checks.within("fraction", fraction, 0, 1, open_low=True, open_high=True)
     return (counts.double() * fraction * (1 - 1e-9)).ceil().long()
 
@@ -130,9 +125,7 @@ def _prune_lowest(scores, mask, fraction):
     after = {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), lowest, strict=True)}
     for name, keep in after.items():
         for r in (~keep.flatten(1).any(1)).nonzero()[:, 0].tolist():
-            raise ValueError(
-                f"fraction is {fraction}, which would empty layer {name!r} of replicate {r} "
-                f"({int(mask[name][r].sum())} weights are left there); every layer must keep at least one weight: "
-                "prune a smaller fraction, or fewer levels"
-            )
+            left = f"{int(mask[name][r].sum())} weights are left there"
+            found = f"fraction is {fraction}, which would empty layer {name!r} of replicate {r} ({left})"
+            raise ValueError(f"{found}; every layer must keep one or more: prune a smaller fraction, or fewer levels")
     return after

@@ -35,10 +35,8 @@ def check(argument: str, tree: State, shapes: dict, count: int | None = None, ki
         if found[1:] != shape or not found or found[0] != (count or found[0]) or not found[0]:
             allowed = ", ".join(map(str, (count or "R", *shape)))
             hint = "; one replicate's state_dict lacks that axis" if found == shape else ""
-            raise ValueError(
-                f"{argument} entry {name!r} has shape {found}; it must be ({allowed}), with at least one replicate, "
-                f"equally many in every entry, on the first axis{hint}"
-            )
+            came = f"{argument} entry {name!r} has shape {found}; it must be ({allowed}), with at least one replicate"
+            raise ValueError(f"{came}, equally many in every entry, on the first axis{hint}")
         count = found[0]
         if kind is not None and tensor.dtype != kind:
             raise ValueError(f"{argument} entry {name!r} has type {tensor.dtype}; it must be {kind}")
@@ -56,19 +54,15 @@ def check_mask(state: State, mask: Mask, argument="mask") -> int:
 
 
 def check_alike(a: State, b: State, axes=0) -> None:
-    """Raise ``ValueError`` that names the first entry in which two states or masks differ in name or shape.
-
-    The first ``axes`` axes may be of different lengths.
-    """
+    """Raise ``ValueError`` that names an entry which two states differ in, by name or by shape after ``axes`` axes."""
     for name in (*a, *b):
         if name not in a or name not in b:
             raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
-        if a[name].shape[axes:] != b[name].shape[axes:]:
+        first, second = tuple(a[name].shape), tuple(b[name].shape)
+        if first[axes:] != second[axes:]:
             equal = "shapes without the replicate axis" if axes else "shapes and numbers of replicates (first axis)"
-            raise ValueError(
-                f"states differ: {name!r} is {tuple(a[name].shape)} in the first and {tuple(b[name].shape)} in the "
-                f"second; {equal} must be equal"
-            )
+            found = f"states differ: {name!r} is {first} in the first and {second} in the second"
+            raise ValueError(f"{found}; {equal} must be equal")
 
 
 def replicates(state: State) -> int:
