@@ -142,10 +142,6 @@ class Case:
         return net, ds
 
 
-STEPS, LOGITS, HVP = (
-    "test_five_steps_are_those_of_torch", "test_logits_are_those_of_the_module",
-    "test_hessian_products_are_those_of_double_backward",
-)  # fmt: skip
 @pytest.fixture(params=[
     pytest.param(Case(name, dtype, stacked), id=f"{name}-{str(dtype)[6:]}-{'stacked' if stacked else 'looped'}")
     for name in NETWORKS for dtype in TOLERANCE for stacked in (True, False)
