@@ -42,6 +42,7 @@ RESERVE = 25  # seconds kept for what comes after the experiment
 PART, PARTS = 15 * 2**20, 4  # bytes of a packed part, and how many
 UNSTABLE = (0, 250, 500, 1000, 2000)  # steps k at which the instability of the dense network is measured
 OTHER = 1000  # added to a seed for another data order
+ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # of every part
 
 
 def write_json(path, value):
@@ -183,8 +184,7 @@ def limited(name, command, limit, begun, **where):
     ``begun``: when all began, for the report. ``where``: what ``subprocess.Popen`` is told besides.
     """
     begin, verdict = time.monotonic(), "stopped by its time limit"
-    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    child = subprocess.Popen(command, env=environment, **where)
+    child = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, **where)
     try:
         code = child.wait(max(1, limit))
         verdict = f"ended with exit status {code}" if code else "done"
@@ -203,7 +203,7 @@ def limited(name, command, limit, begun, **where):
 def tests(options, begun, limit):
     """The tests that need CUDA; the end of what they say is printed."""
     path = options.out / "tests.txt"
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "--durations=5"]
+    command = [sys.executable, "-m", "pytest", "-v", "--no-header", "-p", "no:cacheprovider", "--durations=5"]
     with path.open("w") as log:
         limited("tests", [*command, "tests/test_cuda.py"], limit, begun, cwd=ROOT, stdout=log, stderr=log)
     print(path.read_text()[-1500:], flush=True)
@@ -279,6 +279,8 @@ def main(given=None):
         limit = min(LIMITS.get(name, left), left)
         if name in LIMITS and options.device == "cpu":
             print(f"== {name}: needs a CUDA device, skipped", flush=True)
+        elif limit < 10:
+            print(f"== {name}: no time is left, skipped", flush=True)
         elif name == "tests":
             tests(options, begun, limit)
         elif name in LIMITS:
