@@ -35,7 +35,8 @@ class Network:
     Both give the same results. Stacking is faster for small matrices; convolutions it turns into grouped ones, which
     are several times slower. Arguments as in ``wrap``. Attributes: these, ``module``, which is one made by ``make``;
     ``parameters``, the names of the entries that are trained; ``shapes``, those of all entries without the replicate
-    axis; ``stacked``, false too where a trial shows that torch cannot stack the module.
+    axis; ``stacked``, false too where a trial shows that torch cannot stack the module. Raises ``ValueError`` as
+    ``wrap`` does.
     """
 
     def __init__(self, make, device, prunable=None, stacked=None):
