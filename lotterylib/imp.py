@@ -238,21 +238,19 @@ class _Work:
         if found := self.files.load(name):
             self.bar.update(config.steps_of(len(run)))
             return replace(run, levels=(*run.levels, _unpack(self.net, *found)))
+        ranked, fraction = (run[0] if config.pruning == "one_shot" else last).state, config.fraction
         try:
-            mask = self.prune((run[0] if config.pruning == "one_shot" else last).state, last.mask)
+            if callable(fraction):
+                mask = fraction(self.net, self.ds, ranked, last.mask)
+            else:
+                rule = pruning.layerwise if isinstance(fraction, dict) else pruning.magnitude
+                mask = rule(ranked, last.mask, fraction)
         except ValueError as error:
             error.run = run
             raise
         start = run.rewind if config.rewinding == "weights" else last.state
         state, diverged = self.train(name, start, mask, run.rewind_steps, run.seeds)
         return replace(run, levels=(*run.levels, self.finish(name, state, mask, diverged)))
-
-    def prune(self, state, mask):
-        """The next mask, by the weights of ``state``."""
-        fraction = self.config.fraction
-        if callable(fraction):
-            return fraction(self.net, self.ds, state, mask)
-        return (pruning.layerwise if isinstance(fraction, dict) else pruning.magnitude)(state, mask, fraction)
 
     def train(self, name, state, mask, start, seeds, points=None):
         """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate.

@@ -245,20 +245,23 @@ def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
 
 
 @contextlib.contextmanager
-def exact():
-    """Context for CUDA: float32 convolutions are not rounded to TF32, and a repeated run gives the same bits."""
+def exact(recurrent=True):
+    """Context for CUDA: float32 convolutions are not rounded to TF32, and a repeated run gives the same bits.
+
+    Without ``recurrent`` cuDNN is off, which cannot differentiate recurrent layers twice.
+    """
     cudnn = torch.backends.cudnn
     owner, name, whole = cudnn, "allow_tf32", False
     if hasattr(getattr(cudnn, "conv", None), "fp32_precision"):  # torch 2.9 on, which refuses a mixture of the two
         owner, name, whole = cudnn.conv, "fp32_precision", "ieee"
-    kept = getattr(owner, name), cudnn.benchmark, cudnn.deterministic
+    kept = getattr(owner, name), cudnn.benchmark, cudnn.deterministic, cudnn.enabled
     setattr(owner, name, whole)
-    cudnn.benchmark, cudnn.deterministic = False, True
+    cudnn.benchmark, cudnn.deterministic, cudnn.enabled = False, True, cudnn.enabled and recurrent
     try:
         yield
     finally:
         setattr(owner, name, kept[0])
-        cudnn.benchmark, cudnn.deterministic = kept[1:]
+        cudnn.benchmark, cudnn.deterministic, cudnn.enabled = kept[1:]
 
 
 def prunable_weights(module):
