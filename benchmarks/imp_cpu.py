@@ -11,6 +11,7 @@ do the same work: from the same weights and batches they must arrive at the same
 open_lth is run and what was adapted; nothing in its checkout is changed.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -108,8 +109,9 @@ class Batches:
         pass
 
     def __iter__(self):
-        for x, y in order.batches(self.ds, self.recipe, [self.seed]):
-            yield x[0], y[0]
+        for epoch in itertools.count():
+            for drawn in zip(*order.epoch_order(self.ds, self.recipe, self.seed, epoch), strict=True):
+                yield self.ds.gather(*drawn)
 
 
 def same_work(ds, net, state, mask, recipe, theirs, loader, steps):

@@ -87,7 +87,7 @@ class Lean:
         xs, ys = [], []
         for seed in seeds:
             drawn = order.epoch_order(ds, recipe, seed, 0)
-            x, y = ds.gather(*(None if part is None else part[:rows].to(ds.device) for part in drawn))
+            x, y = ds.gather(*(part[:rows].to(ds.device) for part in drawn))
             xs.append(x)
             ys.append(y)
         self.x = torch.cat(xs, 2).to(dtype).movedim(2, -1).contiguous()  # (rows, B, H, W, R * C)

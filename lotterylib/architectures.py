@@ -1,6 +1,7 @@
-"""The networks of the book, as plain modules: for one-dimensional inputs, and residual ones for small images."""
+"""Networks as plain modules: for one-dimensional inputs, and residual ones for small images."""
 
 import inspect
+from functools import partial
 
 import torch
 from torch import nn
@@ -10,10 +11,7 @@ from . import checks
 
 
 class Linear(nn.Linear):
-    """``nn.Linear``, written so that under the replicate axis the weight's gradient lies in memory as the weight does.
-
-    ``nn.Linear`` works too, but its gradient must then be transposed at every step.
-    """
+    """``nn.Linear``, but its gradient lies in memory as the weight does, without a transposition, when stacked."""
 
     def forward(self, x):
         return (self.weight @ x.mT).mT + self.bias
@@ -22,9 +20,8 @@ class Linear(nn.Linear):
 class Conv1d(nn.Module):
     """1-D convolution of ``(N, length, inputs)`` as slices and one matrix product, padded by ``kernel // 2``.
 
-    With an odd kernel the result is ``(N, ceil(length / stride), outputs)``. ``weight`` is ``(outputs, kernel,
-    inputs)``, and there is a bias if ``bias`` is true. Under the replicate axis this is 2-4 times faster than
-    ``nn.Conv1d``, which becomes a grouped convolution.
+    With an odd kernel the result is ``(N, ceil(length / stride), outputs)``; ``weight`` is ``(outputs, kernel,
+    inputs)``. Under the replicate axis 2-4 times faster than ``nn.Conv1d``, which becomes a grouped convolution.
     """
 
     def __init__(self, inputs, outputs, kernel, stride, bias):
@@ -50,10 +47,9 @@ class _ChannelsLastNorm(nn.BatchNorm1d):
 
 
 class CNN1d(nn.Module):
-    """Three strided 1-D convolutions and a linear layer: the testbed of the book.
+    """Three strided 1-D convolutions of ``width`` channels, each with BatchNorm or else a bias, and a linear layer.
 
-    With ``norm`` each convolution, of ``width`` channels, is followed by BatchNorm, without it each has a bias. Inputs
-    are ``(N, features)``, logits ``(N, classes)``. Raises ``ValueError`` unless ``shape`` is ``(features,)``.
+    Inputs are ``(N, features)``, logits ``(N, classes)``. Raises ``ValueError`` unless ``shape`` is ``(features,)``.
     """
 
     def __init__(self, shape, classes, width=24, norm=True):
@@ -63,10 +59,7 @@ class CNN1d(nn.Module):
         plan = [(1, 5), (width, 3), (width, 3)]
         self.convolutions = nn.ModuleList(Conv1d(i, width, kernel, stride=2, bias=not norm) for i, kernel in plan)
         self.norms = nn.ModuleList(_ChannelsLastNorm(width) if norm else nn.Identity() for _ in plan)
-        length = shape[0]
-        for _ in plan:
-            length = (length + 1) // 2
-        self.linear = Linear(length * width, classes)
+        self.linear = Linear(-(-shape[0] // 2 ** len(plan)) * width, classes)  # each stride halves, rounding up
 
     def forward(self, x):
         x = x.unsqueeze(-1)
@@ -121,13 +114,10 @@ class ResNet(nn.Module):
             raise ValueError(f"a ResNet takes images of shape (channels, height, width), not {shape}")
         channels = (widths[0], *widths)
         self.stem = nn.Sequential(nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]))
-        self.stages = nn.Sequential(
-            *(
-                _Block(channels[stage] if i == 0 else width, width, stride=2 if stage and i == 0 else 1)
-                for stage, (width, count) in enumerate(zip(widths, blocks, strict=True))
-                for i in range(count)
-            )
-        )
+        self.stages = nn.Sequential()
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            self.stages.append(_Block(channels[stage], width, stride=2 if stage else 1))
+            self.stages.extend(_Block(width, width, stride=1) for _ in range(1, count))
         self.linear = nn.Linear(widths[-1], classes)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -137,19 +127,15 @@ class ResNet(nn.Module):
         return self.linear(self.stages(F.relu(self.stem(x))).mean((2, 3)))
 
 
-def _resnet(depth):
+def _resnet(depth, shape, classes, width=16):
     """The family of depth 6 n + 2, with n blocks a stage; Kaiming normal, BatchNorm's scale uniform, as in open_lth."""
-
-    def make(shape, classes, width=16):
-        network = ResNet(shape, classes, (width, 2 * width, 4 * width), [(depth - 2) // 6] * 3)
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight)
-            elif isinstance(layer, nn.BatchNorm2d):
-                nn.init.uniform_(layer.weight)
-        return network
-
-    return make
+    network = ResNet(shape, classes, (width, 2 * width, 4 * width), [(depth - 2) // 6] * 3)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight)
+    return network
 
 
 def module(name, shape, classes, **options) -> nn.Module:
@@ -170,7 +156,7 @@ _CONSTRUCTORS = {
     "cnn1d_plain": lambda shape, classes, width=24: CNN1d(shape, classes, width, norm=False),
     "mlp": _mlp,
     "lenet_300_100": _lenet_300_100,
-    **{f"resnet{depth}": _resnet(depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
+    **{f"resnet{depth}": partial(_resnet, depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
     "resnet18": lambda shape, classes: ResNet(shape, classes, (64, 128, 256, 512), (2, 2, 2, 2)),
 }
 NAMES = tuple(_CONSTRUCTORS)  # of all architectures

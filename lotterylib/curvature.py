@@ -73,13 +73,9 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
     parts = 1 if x.is_cuda or len(kept) > 1 or len(y) == 1 else 2
     examples = list(zip(x.tensor_split(parts), y.tensor_split(parts), strict=True))
     rows = [(select(state, r), select(directions, r), *part) for r in range(len(kept)) for part in examples]
-    cudnn, enabled = torch.backends.cudnn, torch.backends.cudnn.enabled
-    with exact(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():  # attention that torch can differentiate twice
-        try:
-            cudnn.enabled = enabled and not any(isinstance(m, nn.RNNBase) for m in net.module.modules())  # so for these
-            total = torch.stack(beside(summed, rows, x.device)).unflatten(0, (-1, parts)).sum(1)
-        finally:
-            cudnn.enabled = enabled
+    recurrent = any(isinstance(m, nn.RNNBase) for m in net.module.modules())
+    with exact(not recurrent), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():  # attention to differentiate twice
+        total = torch.stack(beside(summed, rows, x.device)).unflatten(0, (-1, parts)).sum(1)
     result = (total / len(y)).gather(2, kept)
     if not result.isfinite().all():
         lost = (~result.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
@@ -95,8 +91,7 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
     mask, w = _checked(net, state, mask, x, y)
     count, size = w.shape
     if size > EXACT:
-        found = f"the network has {size} weights and its Hessian {size**2:.2g} entries"
-        raise ValueError(f"{found}; this is limited to {EXACT} weights: use curvature.spectrum or curvature.top")
+        raise ValueError(f"mask has {size} weights; this is limited to {EXACT} weights: use curvature.spectrum or top")
     matrix = w.new_empty(count, size, size)
     rows = torch.arange(size, device=w.device).split(64)
     for block in progress.bar(rows, desc=f"Hessian, {matrix.nbytes / 1e6:.0f} MB"):

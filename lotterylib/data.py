@@ -28,11 +28,11 @@ VIEWS = 2 * _OFFSETS**2  # ways to crop and flip an image
 class Dataset:
     """A classification dataset whose tensors lie on one device.
 
-    ``train_x`` ``(N, ...)`` is as stored: images uint8 ``(N, H, W)`` or ``(N, H, W, C)``, token ids int64 ``(N, L)``,
-    features float32. ``test_x`` is ready to feed: images float ``(M, C, H, W)``, standardised as features are; token
-    ids as they are. Labels are int64 ``(N,)``, ``(M,)``. ``mean`` and ``std``, which batches are standardised by, are
-    those of the training inputs: ``(C,)`` in units of [0, 1] for images, one number ``()`` otherwise. ``source``: the
-    digest of what the tensors were made of, and that of the tensors themselves.
+    ``train_x`` ``(N, ...)`` is as stored: images uint8 ``(N, H, W[, C])``, token ids int64 ``(N, L)``, features
+    float32. ``test_x`` is ready to feed: images float ``(M, C, H, W)``, standardised as features are; token ids as they
+    are. Labels are int64 ``(N,)``, ``(M,)``. ``mean`` and ``std`` of the training inputs, which batches are
+    standardised by: ``(C,)`` in units of [0, 1] for images, one number ``()`` otherwise. ``source``: the digest of what
+    the tensors were made of, and that of the tensors themselves.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that training and evaluation see: inputs, labels, types, shapes, classes, augmentation.
+        """SHA-256 of all that training and evaluation see: of the arrays as given, or of what generated them.
 
-        It is that of the arrays as given, or of what generated them, because what is computed can differ in its last
-        bits between machines. A dataset with changed tensors no longer matches its ``source``, and its own are hashed.
+        For what is computed can differ in its last bits between machines. Changed tensors no longer match their
+        ``source``, and are hashed themselves.
         """
         tensors = {name: getattr(self, name) for name in (*_ARRAYS, "mean", "std")}
         content = store.digest(tensors, f"{self.num_classes} classes, augment {self.augment}")
@@ -66,9 +66,9 @@ class Dataset:
     def gather(self, indices, views: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return training inputs and labels at ``indices``, ready to feed.
 
-        ``indices``: int64 of any shape ``(...)``; the result is ``x`` of shape ``(..., features)`` or
-        ``(..., C, H, W)`` and ``y`` of shape ``(...)``. ``views``, uint8 ``(...)`` below ``VIEWS``, code how each image
-        is seen: cropped after padding by 4, and perhaps flipped; ``None``: as stored.
+        ``indices``, int64 ``(...)``, give ``x`` ``(..., features)`` or ``(..., C, H, W)`` and ``y`` ``(...)``.
+        ``views``, uint8 ``(...)`` below ``VIEWS``, code how each image is seen: cropped after padding by 4, and perhaps
+        flipped; ``None``: as stored.
         """
         indices = torch.as_tensor(indices, device=self.device)
         x, y = self.train_x.index_select(0, indices.flatten()), self.train_y[indices]
@@ -97,14 +97,12 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
 def load(name: str | Path, device: str | torch.device = "auto", augment: bool | None = None) -> Dataset:
     """Load a dataset by name (``NAMES``) or from the path of an ``.npz`` file.
 
-    ``mnist1d`` (4,000 + 5,000 examples, 40 features; Greydanus 2020) is generated. The others lie in the folder
-    ``LOTTERYLIB_DATA`` (default ``~/.cache/lotterylib``); torchvision downloads what is not there, except for
-    ``cifar10_jpeg75``, a lossy copy. An ``.npz`` holds the arrays ``train_x``, ``train_y``, ``test_x``, ``test_y`` and
-    optionally a string ``name`` and a boolean ``augment``. ``augment``: whether training crops and flips images at
-    random; by default what the ``.npz`` says, else only for CIFAR by name, never for colour images of one's own.
-
-    Raises ``ValueError`` for an unknown name or device, unusable arrays and damaged files, ``FileNotFoundError`` for a
-    set that is neither on disk nor downloadable.
+    ``mnist1d`` is generated. The others lie in the folder ``LOTTERYLIB_DATA`` (default ``~/.cache/lotterylib``);
+    torchvision downloads what is not there, except for ``cifar10_jpeg75``, a lossy copy. An ``.npz`` holds the arrays
+    ``train_x``, ``train_y``, ``test_x``, ``test_y`` and optionally a string ``name`` and a boolean ``augment``.
+    ``augment``: whether training crops and flips images at random; by default what the ``.npz`` says, else only for
+    CIFAR by name. Raises ``ValueError`` for an unknown name or device, unusable arrays and damaged files,
+    ``FileNotFoundError`` for a set that is neither on disk nor downloadable.
     """
     device = find_device(device)  # a wrong one is told before a download
     folder = Path(os.environ.get("LOTTERYLIB_DATA") or "~/.cache/lotterylib").expanduser()
@@ -127,19 +125,17 @@ def load(name: str | Path, device: str | torch.device = "auto", augment: bool | 
 def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augment: bool = False) -> Dataset:
     """Make a ``Dataset`` of copies of four arrays, tensors or lists. The type of the inputs says what they are.
 
-    uint8 are images, ``(N, H, W)`` or ``(N, H, W, C)``, channels last. Other whole numbers ``(N, L)`` are token ids,
-    which stay as they are, for an embedding. Floats ``(N, ...)``, images with channels first among them, become float32
-    and are standardised by one mean and deviation: float64 before that, with ``mean`` 0 and ``std`` 1 left to batches,
-    because float32 holds no large offset. Constant inputs become 0.
-
-    Raises ``ValueError`` for inputs that are none of these, not finite or not alike in both sets, for labels that are
-    not whole numbers from 0 on, one an input, and for ``augment`` without images.
+    uint8 are images, ``(N, H, W[, C])``, channels last. Other whole numbers ``(N, L)`` are token ids, which stay as
+    they are, for an embedding. Floats ``(N, ...)``, images with channels first among them, become float32 and are
+    standardised by one mean and deviation: float64 before that, with ``mean`` 0 and ``std`` 1 left to batches, because
+    float32 holds no large offset. Raises ``ValueError`` for inputs that are none of these, not finite or not alike in
+    both sets, for labels that are not whole numbers from 0 on, one an input, and for ``augment`` without images.
     """
     if not isinstance(name, str):
         raise ValueError(f"name is {name!r}; it must be a string")
     where, augment = find_device(device), bool(checks.choice("augment", augment, (False, True)))
-    given = zip(_ARRAYS, (train_x, train_y, test_x, test_y), strict=True)
-    t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given}
+    given = {"train_x": train_x, "train_y": train_y, "test_x": test_x, "test_y": test_y}
+    t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given.items()}
     for split in ("train", "test"):
         x, y = t[f"{split}_x"], t[f"{split}_y"]
         if y.is_floating_point() or y.shape != x.shape[:1] or len(y) == 0:
@@ -157,10 +153,9 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     low, high = (int(label) for label in torch.cat([t["train_y"], t["test_y"]]).aminmax())
     if low < 0 or high >= classes:
         raise ValueError(f"{name}: labels run from {low} to {high}; they must be 0 to {classes - 1}, train_y's largest")
-    source = store.digest(t, f"augment {augment}")
-    mean, std = _moments(x)
+    source, (mean, std) = store.digest(t, f"augment {augment}"), _moments(x)
     if torch.float64 in (x.dtype, test_x.dtype):
-        t["train_x"], t["test_x"] = (normalise(part, mean, std).float() for part in (x, test_x))
+        t |= {"train_x": normalise(x, mean, std).float(), "test_x": normalise(test_x, mean, std).float()}
         mean, std = torch.zeros(()), torch.ones(())
     else:
         mean, std = mean.float(), std.float()
@@ -207,10 +202,9 @@ def _checked(label, x):
 
 
 def normalise(x, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Standardise inputs by ``mean`` and ``std``, shaped as in ``Dataset``.
+    """Standardise inputs by ``mean`` and ``std``, shaped as in ``Dataset``; token ids, int64, stay as they are.
 
-    Features become ``(x - mean) / std``, of the same shape; images, uint8 ``(..., H, W)`` or ``(..., H, W, C)``, become
-    ``(x / 255 - mean) / std``, of shape ``(..., C, H, W)``, float; token ids, int64, stay as they are.
+    Images, uint8 ``(..., H, W[, C])``, become ``(x / 255 - mean) / std``, float ``(..., C, H, W)``.
     """
     if x.dtype == torch.int64:
         return x
@@ -224,9 +218,9 @@ def normalise(x, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
 def mnist1d(seed: int = 42) -> dict[str, np.ndarray]:
     """Generate MNIST-1D (Greydanus 2020). Another ``seed`` is a fresh draw, which serves as a validation set.
 
-    Returns the arrays that ``from_arrays`` takes, by name: ``train_x`` ``(4000, 40)`` and ``test_x`` ``(5000, 40)``,
-    float32, ``train_y`` and ``test_y``, digits 0 to 9, by the package's own generator and defaults, but with 5,000 test
-    examples, so that a test error of 4 % is known to ±0.3 points. Raises ``ValueError`` for a seed that numpy refuses.
+    Returns what ``from_arrays`` takes, by name: ``train_x`` ``(4000, 40)`` and ``test_x`` ``(5000, 40)``, float32, and
+    digits, by the package's own generator and defaults, but with 5,000 test examples, so that a test error of 4 % is
+    known to ±0.3 points. Raises ``ValueError`` for a seed that numpy refuses.
     """
     from mnist1d.data import make_dataset
 
@@ -266,7 +260,7 @@ def _torchvision(name, root):
 
 
 def _check_files(make, root):
-    """Refuse damaged files, before torchvision stumbles over them or a download writes over them."""
+    """Raise ``ValueError`` for damaged files, before torchvision stumbles over them or a download writes over them."""
     for path in (root / make.__name__ / "raw").glob("*-idx[13]-ubyte"):
         axes, content = int(path.name[-7]), path.read_bytes()
         sizes = [int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(1, axes + 1)]
@@ -275,10 +269,8 @@ def _check_files(make, root):
     for name, expected in (*getattr(make, "train_list", ()), *getattr(make, "test_list", ())):
         path = root / make.base_folder / name
         if path.exists() and (found := hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()) != expected:
-            raise ValueError(
-                f"{path} has the MD5 checksum {found}; that of the published file is {expected}. Move it away, and it "
-                "is downloaded again; a changed copy can be loaded from an .npz file"
-            )
+            differs = f"{path} has the MD5 checksum {found}; that of the published file is {expected}"
+            raise ValueError(f"{differs}. Move it away, and it is downloaded again; an .npz may hold a changed copy")
 
 
 def import_torchvision():
@@ -331,8 +323,7 @@ def _crop_and_flip(x, views):
     padded = torch.nn.functional.pad(x.reshape(n, height, width, -1), (0, 0, _PAD, _PAD, _PAD, _PAD))
     view = views.long()[:, None]
     flip, row, column = view % 2, view // 2 % _OFFSETS, view // 2 // _OFFSETS
-    rows = row + torch.arange(height, device=x.device)
-    columns = torch.arange(width, device=x.device)
-    columns = column + torch.where(flip == 1, width - 1 - columns, columns)
+    rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
+    rows, columns = row + rows, column + torch.where(flip == 1, width - 1 - columns, columns)
     seen = padded[torch.arange(n, device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return seen.reshape(x.shape)

@@ -26,9 +26,7 @@ class Config:
     ``fraction``: share of the remaining weights pruned at each level: a number, with all layers ranked together; a dict
     with one for each prunable entry, and each layer by itself (Frankle & Carbin 2019 prune the last one at half the
     rate); or a rule of one's own, a frozen dataclass that is called as ``rule(net, ds, state, mask)`` and returns the
-    next mask. ``replicates``: runs for each rewind step; replicate r is initialised, and its data ordered, by
-    ``seed + r``.
-
+    next mask. ``replicates``: runs for each rewind step; r is initialised, and its data ordered, by ``seed + r``.
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
     ``pruning="one_shot"`` ranks the weights of the dense solution at every level. Raises ``ValueError`` for a value out
     of bounds.
@@ -86,7 +84,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The levels of an IMP run: ``run[L]`` is a ``Level``; ``rewind`` holds the rewind points ``w_k``.
+    """The levels of an IMP run: ``run[L]`` is a ``Level``, -1 the last; ``rewind`` holds the rewind points ``w_k``.
 
     Replicates of several rewind steps stand one group after the other on the replicate axis: ``rewind_steps`` and
     ``seeds`` say for each of the R replicates which it is, and ``at`` picks one group.
@@ -97,7 +95,7 @@ class Run:
     levels: tuple
 
     def __getitem__(self, level) -> Level:
-        """``run[L]``: the level L solution; -1 is the last."""
+        """``run[L]``: the level L solution."""
         return self.levels[level]
 
     def __len__(self):
@@ -117,8 +115,7 @@ class Run:
     @property
     def errors(self):
         """Test error ``(levels + 1, K, R / K)``: level, rewind step, replicate."""
-        groups = len(self.config.rewind_step)
-        return torch.stack([level.error for level in self.levels]).unflatten(1, (groups, -1))
+        return torch.stack([level.error for level in self.levels]).unflatten(1, (len(self.config.rewind_step), -1))
 
     @property
     def densities(self):
@@ -146,10 +143,7 @@ class Run:
 
 
 def run(net, ds, config, checkpoint=None) -> Run:
-    """Run IMP on every replicate and rewind step at once, to the last of ``config.levels``; arguments as in ``levels``.
-
-    Raises as ``levels`` does.
-    """
+    """Run IMP on every replicate and rewind step at once, to the last of ``config.levels``; all as in ``levels``."""
     return deque(levels(net, ds, config, checkpoint), maxlen=1).pop()
 
 
@@ -157,13 +151,13 @@ def levels(net, ds, config, checkpoint=None):
     """Run IMP and yield the ``Run`` as it stands after each level, the dense one first.
 
     ``checkpoint`` names a folder that receives every level and, ten times within a level, the state of the training, in
-    a folder for these settings: the same call resumes from there, and ends with the bit-identical result on the same
-    machine; one with more ``levels`` goes on from the last.
+    a folder for these settings: the same call resumes from there, with the bit-identical result on the same machine;
+    one with more ``levels`` goes on from the last.
 
-    Raises ``training.Diverged`` if a loss becomes NaN or infinite, and ``ValueError`` if a layer would be emptied. In
-    both cases the levels finished so far are in the folder and in the exception's attribute ``run``; a level in which
-    some replicates diverged is among them, for the sake of the others. ``ValueError`` before the first step for what
-    does not fit: network and dataset, memory, a folder that cannot be written.
+    Raises ``training.Diverged`` if a loss becomes NaN or infinite, and ``ValueError`` if a layer would be emptied; the
+    levels finished so far, one in which only some replicates diverged among them, are then in the folder and in the
+    exception's attribute ``run``. ``ValueError`` before the first step for what does not fit: network and dataset,
+    memory, a folder that cannot be written.
     """
     training.check(net, ds, checks.kind("config", config, Config).recipe)
     net.check(net.init(1), x=ds.test_x, y=ds.test_y)
@@ -203,13 +197,12 @@ def _folder(net, ds, config, checkpoint):
 
 def _sound(run):
     """The run, unless a replicate's loss ceased to be finite in its last level."""
-    if not run[-1].diverged:
+    last, steps, seeds = run[-1], run.rewind_steps, run.seeds
+    if not last.diverged:
         return run
-    where = f"level {len(run) - 1}: " + ", ".join(
-        f"replicate {r} (rewind step {run.rewind_steps[r]}, seed {run.seeds[r]}) at step {step}"
-        for r, step in run[-1].diverged.items()
-    )
-    stopped = training.Diverged(run[-1].diverged, run[-1].state, run.config.recipe.lr, where)
+    where = [f"replicate {r} (rewind step {steps[r]}, seed {seeds[r]}) at step {t}" for r, t in last.diverged.items()]
+    where = f"level {len(run) - 1}: {', '.join(where)}"
+    stopped = training.Diverged(last.diverged, last.state, run.config.recipe.lr, where)
     stopped.run = run
     raise stopped
 
@@ -231,15 +224,8 @@ class _Work:
         if (found := self.files.load("level_00")) and all(points.values()):
             self.bar.update(config.steps_of(0))
             return Run(config, concatenate([state for state, _ in points.values()]), (_unpack(self.net, *found),))
-
-        def keep(point):
-            if point.step in points:
-                points[point.step] = point.state, {}
-                self.files.save(f"rewind_{point.step}", point.state)
-
         start = self.net.init(config.replicates, config.seed)
-        seeds = [config.seed + r for r in range(config.replicates)]
-        state, diverged = self.train("level_00", start, None, 0, seeds, tuple(points), keep)
+        state, diverged = self.train("level_00", start, None, 0, config.seed, points)
         if not all(points.values()):  # one was lost from disk after the training had passed it
             self.forget("level_00")
             return self.dense()
@@ -254,8 +240,13 @@ class _Work:
         if found := self.files.load(name):
             self.bar.update(config.steps_of(len(run)))
             return replace(run, levels=(*run.levels, _unpack(self.net, *found)))
+        ranked, fraction = (run[0] if config.pruning == "one_shot" else last).state, config.fraction
         try:
-            mask = self.prune((run[0] if config.pruning == "one_shot" else last).state, last.mask)
+            if callable(fraction):
+                mask = fraction(self.net, self.ds, ranked, last.mask)
+            else:
+                rule = pruning.layerwise if isinstance(fraction, dict) else pruning.magnitude
+                mask = rule(ranked, last.mask, fraction)
         except ValueError as error:
             error.run = run
             raise
@@ -263,21 +254,18 @@ class _Work:
         state, diverged = self.train(name, start, mask, run.rewind_steps, run.seeds)
         return replace(run, levels=(*run.levels, self.finish(name, state, mask, diverged)))
 
-    def prune(self, state, mask):
-        """The next mask, by the weights of ``state``."""
-        fraction = self.config.fraction
-        if callable(fraction):
-            return fraction(self.net, self.ds, state, mask)
-        return (pruning.layerwise if isinstance(fraction, dict) else pruning.magnitude)(state, mask, fraction)
+    def train(self, name, state, mask, start, seeds, points=None):
+        """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate.
 
-    def train(self, name, state, mask, start, seeds, at=(), keep=lambda point: None):
-        """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""
-        folder = self.files.path and self.files.path / name
-        recipe = self.config.recipe
-        points = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
+        ``points``, a dict by rewind step, receives the rewind points that are passed, and so does the folder.
+        """
+        folder, recipe, at = self.files.path and self.files.path / name, self.config.recipe, tuple(points or ())
+        way = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
         try:
-            for point in points:
-                keep(point)
+            for point in way:
+                if point.step in at:
+                    points[point.step] = point.state, {}
+                    self.files.save(f"rewind_{point.step}", point.state)
         except training.Diverged as stopped:
             return stopped.state, stopped.steps
         return point.state, {}
@@ -309,6 +297,5 @@ def _unpack(net, saved, about):
         shape = (len(error), *net.shapes[name])
         flat = np.unpackbits(saved["bits"][name].cpu().numpy(), count=int(np.prod(shape)))
         mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(state[name].device)
-        weights = torch.zeros(shape, dtype=state[name].dtype, device=state[name].device)
-        state[name] = weights.masked_scatter(mask[name], state[name])
+        state[name] = state[name].new_zeros(shape).masked_scatter(mask[name], state[name])
     return Level(state, mask, error, {int(r): step for r, step in about["diverged"].items()})

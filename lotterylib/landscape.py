@@ -87,13 +87,9 @@ def path(net: Network, states: list[State], x: Tensor, y: Tensor, points=11) -> 
     Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises as ``barrier``.
     """
     checks.whole("number of states", len(checks.several("states", states)), 2)
-    position, errors = [], []
-    for i, (a, b) in enumerate(pairwise(states)):
-        _, curve, gamma = error_barrier(net, b, a, x, y, points)
-        new = slice(1 if i else 0, None)  # the first corner of all, and after it only what the piece adds
-        position.append(i + gamma[new])
-        errors.append(curve[new])
-    return torch.cat(position), torch.cat(errors)
+    pieces = [error_barrier(net, b, a, x, y, points) for a, b in pairwise(states)]
+    position = [i + piece.gamma[i > 0 :] for i, piece in enumerate(pieces)]  # after the first without the shared corner
+    return torch.cat(position), torch.cat([piece.curve[i > 0 :] for i, piece in enumerate(pieces)])
 
 
 class Plane(NamedTuple):

@@ -5,6 +5,7 @@ A network holds no weights of its own; it maps states to logits. Any ``nn.Module
 
 import contextlib
 import copy
+import re
 import threading
 import weakref
 
@@ -18,15 +19,11 @@ from .states import replicates, select
 from .threads import beside
 
 _THREAD = threading.local()
-_MATRICES = {  # the weights of a layer that multiply its inputs; never a bias, a normalisation's or an embedding's
-    nn.Linear: ("weight",),
-    nn.Bilinear: ("weight",),
-    nn.modules.conv._ConvNd: ("weight",),
-    architectures.Conv1d: ("weight",),
-    nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
-    nn.RNNBase: ("weight_",),
-    nn.RNNCellBase: ("weight_",),
-}
+_MATRICES = (  # kinds of layers, and their weights that multiply inputs: no bias, no normalisation's or embedding's
+    ((nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, architectures.Conv1d), "weight"),
+    (nn.MultiheadAttention, "(in|q|k|v)_proj_weight"),
+    ((nn.RNNBase, nn.RNNCellBase), "weight_.*"),
+)
 
 
 class Network:
@@ -146,18 +143,18 @@ class Network:
         them, by projections to six digits: last bits, which differ between machines, do not count.
         """
         state, x = self.init(1, seed), x[torch.arange(8, device=x.device) % len(x)]
-        drawn = store.sketch(state)
+        double = {name: t.double() if t.is_floating_point() else t.clone() for name, t in state.items()}
+        told = {"shapes": self.shapes, "prunable": self.prunable, "trained": self.parameters}
+        told["drawn"] = store.sketch(state)
         try:
-            logits = self._both(state := {n: t.double() if t.is_floating_point() else t for n, t in state.items()}, x)
+            return told | {"effect": self._effect(double, x)}
         except RuntimeError:  # a module that computes in float32 only
-            logits = self._both(state := self.init(1, seed), x)
-        effect = store.sketch({"evaluation": logits[0], "training": logits[1], **{n: state[n] for n in self.shapes}})
-        return {"shapes": self.shapes, "prunable": self.prunable, "trained": self.parameters, "drawn": drawn,
-                "effect": effect}  # fmt: skip
+            return told | {"effect": self._effect(state, x)}
 
     @torch.no_grad()
-    def _both(self, state, x):
-        return [self.forward(select(state, 0), x, train) for train in (False, True)]
+    def _effect(self, state, x):
+        evaluation, training = (self.forward(select(state, 0), x, train) for train in (False, True))
+        return store.sketch({"evaluation": evaluation, "training": training, **state})
 
     def forward(self, state, x, train):
         """Logits ``(N, C)`` of one replicate, whose state has no replicate axis, on inputs ``x`` ``(N, ...)``.
@@ -219,11 +216,10 @@ def _refuse(module, again):
     """Raise ``ValueError`` unless the two, made of one seed, are alike and share nothing."""
     if any(nn.parameter.is_lazy(tensor) for tensor in _entries(module).values()):
         raise ValueError("make returns a module with lazy layers; they have no shape yet: name their inputs' sizes")
-    weights, others = list(module.parameters()), list(again.parameters())
-    own = {weight.data_ptr() for weight in weights if weight.numel()}
-    if any(weight.numel() and weight.data_ptr() in own for weight in others):
+    first, second = ({weight.data_ptr() for weight in m.parameters() if weight.numel()} for m in (module, again))
+    if first & second:
         raise ValueError("make returns the same weights at every call; it must make a module anew each time")
-    if any(not torch.equal(a, b) for a, b in zip(weights, others, strict=True)):
+    if any(not torch.equal(a, b) for a, b in zip(module.parameters(), again.parameters(), strict=True)):
         raise ValueError("make draws weights that torch's seed does not govern; they must be drawn by torch")
 
 
@@ -259,20 +255,23 @@ def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
 
 
 @contextlib.contextmanager
-def exact():
-    """Context for CUDA: float32 convolutions are not rounded to TF32, and a repeated run gives the same bits."""
+def exact(recurrent=True):
+    """Context for CUDA: float32 convolutions are not rounded to TF32, and a repeated run gives the same bits.
+
+    Without ``recurrent`` cuDNN is off, which cannot differentiate recurrent layers twice.
+    """
     cudnn = torch.backends.cudnn
     owner, name, whole = cudnn, "allow_tf32", False
     if hasattr(getattr(cudnn, "conv", None), "fp32_precision"):  # torch 2.9 on, which refuses a mixture of the two
         owner, name, whole = cudnn.conv, "fp32_precision", "ieee"
-    kept = getattr(owner, name), cudnn.benchmark, cudnn.deterministic
+    kept = getattr(owner, name), cudnn.benchmark, cudnn.deterministic, cudnn.enabled
     setattr(owner, name, whole)
-    cudnn.benchmark, cudnn.deterministic = False, True
+    cudnn.benchmark, cudnn.deterministic, cudnn.enabled = False, True, cudnn.enabled and recurrent
     try:
         yield
     finally:
         setattr(owner, name, kept[0])
-        cudnn.benchmark, cudnn.deterministic = kept[1:]
+        cudnn.benchmark, cudnn.deterministic, cudnn.enabled = kept[1:]
 
 
 def prunable_weights(module):
@@ -282,16 +281,12 @@ def prunable_weights(module):
     """
     known, names = {parameter: name for name, parameter in module.named_parameters()}, {}
     for path, layer in module.named_modules():
-        for kind, matrices in _MATRICES.items():
-            if not isinstance(layer, kind):
-                continue
-            own = dict(layer.named_parameters(recurse=False))
-            if matrices == ("weight",) and "weight" not in own:
+        own = dict(layer.named_parameters(recurse=False))
+        for pattern in (pattern for kinds, pattern in _MATRICES if isinstance(layer, kinds)):
+            if pattern == "weight" and "weight" not in own:
                 raise ValueError(
                     f"layer {path!r} computes its weight from other tensors (weight_norm, spectral_norm, torch's "
                     "pruning); take that off, or name what may be pruned in prunable"
                 )
-            for name, weight in own.items():
-                if weight.requires_grad and any(name == m or m.endswith("_") and name.startswith(m) for m in matrices):
-                    names[known[weight]] = None
+            names |= {known[w]: None for name, w in own.items() if w.requires_grad and re.fullmatch(pattern, name)}
     return tuple(names)

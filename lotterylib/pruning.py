@@ -126,7 +126,6 @@ def _prune_lowest(scores, mask, fraction):
     after = {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), lowest, strict=True)}
     for name, keep in after.items():
         for r in (~keep.flatten(1).any(1)).nonzero()[:, 0].tolist():
-            left = f"{int(mask[name][r].sum())} weights are left there"
-            found = f"fraction is {fraction}, which would empty layer {name!r} of replicate {r} ({left})"
-            raise ValueError(f"{found}; every layer must keep one or more: prune a smaller fraction, or fewer levels")
+            layer = f"layer {name!r} of replicate {r} ({int(mask[name][r].sum())} weights are left there)"
+            raise ValueError(f"fraction is {fraction}, which would empty {layer}; it must be smaller, or levels fewer")
     return after

@@ -22,8 +22,7 @@ class Training:
     """Replicates in training: what the steps need, and what they change.
 
     ``momentum`` is like ``state``, of the trained entries. ``failed``, int64 ``(R,)``, is the step at which a
-    replicate's loss ceased to be finite, -1 while it is. ``seeds`` are the R order seeds; ``stacked`` says whether
-    replicates are computed in one program, as the network is in the recipe's precision.
+    replicate's loss ceased to be finite, -1 while it is. ``seeds`` are the R order seeds.
     """
 
     net: object
@@ -47,66 +46,56 @@ class Group:
         net, self.training, self.rows = training.net, training, rows
         self.ds, self.recipe = training.ds, training.recipe
         self.channels_last = net.channels_last and not training.stacked
-        self.state = {name: self._own(tensor) for name, tensor in training.state.items()}
-        self.momentum = {name: self._own(tensor) for name, tensor in training.momentum.items()}
-        self.keep = [torch.ones_like(self.state[name]) for name in net.parameters]
-        for keep, name in zip(self.keep, net.parameters, strict=True):
-            if name in training.mask:
-                keep.copy_(training.mask[name][rows])
-        self.failed = training.failed[rows].clone()
+        self.state, self.momentum, mask = map(self._own, (training.state, training.momentum, training.mask))
         self.leaves = {name: self.state[name].detach().requires_grad_() for name in net.parameters}  # the same memory
-        self.buffers = {name: tensor for name, tensor in self.state.items() if name not in self.leaves}
+        ones = {name: torch.ones_like(self.state[name]) for name in net.parameters}
+        self.keep = [mask[name].to(one) if name in mask else one for name, one in ones.items()]
+        self.failed = training.failed[rows].clone()
         module = copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
         kind = self.state[net.parameters[0]].dtype
 
-        def logits(weights, buffers, x):
-            return functional_call(module, (weights, buffers), (net.taken(x, kind),))
+        def logits(state, x):
+            return functional_call(module, state, (net.taken(x, kind),))
 
-        def alone(weights, buffers, x):
-            weights, buffers = ({n: t.squeeze(0) for n, t in tree.items()} for tree in (weights, buffers))
-            return logits(weights, buffers, x.squeeze(0)).unsqueeze(0)
+        def alone(state, x):
+            return logits({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
 
         self.logits = torch.vmap(logits) if training.stacked else alone
         self.step = torch.tensor([step], device=self.ds.device)
         precision = torch.float32 if self.ds.device.type == "cuda" else torch.float64  # what the fused update takes
         rates = [self.recipe.lr_at(t) for t in range(self.recipe.steps)]
         self.rates = torch.tensor(rates, dtype=precision, device=self.ds.device)
-        self.indices, self.views = (
-            None if drawn is None else drawn.to(self.ds.device)
-            for drawn in self.order(step // steps_per_epoch(self.ds, self.recipe))
-        )
+        epoch = step // steps_per_epoch(self.ds, self.recipe)
+        self.drawn = [table.to(self.ds.device) for table in self.order(epoch)]  # where the step reads the order
         if self.ds.device.type == "cuda":
             self._capture()
 
-    def _own(self, tensor):
-        """A copy of this group's rows; one replicate's images and convolutions as channels last, if that is faster."""
-        own = tensor[self.rows].clone(memory_format=torch.contiguous_format)
-        if self.channels_last and own.dim() == 5:
-            return own.squeeze(0).contiguous(memory_format=torch.channels_last).unsqueeze(0)
+    def _own(self, tree):
+        """Copies of this group's rows; one replicate's convolutions as channels last, if that is faster."""
+        own = {name: tensor[self.rows].clone(memory_format=torch.contiguous_format) for name, tensor in tree.items()}
+        for name, tensor in own.items():
+            if self.channels_last and tensor.dim() == 5:
+                own[name] = tensor.squeeze(0).contiguous(memory_format=torch.channels_last).unsqueeze(0)
         return own
 
     def order(self, epoch):
-        """The epoch's example indices ``(R, steps, B)``, and views, on the CPU, as ``epoch_order`` draws them."""
-        drawn = zip(*(epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows), strict=True)
-        return tuple(None if part[0] is None else torch.stack(part) for part in drawn)
+        """An epoch's order as ``epoch_order`` draws it, on the CPU, each table ``(R, steps, B)``."""
+        each = [epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows]
+        return [torch.stack(tables) for tables in zip(*each, strict=True)]
 
     def load(self, order):
         """Put an epoch's order where the step reads it."""
-        for fixed, drawn in zip((self.indices, self.views), order, strict=True):
-            if fixed is not None:
-                fixed.copy_(drawn)
+        for table, drawn in zip(self.drawn, order, strict=True):
+            table.copy_(drawn)
 
     def update(self):
         """One step of SGD for every replicate of the group; the loss of each is the mean over its batch."""
-        row = self.step % self.indices.shape[1]
-        indices, views = (
-            None if table is None else table.index_select(1, row).squeeze(1) for table in (self.indices, self.views)
-        )
-        x, y = self.ds.gather(indices, views)
+        row = self.step % self.drawn[0].shape[1]
+        x, y = self.ds.gather(*(table.index_select(1, row).squeeze(1) for table in self.drawn))
         half = self.recipe.precision == "bfloat16"
         with torch.enable_grad():
             with torch.autocast(x.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
-                logits = self.logits(self.leaves, self.buffers, x)
+                logits = self.logits({**self.state, **self.leaves}, x)
             logits = (logits.float() if half else logits).flatten(0, -2)
             losses = F.cross_entropy(logits, y.flatten(), reduction="none").view(y.shape).mean(-1)
             gradients = torch.autograd.grad(losses.sum(), list(self.leaves.values()), materialize_grads=True)
@@ -122,7 +111,7 @@ class Group:
         self.step += 1
 
     def _capture(self):
-        """Record ``update`` in a CUDA graph, on this group's stream; the group is then as it was."""
+        """Capture ``update`` in a CUDA graph, on this group's stream; the group is then as it was."""
         device = self.step.device
         self.stream = torch.cuda.Stream(device)
         self.stream.wait_stream(torch.cuda.current_stream(device))
@@ -139,14 +128,14 @@ class Group:
 
     def store(self):
         """Write the group's replicates back to the training."""
-        if self.indices.is_cuda:
-            reader = torch.cuda.current_stream(self.indices.device)
+        if self.step.is_cuda:
+            reader = torch.cuda.current_stream(self.step.device)
             reader.wait_stream(self.stream)
         for whole, part in ((self.training.state, self.state), (self.training.momentum, self.momentum)):
             for name in part:
                 whole[name][self.rows] = part[name]
         self.training.failed[self.rows] = self.failed
-        if self.indices.is_cuda:
+        if self.step.is_cuda:
             self.stream.wait_stream(reader)  # the next replay writes what is read here
 
 
@@ -159,8 +148,7 @@ def groups_of(training, rows, now, previous=()):
 def _parts(training, rows):
     """What is stacked in one program: on a GPU all replicates; on a CPU at most four, and two parts at least.
 
-    More of them, or several threads in one small product, take longer: what a step writes then leaves the cache. The
-    cut does not depend on the number of threads, and so neither do the bits.
+    More of them would leave the cache. The cut does not depend on the number of threads, and so neither do the bits.
     """
     if not training.stacked:
         return [[r] for r in rows]
@@ -177,8 +165,7 @@ def advance(groups, begin, end, bar=None):
     while begin < end:
         stop = min(end, (begin // per_epoch + 1) * per_epoch)
         orders = [group.order(begin // per_epoch) for group in groups]  # drawn while the device is still at work
-        walk = _replay if ds.device.type == "cuda" else _call
-        walk(groups, orders, stop - begin)
+        (_replay if ds.device.type == "cuda" else _call)(groups, orders, stop - begin)
         if bar is not None:
             bar.update((stop - begin) * sum(len(group.rows) for group in groups))
         begin = stop

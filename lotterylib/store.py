@@ -19,8 +19,7 @@ from . import checks
 def key(description) -> str:
     """Hash of everything that determines a result: JSON-able values and dataclasses, nested as one likes.
 
-    Every field of a dataclass counts, but for those that are ``None``: so a changed default changes the key, and a
-    field that is added later, with ``None`` for "as before", does not.
+    A changed default of a dataclass changes the key; a field that is added, with ``None`` for "as before", does not.
     """
     return hashlib.sha256(json.dumps(plain(description), sort_keys=True).encode()).hexdigest()[:16]
 
@@ -48,17 +47,17 @@ def digest(tensors, text="") -> str:
 
 
 def sketch(tensors) -> dict:
-    """Each tensor of a ``dict`` by its length and its projection on a fixed random direction, to six digits.
+    """Each tensor by its length and its projection on a fixed random direction, to six digits.
 
-    Tells contents apart as ``digest`` does, but not their last bits, which differ between machines.
+    It tells contents apart as ``digest`` does, but for their last bits, which differ between machines.
     """
-    drawn = {}
+    told = {}
     for name, tensor in tensors.items():
         values = tensor.detach().cpu().double().flatten()
         direction = torch.rand(len(values), dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 0.5
         length = float(values.norm())
-        drawn[name] = f"{length:.5e} {float(values @ direction) / (length or 1):+.6f}"
-    return drawn
+        told[name] = f"{length:.5e} {float(values @ direction) / (length or 1):+.6f}"
+    return told
 
 
 def write_bytes(path, content: bytes):
@@ -80,9 +79,8 @@ def write_bytes(path, content: bytes):
 
 def write(path, tree, about):
     """Save tensors in nested dicts, with ``about`` (JSON-able, with the entry ``"key"``), as ``.safetensors``."""
-    tensors = {  # cloned, because safetensors refuses entries that share memory
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in _flat(tree)
-    }
+    # cloned, because safetensors refuses entries that share memory
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _flat(tree)}
     text = json.dumps(about)
     write_bytes(path, save(tensors, metadata={"about": text, "digest": digest(tensors, text)}))
 
@@ -90,8 +88,7 @@ def write(path, tree, about):
 def read(path, key=None, device="cpu"):
     """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
 
-    Raises nothing for a file that is damaged, or whose key is not ``key``: it also gives ``None``, with a warning that
-    names it, and the caller then computes the content again.
+    One that is damaged, or whose key is not ``key``, also gives ``None``, with a warning that names it.
     """
     path = Path(path)
     if not path.exists():
@@ -114,8 +111,7 @@ def read(path, key=None, device="cpu"):
 class Folder:
     """What one computation keeps: files in ``path/<key>/``, with the ``settings`` that the key stands for beside them.
 
-    Other settings have another folder, so nothing is served to them, and nothing written over. Without a ``path``
-    nothing is kept. Raises ``ValueError`` for one that is no path.
+    Other settings have another folder. Without a ``path`` nothing is kept. Raises ``ValueError`` for what is no path.
     """
 
     def __init__(self, path, settings, device="cpu"):
@@ -129,9 +125,7 @@ class Folder:
             try:
                 write_bytes(self.path / "settings.json", json.dumps(plain(self.settings), indent=1).encode() + b"\n")
             except OSError as error:
-                raise ValueError(
-                    f"checkpoint is {self.path.parent}, a folder that must be writable: {error}"
-                ) from error
+                raise ValueError(f"checkpoint is {self.path.parent}, which must be writable: {error}") from error
         return self
 
     def load(self, name):
@@ -146,10 +140,8 @@ class Folder:
 
 def _flat(tree, prefix=""):
     for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, prefix + quote(name, "") + "/")
-        else:
-            yield prefix + quote(name, ""), value
+        path = prefix + quote(name, "")
+        yield from _flat(value, path + "/") if isinstance(value, dict) else [(path, value)]
 
 
 def _nested(tensors):

@@ -15,7 +15,6 @@ import torch
 from . import checks, memory, progress, pruning, sgd, store
 from .data import Dataset
 from .networks import Network
-from .states import replicates
 
 SCHEDULES = ("cosine", "constant", "step")  # of the learning rate
 PRECISIONS = ("float32", "bfloat16")  # of the products in a training step
@@ -83,16 +82,15 @@ class Point(NamedTuple):
 class Diverged(ArithmeticError):
     """The loss of some replicates became NaN or infinite.
 
-    ``steps`` maps each such replicate to the step at which it did; ``state`` holds every replicate at the end of the
-    training: those not in ``steps`` are sound.
+    ``steps`` maps each such replicate to the step at which it did; ``state`` holds every replicate, the others sound.
     """
 
     def __init__(self, steps, state, lr, where=""):
         self.steps, self.state = steps, state
         where = where or ", ".join(f"replicate {r} at step {step}" for r, step in steps.items())
         super().__init__(
-            f"the loss became NaN or infinite in {where}. The other replicates were trained to the end and are "
-            f"kept. Lower lr (it is {lr}) or lengthen warmup"
+            f"the loss became NaN or infinite in {where}. The other replicates were trained to the end and are kept. "
+            f"Lower lr (it is {lr}) or lengthen warmup"
         )
 
 
@@ -121,28 +119,13 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     return state
 
 
-def trajectory(
-    net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, at=(), checkpoint=None, bar=None
-):  # fmt: skip
+def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, at=(), checkpoint=None, bar=None):
     """Train as ``train`` does, and yield a ``Point`` (of copies) at every step in ``at`` and at ``stop``.
 
     Replicates with a later ``start`` wait for it, so that all share the step counter and the learning rate. Points
     before the step that ``checkpoint`` has reached are not yielded again. ``bar`` is a progress bar that counts every
     replicate's steps. Raises as ``train`` does, ``Diverged`` after the last point.
     """
-    try:
-        yield from _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, checkpoint, bar)
-        return
-    except torch.cuda.OutOfMemoryError:
-        pass  # left at once, because its traceback holds on to what was allocated
-    gc.collect()
-    count, fit = replicates(state), memory.fitting(net, ds, recipe)
-    raise ValueError(
-        f"the memory of {ds.device} does not suffice for {count} replicates; {min(count - 1, fit)} may fit"
-    )
-
-
-def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, checkpoint, bar):
     check(net, ds, recipe)
     count = net.check(state, mask, ds.test_x, ds.test_y)
     stop = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
@@ -156,37 +139,43 @@ def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, check
     momentum = {name: torch.zeros_like(state[name]) for name in net.parameters}
     failed = torch.full((count,), -1, device=ds.device)
     first = now = min(starts)
-    description = {"recipe": recipe, "starts": starts, "seeds": seeds, "stop": stop, "data": ds.digest}
+    settings = {"recipe": recipe, "starts": starts, "seeds": seeds, "stop": stop}
     if checkpoint:
-        description |= {"state": store.digest(state), "mask": store.digest(mask)}
-        description |= {"network": net.identity(ds.test_x)}
-    files = store.Folder(checkpoint, description, ds.device).open()
+        settings |= {"state": store.digest(state), "mask": store.digest(mask)}
+        settings |= {"network": net.identity(ds.test_x), "data": ds.digest}
+    files = store.Folder(checkpoint, settings, ds.device).open()
     if saved := files.load("training"):
         tree, now = saved[0], saved[1]["step"]
         state, momentum, failed = tree["state"], tree["momentum"], tree["failed"]
         if bar is not None:
             bar.update(sum(max(0, now - s) for s in starts))
-
     stacked = net.stacks(ds.test_x, recipe.precision)
     training = sgd.Training(net, ds, recipe, stacked, mask, seeds, state, momentum, failed)
 
     def point():
-        return Point(now, {n: t.clone() for n, t in state.items()}, {n: t.clone() for n, t in momentum.items()})
+        return Point(now, *({name: tensor.clone() for name, tensor in tree.items()} for tree in (state, momentum)))
 
     if now in at or now == stop:
         yield point()
     groups = []
     tenths = range(first, stop, max(1, (stop - first) // 10)) if checkpoint else ()
-    for end in sorted({stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)} - {now}):
-        groups = sgd.groups_of(training, [r for r in range(count) if starts[r] <= now], now, groups)
-        sgd.advance(groups, now, end, bar)
-        for group in groups:
-            group.store()
-        now = end
-        if now in at or now == stop:
-            yield point()
-        if now in tenths or now == stop:
-            files.save("training", {"state": state, "momentum": momentum, "failed": failed}, step=now)
+    try:
+        for end in sorted({stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)} - {now}):
+            groups = sgd.groups_of(training, [r for r in range(count) if starts[r] <= now], now, groups)
+            sgd.advance(groups, now, end, bar)
+            for group in groups:
+                group.store()
+            now = end
+            if now in at or now == stop:
+                yield point()
+            if now in tenths or now == stop:
+                files.save("training", {"state": state, "momentum": momentum, "failed": failed}, step=now)
+    except torch.cuda.OutOfMemoryError:
+        groups = group = None  # what they hold goes, and with the traceback, left here, what failed to join them
+    if groups is None:
+        gc.collect()
+        fit = min(count - 1, memory.fitting(net, ds, recipe))
+        raise ValueError(f"the memory of {ds.device} does not suffice for {count} replicates; {fit} may fit")
     lost = ~torch.stack([state[name].reshape(count, -1).isfinite().all(1) for name in net.parameters]).all(0)
     failed = torch.where((failed < 0) & lost, stop - 1, failed)  # the last update's result never met a loss
     if (failed >= 0).any():
@@ -216,7 +205,6 @@ def _each(argument, value, count):
     """One value for every replicate, from one number or from a sequence of ``count``."""
     if isinstance(value, str) or not hasattr(value, "__len__"):
         return [value] * count
-    values = value.tolist() if isinstance(value, torch.Tensor) else list(value)
-    if len(values) != count:
-        raise ValueError(f"{argument} has {len(values)} entries; it must be one number or {count}, one per replicate")
-    return values
+    if len(value) != count:
+        raise ValueError(f"{argument} has {len(value)} entries; it must be one number or {count}, one per replicate")
+    return value.tolist() if isinstance(value, torch.Tensor) else list(value)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import twins
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import data, networks, order, training
+from lotterylib import data, networks, training
 
 
 def drawn_views(shape, seed):
@@ -633,4 +634,4 @@ def test_constant_inputs_stay_finite():
     ds = data.from_arrays("flat", **given, device="cpu")
     assert (ds.test_x == 0).all()
     recipe = training.Recipe(steps=1, batch_size=20)
-    assert (next(order.batches(ds, recipe, [0]))[0] == 0).all()
+    assert (next(twins.batches(ds, recipe, [0]))[0] == 0).all()

@@ -8,7 +8,7 @@ import twins
 from torch import nn
 from torch.testing import assert_close
 
-from lotterylib import architectures, data, imp, landscape, memory, networks, order, pruning, sgd, training
+from lotterylib import architectures, data, imp, landscape, memory, networks, pruning, sgd, training
 
 data.import_torchvision()
 from torchvision import models  # noqa: E402 (beside a torch without CUDA it needs the line above)
@@ -103,7 +103,7 @@ def test_two_replicates_of_resnet20_are_two_plain_modules(pictures):
     logits = net(later, ds.test_x)
     for r in range(2):
         model = twins.module(net, state, r).train()
-        x, y = next(order.batches(ds, one, [7 + r]))
+        x, y = next(twins.batches(ds, one, [7 + r]))
         torch.nn.functional.cross_entropy(model(x[0]), y[0]).backward()
         for name, p in model.named_parameters():
             kept = p.grad * mask[name][r] if name in mask else p.grad
@@ -170,7 +170,7 @@ def test_bfloat16_is_autocast_over_float32_weights(pictures, name):
     assert all(tensor.dtype == state[entry].dtype for entry, tensor in after.items())
     for r in range(2):
         model = twins.module(net, state, r).train()
-        x, y = next(order.batches(pictures, recipe, [3 + r]))
+        x, y = next(twins.batches(pictures, recipe, [3 + r]))
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(x[0])
         torch.nn.functional.cross_entropy(logits.float(), y[0]).backward()

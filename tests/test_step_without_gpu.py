@@ -187,7 +187,6 @@ def without_values(group, mode):
     fields = {field.name: getattr(group.ds, field.name) for field in dataclasses.fields(group.ds)}
     group.ds = dataclasses.replace(group.ds, **fake(fields))
     group.leaves = {name: group.state[name].detach().requires_grad_() for name in group.leaves}
-    group.buffers = {name: group.state[name] for name in group.buffers}
 
 
 def pictures_of(size, classes=10):

@@ -9,7 +9,7 @@ import torch
 import twins
 from torch.testing import assert_close
 
-from lotterylib import networks, order, pruning, sgd, store, training
+from lotterylib import networks, pruning, sgd, store, training
 from lotterylib.states import select
 
 TIGHT = {"rtol": 1e-8, "atol": 1e-8}
@@ -78,7 +78,7 @@ def test_one_step_subtracts_the_gradient(cases, kind):
     after = training.train(net, state, ds, recipe, order_seed=[7, 3])
     for r, seed in enumerate((7, 3)):
         model = twins.module(net, state, r).train()
-        x, y = next(order.batches(ds, recipe, [seed]))
+        x, y = next(twins.batches(ds, recipe, [seed]))
         torch.nn.functional.cross_entropy(model(x[0]), y[0]).backward()
         moved = {name: state[name][r] - after[name][r] for name in net.parameters}
         close(moved, {name: p.grad for name, p in model.named_parameters()})
@@ -139,7 +139,7 @@ def numbered(ds):
 
 
 def indices(ds, recipe, seeds, begin, count):
-    stream = order.batches(ds, recipe, seeds, begin)
+    stream = twins.batches(ds, recipe, seeds, begin)
     found = []
     for x, y in itertools.islice(stream, count):
         assert torch.equal(x[..., 0].long(), y)
@@ -167,18 +167,18 @@ def test_every_epoch_is_a_fresh_permutation(numbered):
 
 def test_augmentation_belongs_to_the_step_and_the_seed(pictures):
     recipe = training.Recipe(steps=20, batch_size=32)  # 2 batches an epoch
-    whole = list(itertools.islice(order.batches(pictures, recipe, [4, 9]), 7))
+    whole = list(itertools.islice(twins.batches(pictures, recipe, [4, 9]), 7))
     assert whole[0][0].shape == (2, 32, 3, 8, 8)
     for begin in (1, 2, 5):
-        for (x, y), (u, v) in zip(whole[begin:], order.batches(pictures, recipe, [4, 9], begin), strict=False):
+        for (x, y), (u, v) in zip(whole[begin:], twins.batches(pictures, recipe, [4, 9], begin), strict=False):
             assert torch.equal(x, u) and torch.equal(y, v)
-    for (x, _), (u, _) in zip(whole, order.batches(pictures, recipe, [9]), strict=False):
+    for (x, _), (u, _) in zip(whole, twins.batches(pictures, recipe, [9]), strict=False):
         assert torch.equal(x[1], u[0])
     alike = dataclasses.replace(pictures, train_x=pictures.train_x[:1].expand_as(pictures.train_x))
-    drawn = [x for batch, _ in itertools.islice(order.batches(alike, recipe, [4, 9]), 5) for x in batch]
+    drawn = [x for batch, _ in itertools.islice(twins.batches(alike, recipe, [4, 9]), 5) for x in batch]
     assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])  # other crops at every step
     plain = dataclasses.replace(pictures, augment=False)
-    for (x, y), (u, v) in zip(whole, order.batches(plain, recipe, [4, 9]), strict=False):
+    for (x, y), (u, v) in zip(whole, twins.batches(plain, recipe, [4, 9]), strict=False):
         assert torch.equal(y, v) and not torch.equal(x, u)  # the same examples, other pixels
 
 

@@ -2,6 +2,7 @@
 ``torch.optim`` and numpy, without ``torch.func`` and without a replicate axis."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -48,6 +49,15 @@ def rates(recipe):
     return found
 
 
+def batches(ds, recipe, seeds, begin=0):
+    """The batches of steps ``begin``, ``begin + 1``, ...: ``x`` ``(R, B, ...)`` and ``y`` ``(R, B)``, on the CPU."""
+    first, offset = divmod(begin, order.steps_per_epoch(ds, recipe))
+    for epoch in itertools.count(first):
+        orders = [zip(*order.epoch_order(ds, recipe, seed, epoch), strict=True) for seed in seeds]
+        for tables in itertools.islice(zip(*orders, strict=True), 0 if epoch > first else offset, None):
+            yield tuple(map(torch.stack, zip(*(ds.gather(*each) for each in tables), strict=True)))
+
+
 def sgd(model, ds, recipe, seed, mask=None, start=0, stop=None):
     """Train a plain module in place, on the data order of ``seed``; return the losses."""
     mask, losses = mask or {}, []
@@ -64,7 +74,7 @@ def sgd(model, ds, recipe, seed, mask=None, start=0, stop=None):
 
     project()
     model.train()
-    stream = order.batches(ds, recipe, [seed], start)
+    stream = batches(ds, recipe, [seed], start)
     for rate in rates(recipe)[start:stop]:
         x, y = (part[0] for part in next(stream))
         optimizer.param_groups[0]["lr"] = rate
