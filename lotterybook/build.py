@@ -43,7 +43,7 @@ if importlib.util.find_spec("lotterybook") is None:
             clone = "git", "clone", "--quiet", "--depth", "1", "--branch", branch
             subprocess.run([*clone, url, unfinished], check=True)
             unfinished.rename(folder)
-        needed = "mnist1d", "safetensors", "scipy", "tqdm"
+        needed = "mnist1d==0.0.2.post1", "safetensors", "scipy", "tqdm"
         subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-deps", *needed], check=True)
     sys.path.insert(0, str(folder))'''
 
