@@ -24,18 +24,19 @@ from lotterylib import data, store
 
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
-_COMPUTING = ("presets.py", "experiment.py", "*/experiments.py")  # the files of the book that determine numbers
+_SHOWING = ("findings", "figures", "agreement", "subspaces", "costs")  # modules of a room that compute no record
 
 
 def revision(library, book) -> str:
-    """Eight hex digits for the code that computes: a hash of the files of ``lotterylib``, presets and experiments.
+    """Eight hex digits for the code that computes: a hash of ``lotterylib``, of presets and of the rooms' experiments.
 
-    ``library`` and ``book`` are the folders of the two packages. What draws, judges or stores does not count.
+    ``library`` and ``book`` are the folders of the two packages. Findings, figures and the like do not count.
     """
-    found = [(library, path) for path in Path(library).rglob("*.py")]
-    found += [(book, path) for pattern in _COMPUTING for path in Path(book).glob(pattern)]
-    files = {f"{Path(top).name}/{path.relative_to(top).as_posix()}": _sha256(path) for top, path in found}
-    return store.key(files)[:8]
+    library, book = Path(library), Path(book)
+    rooms = [path for path in book.glob("*/*.py") if path.stem not in _SHOWING]
+    files = *library.rglob("*.py"), book / "presets.py", book / "experiment.py", *rooms
+    named = {path: path.relative_to(library.parent if path.is_relative_to(library) else book.parent) for path in files}
+    return store.key({name.as_posix(): _sha256(path) for path, name in named.items() if path.exists()})[:8]
 
 
 class Record(dict):
@@ -165,6 +166,8 @@ def publish(preset, made, runs=None, device="auto"):
     store.write_bytes(PUBLISHED / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n")
     for path in [path for name in runs for path in _files(target / name) if path not in fresh]:
         path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
     for record in made.values():
         record.path.unlink(missing_ok=True)
 
