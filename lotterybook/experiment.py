@@ -108,7 +108,7 @@ def settings(preset, recompute=False, device="auto") -> Preset:
     for a ``recompute`` that is neither ``True`` nor ``False``, as when it comes as text.
     """
     if not isinstance(recompute, bool):
-        raise ValueError(f"recompute is {recompute!r}, a {type(recompute).__name__}; it must be True or False")
+        raise ValueError(f"recompute is {recompute!r} ({type(recompute).__name__}); it must be True or False")
     data.find_device(device)
     return PRESETS[checks.choice("preset", preset, PRESETS)]
 
