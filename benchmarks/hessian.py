@@ -90,7 +90,7 @@ def main():
     net = networks.build("cnn1d", ds)
     recipe = training.Recipe(steps=options.steps, lr=0.3, momentum=0.9, weight_decay=5e-4)
     state = training.train(net, net.init(1, seed=0), ds, recipe)
-    x, y = ds.batch(torch.arange(4000))
+    x, y = ds.gather(torch.arange(4000))
     theirs = PyHessian(options.pyhessian, net, state, x, y, options.batch)
 
     size = curvature.weights(state, pruning.full(net, state)).shape[1]

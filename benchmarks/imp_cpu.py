@@ -117,13 +117,13 @@ def same_work(ds, net, state, mask, recipe, theirs, loader, steps):
     loader.shuffle(0)
     order = torch.randperm(len(ds.train_y), generator=torch.Generator().manual_seed(0))[: recipe.batch_size]
     examples, labels = next(iter(loader))
-    x, y = ds.batch(order)
+    x, y = ds.gather(order)
     assert torch.equal(y, labels) and x.shape == examples.shape
     if not ds.augment:  # else the crops differ, and so do its mean and standard deviation, which are ImageNet's
         torch.testing.assert_close(x, examples, atol=2e-3, rtol=0)  # it rounds the two to four digits
     # Weights are compared in float64: in float32 rounding soon flips a ReLU, and the two drift apart.
     state = {name: t.double() if t.is_floating_point() else t for name, t in state.items()}
-    few = ds.batch(torch.arange(30 * recipe.batch_size))
+    few = ds.gather(torch.arange(30 * recipe.batch_size))
     plain = {"mean": torch.tensor(0.0), "std": torch.tensor(1.0), "augment": False}
     ds = replace(ds, train_x=few[0].double(), train_y=few[1], **plain)
     ours, order = training.train(net, state, ds, recipe, mask, stop=steps, order_seed=0), theirs.order

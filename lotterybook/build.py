@@ -24,7 +24,7 @@ from .presets import PRESETS
 from .tickets.experiments import winning_tickets
 
 COLAB = "https://colab.research.google.com"
-BOOTSTRAP = '''\
+BOOTSTRAP = """\
 # In a checkout this finds the book's packages. On Colab it fetches them and what else Colab lacks, and leaves Colab's
 # own packages as they are.
 import importlib.util, pathlib, shutil, subprocess, sys
@@ -43,9 +43,9 @@ if importlib.util.find_spec("lotterybook") is None:
             clone = "git", "clone", "--quiet", "--depth", "1", "--branch", branch
             subprocess.run([*clone, url, unfinished], check=True)
             unfinished.rename(folder)
-        needed = "mnist1d==0.0.2.post1", "safetensors", "scipy", "tqdm"
+        needed = "mnist1d", "safetensors", "scipy", "tqdm"
         subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-deps", *needed], check=True)
-    sys.path.insert(0, str(folder))'''
+    sys.path.insert(0, str(folder))"""
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "intro.md")

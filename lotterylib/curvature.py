@@ -3,8 +3,8 @@
 Everything here is about the mean cross-entropy (nats) on the inputs that are given, in evaluation mode, as a function
 of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero whatever the state
 holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a mask all prunable
-weights are kept. A mask must keep equally many weights of every replicate. Vectors lie on the device of the state;
-eigenvalues, quadrature and what Lanczos's method leaves of a matrix are float64 on the CPU.
+weights are kept; a mask must keep equally many of every replicate. Eigenvalues, quadrature and what Lanczos's method
+leaves of a matrix are float64 on the CPU.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,6 @@ from . import checks, limits, progress, pruning
 from .networks import Network, beside, exact
 from .states import Mask, State, check_mask, select
 
-CURVATURES = ("hessian", "gauss_newton")  # what ``hvp`` multiplies with
 EXACT = 10_000  # weights: more make an exact Hessian of several hundred MB a replicate
 
 angular_dimension, gordon_fraction = limits.angular_dimension, limits.gordon_fraction  # names that they had before
@@ -31,61 +30,47 @@ def weights(state: State, mask: Mask) -> Tensor:
     return _flatten({name: state[name] for name in mask}).gather(1, _kept(mask))
 
 
-def hvp(
-    net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask: Mask | None = None,
-    curvature: str = "hessian",
-) -> Tensor:  # fmt: skip
+def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask: Mask | None = None) -> Tensor:
     """Multiply the Hessian of every replicate with its ``vectors``: ``(R, V, D)`` to ``(R, V, D)``, in their dtype.
 
     The matrix is never formed (Pearlmutter 1994). ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed training inputs, as
-    ``ds.training_set()`` returns them.
-    ``curvature="gauss_newton"`` takes the generalized Gauss-Newton matrix ``mean_n J_n^T (diag p_n - p_n p_n^T) J_n``
-    instead (Schraudolph 2002), with the logits' Jacobian J and the probabilities p: the Hessian of the network
-    linearised in its weights, which has no negative eigenvalue. Raises ``ValueError`` if ``vectors`` are shaped
-    otherwise, a product is not finite, or torch cannot differentiate the network twice.
+    ``ds.training_set()`` returns them. Raises ``ValueError`` if ``vectors`` are shaped otherwise, a product is not
+    finite, or torch cannot differentiate the network twice.
     """
-    checks.choice("curvature", curvature, CURVATURES)
-    mask = _checked(net, state, mask, x, y)
-    kept = _kept(mask)
-    if vectors.dim() != 3 or vectors.shape[::2] != kept.shape or not vectors.shape[1]:
-        raise ValueError(
-            f"vectors have shape {tuple(vectors.shape)}; they must be (replicates, 1 or more, kept weights), here "
-            f"({len(kept)}, 1 or more, {kept.shape[1]})"
-        )
-    state = {name: _cast(tensor, vectors.dtype) for name, tensor in pruning.apply(state, mask).items()}
-    x = _cast(x, vectors.dtype)
+    mask, w = _checked(net, state, mask, x, y)
+    if vectors.dim() != 3 or vectors.shape[::2] != w.shape or not vectors.shape[1]:
+        allowed = f"(replicates, 1 or more, kept weights), here ({len(w)}, 1 or more, {w.shape[1]})"
+        raise ValueError(f"vectors have shape {tuple(vectors.shape)}; they must be {allowed}")
+    kind, kept = vectors.dtype, _kept(mask)[:, None].expand_as(vectors)
+    state = {n: t.to(kind) if t.is_floating_point() else t for n, t in pruning.apply(state, mask).items()}
     shapes = {name: state[name].shape[1:] for name in mask}
-    kept = kept[:, None].expand_as(vectors)
-    spread = vectors.new_zeros(*vectors.shape[:2], sum(shape.numel() for shape in shapes.values()))
-    parts = spread.scatter(2, kept, vectors).split([shape.numel() for shape in shapes.values()], 2)
-    directions = {name: part.unflatten(2, shapes[name]) for name, part in zip(mask, parts, strict=True)}
-    multiply = _hessian_products if curvature == "hessian" else _gauss_newton_products
+    sizes = [shape.numel() for shape in shapes.values()]
+    spread = vectors.new_zeros(*vectors.shape[:2], sum(sizes)).scatter(2, kept, vectors).split(sizes, 2)
+    directions = {name: part.unflatten(2, shapes[name]) for name, part in zip(mask, spread, strict=True)}
     chunk = max(1, 4096 // vectors.shape[1])  # examples: small enough for memory, large enough to outweigh each call
 
     def summed(one, directions, x, y):
+        """The products of one replicate's Hessian of the loss summed over examples, ``(V, P)``."""
         own, total = {name: one[name] for name in mask}, 0
         for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):
 
-            def logits(weights, xs=xs):
-                return net.forward({**one, **weights}, xs, train=False)
+            def loss(weights, xs=xs, ys=ys):
+                return F.cross_entropy(net.forward({**one, **weights}, xs, train=False), ys, reduction="sum")
 
             try:
-                total = total + _flatten(multiply(logits, own, directions, ys))
+                total = total + _flatten(_products(loss, own, directions))
             except torch.cuda.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                raise ValueError(
-                    f"torch cannot differentiate the network twice: {error}; its forward must use other operators"
-                ) from error
+                found = f"torch cannot differentiate the network twice: {error}"
+                raise ValueError(f"{found}; its forward must use other operators") from error
         return total
 
     # stacked replicates would leave the cache: beside each other they are faster, at least two parts at a time; their
     # number does not depend on that of threads, so that rounding does not either
     parts = 1 if x.is_cuda or len(kept) > 1 or len(y) == 1 else 2
-    rows = [
-        (select(state, r), select(directions, r), *part)
-        for r in range(len(kept)) for part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
-    ]  # fmt: skip
+    examples = list(zip(x.tensor_split(parts), y.tensor_split(parts), strict=True))
+    rows = [(select(state, r), select(directions, r), *part) for r in range(len(kept)) for part in examples]
     cudnn, enabled = torch.backends.cudnn, torch.backends.cudnn.enabled
     with exact(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():  # attention that torch can differentiate twice
         try:
@@ -100,25 +85,21 @@ def hvp(
     return result
 
 
-def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, curvature="hessian") -> Tensor:
+def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None) -> Tensor:
     """The exact Hessian of every replicate, symmetric ``(R, D, D)``, in the dtype of the state.
 
-    Raises ``ValueError`` for more than 10,000 weights: ``spectrum`` needs no matrix.
+    Raises ``ValueError`` for more than 10,000 weights, for which ``spectrum`` needs no matrix, and as ``hvp`` does.
     """
-    mask = _checked(net, state, mask, x, y)
-    w = weights(state, mask)
+    mask, w = _checked(net, state, mask, x, y)
     count, size = w.shape
     if size > EXACT:
-        raise ValueError(
-            f"the network has {size} weights, whose Hessian has {size**2:.2g} entries; the exact one is limited to "
-            f"{EXACT} weights: use curvature.spectrum or curvature.top"
-        )
+        found = f"the network has {size} weights and its Hessian {size**2:.2g} entries"
+        raise ValueError(f"{found}; this is limited to {EXACT} weights: use curvature.spectrum or curvature.top")
     matrix = w.new_empty(count, size, size)
     rows = torch.arange(size, device=w.device).split(64)
     for block in progress.bar(rows, desc=f"Hessian, {matrix.nbytes / 1e6:.0f} MB"):
-        basis = torch.zeros(len(block), size, dtype=w.dtype, device=w.device)
-        basis[torch.arange(len(block)), block] = 1
-        matrix[:, block] = hvp(net, state, x, y, basis.expand(count, -1, -1), mask, curvature)
+        basis = F.one_hot(block, size).to(w).expand(count, -1, -1)
+        matrix[:, block] = hvp(net, state, x, y, basis, mask)
     return (matrix + matrix.mT) / 2
 
 
@@ -132,10 +113,9 @@ class Spectrum(NamedTuple):
     quadrature: Tensor
 
     def density(self, grid, width: float) -> tuple[Tensor, Tensor]:
-        """The density of eigenvalues on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``.
+        """The density on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``, each ``(R, G)``.
 
-        Returns the mean over probes and its standard error (NaN for a single probe), each ``(R, G)``. Raises
-        ``ValueError`` unless ``width`` > 0.
+        The mean over probes and its standard error (NaN for one probe). Raises ``ValueError`` unless ``width`` > 0.
         """
         checks.within("width", width, 0, open_low=True)
         grid = torch.as_tensor(grid, dtype=torch.float64).to(self.eigenvalues.device)
@@ -144,15 +124,14 @@ class Spectrum(NamedTuple):
         return each.mean(1), each.std(1) / each.shape[1] ** 0.5
 
     def nodes(self, r: int) -> tuple[Tensor, Tensor]:
-        """All probes of replicate ``r`` as one estimate: eigenvalues and quadrature ``(K,)``, which sums to 1."""
+        """All probes of replicate ``r`` as one: eigenvalues and quadrature ``(K,)``. Raises if there is none such."""
         checks.whole("r", r, 0, len(self.eigenvalues) - 1)
         return self.eigenvalues[r].flatten(), self.quadrature[r].flatten() / self.quadrature.shape[1]
 
 
 def spectrum(
-    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, probes=8,
-    iterations: int = 80, seed=0, curvature="hessian",
-) -> Spectrum:  # fmt: skip
+    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, probes=8, iterations=80, seed=0
+) -> Spectrum:
     """Estimate the spectrum by stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani et al. 2019).
 
     Each probe is a random direction; ``iterations`` Hessian-vector products with it place up to as many point masses,
@@ -162,10 +141,9 @@ def spectrum(
     Raises ``ValueError`` for fewer than one of either, and as ``hvp`` does.
     """
     checks.whole("probes", probes, 1)
-    mask = _checked(net, state, mask, x, y)
-    start = _gaussian(weights(state, mask), probes, seed)
-    basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
-    return from_lanczos(basis, alpha, beta)
+    mask, w = _checked(net, state, mask, x, y)
+    start = _gaussian(w, probes, seed)
+    return from_lanczos(*lanczos(lambda v: hvp(net, state, x, y, v, mask), start, iterations))
 
 
 def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
@@ -188,22 +166,20 @@ def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
 
 
 def top(
-    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, count=1,
-    iterations: int = 40, seed=0, curvature="hessian",
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, count=1, iterations=40, seed=0
+) -> tuple[Tensor, Tensor]:
     """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
 
     The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
     the ``iterations`` of Lanczos's method (1950) are doubled. Of equal eigenvalues only one may be found. Raises
     ``ValueError`` unless ``count`` is from 1 to D, and as ``hvp`` does.
     """
-    mask = _checked(net, state, mask, x, y)
-    w = weights(state, mask)
+    mask, w = _checked(net, state, mask, x, y)
     checks.whole("count", count, 1, w.shape[1])
     iterations = max(count, checks.whole("iterations", iterations, 1))
     start = _gaussian(w, 1, seed)
     while True:
-        basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask, curvature), start, iterations)
+        basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask), start, iterations)
         values, vectors = (found[:, 0] for found in torch.linalg.eigh(_tridiagonal(alpha, beta)))
         residual = beta[:, 0, -1, None] * vectors[:, -1].abs()
         values, vectors, residual = (found.flip(-1)[..., :count] for found in (values, vectors, residual))
@@ -245,38 +221,21 @@ def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Te
 
 
 def _checked(net, state, mask, x, y):
-    """The mask, or that which keeps all prunable weights, after a check of all that came."""
+    """The mask, by default that which keeps all prunable weights, and what it keeps, after a check of all that came."""
     net.check(state, mask, x, y)
-    return pruning.full(net, state) if mask is None else mask
+    mask = pruning.full(net, state) if mask is None else mask
+    return mask, weights(state, mask)
 
 
-def _hessian_products(logits, weights, directions, y):
-    """Hessian of the summed cross-entropy times every direction; reverse over reverse is the fastest under vmap."""
-    _, pull = vjp(grad(lambda w: F.cross_entropy(logits(w), y, reduction="sum")), weights)
-    return _each(lambda direction: pull(direction)[0], directions)
-
-
-def _gauss_newton_products(logits, weights, directions, y):
-    """``J v`` as the gradient of ``J^T u`` in u: forward derivatives fail in threads beside each other."""
-    outputs, pull = vjp(logits, weights)
-    _, push = vjp(lambda u: vjp(logits, weights)[1](u)[0], torch.zeros_like(outputs))
-    p = outputs.softmax(-1)
-
-    def product(direction):
-        change = p * push(direction)[0]
-        return pull(change - p * change.sum(-1, keepdim=True))[0]
-
-    return _each(product, directions)
-
-
-def _each(product, directions):
-    """The product with every direction: at once, or, where torch has no rule for that, with one after the other."""
+def _products(loss, weights, directions):
+    """The Hessian of ``loss`` times every direction: at once, or, where torch has no rule for that, one by one."""
+    _, pull = vjp(grad(loss), weights)  # reverse over reverse is the fastest under vmap
     try:
-        return torch.vmap(product)(directions)
+        return torch.vmap(lambda direction: pull(direction)[0])(directions)
     except RuntimeError:
         count = len(next(iter(directions.values())))
-    every = [product(select(directions, v)) for v in range(count)]
-    return {name: torch.stack([one[name] for one in every]) for name in directions}
+    each = [pull(select(directions, v))[0] for v in range(count)]
+    return {name: torch.stack([one[name] for one in each]) for name in weights}
 
 
 def _flatten(tree):
@@ -290,20 +249,14 @@ def _kept(mask):
     if (counts == 0).any():
         raise ValueError("mask keeps no weight in some replicate; there is nothing to take the curvature of")
     if (counts != counts[0]).any():
-        raise ValueError(
-            f"the replicates keep {counts.tolist()} weights; they must keep equally many: take them one by one, with "
-            "states.select"
-        )
+        found = f"the replicates keep {counts.tolist()} weights"
+        raise ValueError(f"{found}; they must keep equally many: take them one by one, with states.select")
     return _flatten(mask).nonzero()[:, 1].view(len(counts), -1)
 
 
 def _gaussian(w, count, seed):
     """Random vectors ``(R, count, D)`` of the kind of ``w``, drawn on the CPU, so alike on every device."""
     return pruning.noise({"": w[:, None].expand(-1, count, -1)}, seed, torch.randn)[""].to(w)
-
-
-def _cast(tensor, dtype):
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _tridiagonal(alpha, beta):

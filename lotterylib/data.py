@@ -9,7 +9,6 @@ import os
 import random
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,11 @@ import torch
 from . import checks, store
 
 NAMES = ("mnist1d", "mnist", "fashion_mnist", "cifar10", "cifar100", "cifar10_jpeg75")  # ``load`` also takes a path
-_MNIST1D = {"num_samples": 9000, "train_split": 4000 / 9000}  # 5,000 for testing instead of the package's 1,000
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 _PAD = 4  # pixels of the random crop
 _OFFSETS = 2 * _PAD + 1
-_VIEWS = 2 * _OFFSETS**2
+VIEWS = 2 * _OFFSETS**2  # ways to crop and flip an image
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,30 +63,14 @@ class Dataset:
         given, made = self.source or (content, content)
         return given if made == content else content
 
-    def batch(self, indices, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def gather(self, indices, views: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return training inputs and labels at ``indices``, ready to feed.
 
         ``indices``: int64 of any shape ``(...)``; the result is ``x`` of shape ``(..., features)`` or
-        ``(..., C, H, W)`` and ``y`` of shape ``(...)``. With a ``generator`` of the CPU an augmenting dataset shows
-        every example in a view drawn from it; without one nothing is augmented.
+        ``(..., C, H, W)`` and ``y`` of shape ``(...)``. ``views``, uint8 ``(...)`` below ``VIEWS``, code how each image
+        is seen: cropped after padding by 4, and perhaps flipped; ``None``: as stored.
         """
         indices = torch.as_tensor(indices, device=self.device)
-        drawn = self.augment and generator is not None
-        views = self.draw_views(indices.numel(), generator).view(indices.shape).to(self.device) if drawn else None
-        return self.gather(indices, views)
-
-    def draw_views(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw views, uint8 ``(count,)``: each codes the offsets of a pad-4 random crop and whether to flip.
-
-        ``generator`` is one of the CPU, and so is the result.
-        """
-        return torch.randint(_VIEWS, (count,), dtype=torch.uint8, generator=generator)
-
-    def gather(self, indices, views: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return training inputs and labels at ``indices``, each seen in its view, shaped as ``batch`` says.
-
-        ``indices`` int64 and ``views`` uint8 (``None``: as stored) have one shape ``(...)`` and lie on the device.
-        """
         x, y = self.train_x.index_select(0, indices.flatten()), self.train_y[indices]
         if views is not None:
             x = _crop_and_flip(x, views.flatten())
@@ -137,8 +119,8 @@ def load(name: str | Path, device: str | torch.device = "auto", augment: bool | 
         given = {"name": name, "augment": name.startswith("cifar"), **arrays}
     ds = from_arrays(**given | ({} if augment is None else {"augment": augment}), device=device)
     if name == "mnist1d":
-        made_by = f"mnist1d {version('mnist1d')}, seed 42, {_MNIST1D}, float32"
-        ds = replace(ds, source=(store.digest({"train_y": ds.train_y, "test_y": ds.test_y}, made_by), ds.source[1]))
+        labels = {"train_y": ds.train_y, "test_y": ds.test_y}
+        ds = replace(ds, source=(store.digest(labels, f"MNIST-1D {vars(_mnist1d_arguments(42))}"), ds.source[1]))
     return ds
 
 
@@ -246,10 +228,9 @@ def mnist1d(seed: int = 42) -> dict[str, np.ndarray]:
     float32, ``train_y`` and ``test_y``, digits 0 to 9, by the package's own generator and defaults, but with 5,000 test
     examples, so that a test error of 4 % is known to ±0.3 points. Raises ``ValueError`` for a seed that numpy refuses.
     """
-    from mnist1d.data import get_dataset_args, make_dataset
+    from mnist1d.data import make_dataset
 
-    arguments = get_dataset_args()
-    vars(arguments).update(_MNIST1D, seed=checks.whole("seed", seed, 0, 2**32 - 1))
+    arguments = _mnist1d_arguments(checks.whole("seed", seed, 0, 2**32 - 1))
     kept = random.getstate(), np.random.get_state()  # make_dataset seeds the global generators
     try:
         made = make_dataset(arguments)
@@ -258,6 +239,14 @@ def mnist1d(seed: int = 42) -> dict[str, np.ndarray]:
         np.random.set_state(kept[1])
     return {"train_x": made["x"].astype(np.float32), "train_y": made["y"],
             "test_x": made["x_test"].astype(np.float32), "test_y": made["y_test"]}  # fmt: skip
+
+
+def _mnist1d_arguments(seed):
+    from mnist1d.data import get_dataset_args
+
+    arguments = get_dataset_args()
+    vars(arguments).update(num_samples=9000, train_split=4000 / 9000, seed=seed)
+    return arguments
 
 
 def _torchvision(name, root):

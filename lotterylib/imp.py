@@ -6,7 +6,7 @@ point ``w_k`` (the dense network after k steps) and trains again with the same d
 
 import shutil
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 
 import numpy as np
 import torch
@@ -16,23 +16,6 @@ from .states import concatenate, select
 
 REWINDING = ("weights", "learning_rate")  # what ``Config.rewinding`` may be
 PRUNING = ("iterative", "one_shot")  # what ``Config.pruning`` may be
-SCOPES = ("global", "layerwise")  # what ``Config.scope`` may be
-
-
-@dataclass(frozen=True)
-class Adaptive:
-    """Prune, at each level, the largest fraction whose projection raises the training loss by at most ``rise`` nats.
-
-    The rise is the mean over all replicates of the run; fractions are whole multiples of ``step``, one at least. Raises
-    ``ValueError`` for a value out of bounds.
-    """
-
-    rise: float
-    step: float = 0.02
-
-    def __post_init__(self):
-        checks.within("rise", self.rise, 0, float("inf"), open_low=True, open_high=True)
-        checks.within("step", self.step, 0, 0.5, open_low=True)
 
 
 @dataclass(frozen=True)
@@ -40,24 +23,25 @@ class Config:
     """What determines an IMP run, besides network and dataset.
 
     ``rewind_step``: k, or a tuple of several that are run at once. ``levels``: number of prunings after level 0.
-    ``fraction``: share of the remaining weights pruned at each level, a number or ``Adaptive``. ``replicates``:
-    runs for each rewind step; replicate r is initialised, and its data ordered, by ``seed + r``.
+    ``fraction``: share of the remaining weights pruned at each level: a number, with all layers ranked together; a dict
+    with one for each prunable entry, and each layer by itself (Frankle & Carbin 2019 prune the last one at half the
+    rate); or a rule of one's own, a frozen dataclass that is called as ``rule(net, ds, state, mask)`` and returns the
+    next mask. ``replicates``: runs for each rewind step; replicate r is initialised, and its data ordered, by
+    ``seed + r``.
 
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
-    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. ``scope="layerwise"`` prunes each
-    layer by itself; ``fraction`` may then be a dict with a number for each prunable entry (Frankle & Carbin 2019 prune
-    the last layer at half the rate). Raises ``ValueError`` for a value out of bounds.
+    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. Raises ``ValueError`` for a value out
+    of bounds.
     """
 
     recipe: training.Recipe
     rewind_step: int | tuple = 0
     levels: int = 12
-    fraction: float | dict | Adaptive = 0.2
+    fraction: object = 0.2
     replicates: int = 4
     seed: int = 0
     rewinding: str = "weights"
     pruning: str = "iterative"
-    scope: str = "global"
 
     def __post_init__(self):
         steps = self.rewind_step if isinstance(self.rewind_step, tuple | list) else (self.rewind_step,)
@@ -67,12 +51,7 @@ class Config:
             raise ValueError(f"rewind_step is {self.rewind_step}; it must name at least one step, and each only once")
         object.__setattr__(self, "rewind_step", tuple(steps))
         checks.whole("levels", self.levels, 0)
-        checks.choice("scope", self.scope, SCOPES)
-        if self.scope == "global" and isinstance(self.fraction, dict):
-            raise ValueError("fraction is a dict; a rate for each entry needs scope='layerwise'")
-        if self.scope == "layerwise" and isinstance(self.fraction, Adaptive):
-            raise ValueError("fraction is Adaptive; it ranks all layers together and needs scope='global'")
-        if not isinstance(self.fraction, Adaptive):
+        if not (callable(self.fraction) and is_dataclass(self.fraction)):
             for rate in self.fraction.values() if isinstance(self.fraction, dict) else [self.fraction]:
                 checks.within("fraction", rate, 0, 1, open_low=True, open_high=True)
         checks.whole("replicates", self.replicates, 1)
@@ -88,12 +67,20 @@ class Config:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The solution of one level: ``state`` ``w^(L)``, ``mask`` ``m^(L)``, test ``error`` ``(R,)``, ``density`` kept."""
+    """The solution of one level: ``state`` ``w^(L)``, ``mask`` ``m^(L)``, test ``error`` ``(R,)``.
+
+    ``diverged`` maps each replicate whose loss ceased to be finite to the step at which it did.
+    """
 
     state: dict
     mask: dict
     error: torch.Tensor
-    density: float
+    diverged: dict
+
+    @property
+    def density(self) -> float:
+        """Fraction of weights kept, the mean over replicates."""
+        return pruning.density(self.mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +137,10 @@ class Run:
         return self._part([r for r in range(len(self.seeds)) if r % every < replicates], replicates=replicates)
 
     def _part(self, chosen, **changes):
-        levels = [
-            Level(select(v.state, chosen), select(v.mask, chosen), v.error[chosen], v.density) for v in self.levels
-        ]
+        levels = []
+        for level in self.levels:
+            diverged = {chosen.index(r): step for r, step in level.diverged.items() if r in chosen}
+            levels.append(Level(select(level.state, chosen), select(level.mask, chosen), level.error[chosen], diverged))
         return Run(replace(self.config, **changes), select(self.rewind, chosen), tuple(levels))
 
 
@@ -179,19 +167,18 @@ def levels(net, ds, config, checkpoint=None):
     net.check(net.init(1), x=ds.test_x, y=ds.test_y)
     count = config.replicates * len(config.rewind_step)
     memory.require(net, ds, config.recipe, count, kept=(config.levels + 2) * 5 // 4)  # a level: a state and its mask
-    files = _folder(net, ds, config, checkpoint).open()
     total = sum(config.steps_of(level) for level in range(config.levels + 1))
     with progress.bar(total=total, desc="IMP", unit="step") as bar:
-        work = _Work(net, ds, config, files, bar)
-        result = _sound(*work.dense())
-        yield result
+        work = _Work(net, ds, config, _folder(net, ds, config, checkpoint).open(), bar)
+        result = work.dense()
+        yield _sound(result)
         while len(result) <= config.levels:
-            result = _sound(*work.pruned(result))
-            yield result
+            result = work.next(result)
+            yield _sound(result)
 
 
-def load(net, ds, config, checkpoint):
-    """Return the finished ``Run`` that lies in a folder, or ``None``; nothing is trained, and nothing written.
+def load(net, ds, config, checkpoint) -> Run | None:
+    """Return the finished run that lies in a folder, or ``None``; nothing is trained, and nothing written.
 
     Raises ``training.Diverged`` as ``levels`` does.
     """
@@ -200,34 +187,34 @@ def load(net, ds, config, checkpoint):
     found = [files.load(f"level_{level:02d}") for level in range(config.levels + 1)] if all(points) else [None]
     if not all(found):
         return None
-    unpacked = [_unpack(*level, net) for level in found]
-    result = Run(config, concatenate([state for state, _ in points]), tuple(level for level, _ in unpacked))
-    return _sound(result, unpacked[-1][1])
+    rewind = concatenate([state for state, _ in points])
+    return _sound(Run(config, rewind, tuple(_unpack(net, *level) for level in found)))
 
 
 def _folder(net, ds, config, checkpoint):
-    fixed = {name: value for name, value in vars(config).items() if name != "levels"}
-    described = {"network": net.identity(ds.test_x, config.seed), "data": ds.digest} if checkpoint else {}
-    return store.Folder(checkpoint, {**fixed, **described}, ds.device)
+    settings = {name: value for name, value in vars(config).items() if name != "levels"}
+    settings["rule"] = type(config.fraction).__name__
+    if checkpoint:
+        settings |= {"network": net.identity(ds.test_x, config.seed), "data": ds.digest}
+    return store.Folder(checkpoint, settings, ds.device)
 
 
-def _sound(result, failed):
+def _sound(run):
     """The run, unless a replicate's loss ceased to be finite in its last level."""
-    if not failed:
-        return result
-    where = ", ".join(
-        f"replicate {r} (rewind step {result.rewind_steps[r]}, seed {result.seeds[r]}) at step {step}"
-        for r, step in failed.items()
+    if not run[-1].diverged:
+        return run
+    where = f"level {len(run) - 1}: " + ", ".join(
+        f"replicate {r} (rewind step {run.rewind_steps[r]}, seed {run.seeds[r]}) at step {step}"
+        for r, step in run[-1].diverged.items()
     )
-    where = f"level {len(result) - 1}: {where}"
-    stopped = training.Diverged(failed, result[-1].state, result.config.recipe.lr, where)
-    stopped.run = result
+    stopped = training.Diverged(run[-1].diverged, run[-1].state, run.config.recipe.lr, where)
+    stopped.run = run
     raise stopped
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What the levels of one run share, and the way from one level to the next."""
+    """What the levels of one run share, and the way from one to the next."""
 
     net: object
     ds: object
@@ -236,89 +223,68 @@ class _Work:
     bar: object
 
     def dense(self):
-        """Train level 0 once for each seed, repeat it for every rewind step: the run of it, diverged steps."""
-        config, files = self.config, self.files
-        points = {step: files.load(f"rewind_{step}") for step in config.rewind_step}
-        found = files.load("level_00")
-        if found and all(points.values()):
+        """The run of level 0, trained once for each seed and repeated for every rewind step."""
+        config = self.config
+        points = {step: self.files.load(f"rewind_{step}") for step in config.rewind_step}
+        if (found := self.files.load("level_00")) and all(points.values()):
             self.bar.update(config.steps_of(0))
-            level, failed = _unpack(*found, self.net)
-            return Run(config, concatenate([point for point, _ in points.values()]), (level,)), failed
+            return Run(config, concatenate([state for state, _ in points.values()]), (_unpack(self.net, *found),))
 
         def keep(point):
             if point.step in points:
-                points[point.step] = point.state, None
-                files.save(f"rewind_{point.step}", point.state)
+                points[point.step] = point.state, {}
+                self.files.save(f"rewind_{point.step}", point.state)
 
-        seeds = list(range(config.seed, config.seed + config.replicates))
         start = self.net.init(config.replicates, config.seed)
-        state, failed = self.train("level_00", start, None, 0, seeds, tuple(points), keep)
-        if not all(points.values()):  # a rewind point was lost from disk after the training had passed it
+        seeds = [config.seed + r for r in range(config.replicates)]
+        state, diverged = self.train("level_00", start, None, 0, seeds, tuple(points), keep)
+        if not all(points.values()):  # one was lost from disk after the training had passed it
             self.forget("level_00")
             return self.dense()
-        groups = list(range(config.replicates)) * len(config.rewind_step)
-        failed = {r: failed[seed] for r, seed in enumerate(groups) if seed in failed}
-        state = select(state, groups)
-        level = self.finish("level_00", state, pruning.full(self.net, state), failed)
-        return Run(config, concatenate([point for point, _ in points.values()]), (level,)), failed
+        each = list(range(config.replicates)) * len(config.rewind_step)
+        state, diverged = select(state, each), {r: diverged[seed] for r, seed in enumerate(each) if seed in diverged}
+        level = self.finish("level_00", state, pruning.full(self.net, state), diverged)
+        return Run(config, concatenate([state for state, _ in points.values()]), (level,))
 
-    def pruned(self, run):
-        """Prune, rewind and train the level after the last of ``run``, or load it: the run with it, diverged steps."""
-        config, name = self.config, f"level_{len(run):02d}"
+    def next(self, run):
+        """The run with one level more: pruned, rewound and trained, or as it lies in the folder."""
+        config, name, last = self.config, f"level_{len(run):02d}", run[-1]
         if found := self.files.load(name):
             self.bar.update(config.steps_of(len(run)))
-            level, failed = _unpack(*found, self.net)
-        else:
-            try:
-                mask = self.prune(run[0] if config.pruning == "one_shot" else run[-1], run[-1].mask)
-            except ValueError as error:
-                error.run = run
-                raise
-            start = run.rewind if config.rewinding == "weights" else run[-1].state
-            state, failed = self.train(name, start, mask, run.rewind_steps, run.seeds)
-            level = self.finish(name, state, mask, failed)
-        return replace(run, levels=(*run.levels, level)), failed
+            return replace(run, levels=(*run.levels, _unpack(self.net, *found)))
+        try:
+            mask = self.prune((run[0] if config.pruning == "one_shot" else last).state, last.mask)
+        except ValueError as error:
+            error.run = run
+            raise
+        start = run.rewind if config.rewinding == "weights" else last.state
+        state, diverged = self.train(name, start, mask, run.rewind_steps, run.seeds)
+        return replace(run, levels=(*run.levels, self.finish(name, state, mask, diverged)))
 
-    def prune(self, ranked, mask):
-        """The next mask, by the weights of the level ``ranked``."""
-        if self.config.scope == "layerwise":
-            return pruning.layerwise(ranked.state, mask, self.config.fraction)
-        rule = self.config.fraction
-        if not isinstance(rule, Adaptive):
-            return pruning.magnitude(ranked.state, mask, rule)
-        x, y = self.ds.training_set()
-
-        def loss(kept):
-            return training.evaluate(self.net, pruning.apply(ranked.state, kept), x, y)[0].mean()
-
-        limit, best, count = loss(mask) + rule.rise, pruning.magnitude(ranked.state, mask, rule.step), 2
-        while count * rule.step < 1:
-            try:
-                tried = pruning.magnitude(ranked.state, mask, count * rule.step)
-            except ValueError:  # it would empty a layer
-                break
-            if loss(tried) > limit:
-                break
-            best, count = tried, count + 1
-        return best
+    def prune(self, state, mask):
+        """The next mask, by the weights of ``state``."""
+        fraction = self.config.fraction
+        if callable(fraction):
+            return fraction(self.net, self.ds, state, mask)
+        return (pruning.layerwise if isinstance(fraction, dict) else pruning.magnitude)(state, mask, fraction)
 
     def train(self, name, state, mask, start, seeds, at=(), keep=lambda point: None):
         """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate."""
         folder = self.files.path and self.files.path / name
+        recipe = self.config.recipe
+        points = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
         try:
-            for point in training.trajectory(
-                self.net, state, self.ds, self.config.recipe, mask, start, None, seeds, at, folder, self.bar
-            ):
+            for point in points:
                 keep(point)
         except training.Diverged as stopped:
             return stopped.state, stopped.steps
         return point.state, {}
 
-    def finish(self, name, state, mask, failed):
-        """Measure and save a trained level."""
+    def finish(self, name, state, mask, diverged):
+        """Measure and keep a trained level, and forget what its training kept."""
         error = training.evaluate(self.net, state, self.ds.test_x, self.ds.test_y)[1]
-        level = Level(state, mask, error, pruning.density(mask))
-        self.files.save(name, _pack(level), diverged=failed)
+        level = Level(state, mask, error, diverged)
+        self.files.save(name, _pack(level), diverged=diverged)
         self.forget(name)
         return level
 
@@ -335,13 +301,12 @@ def _pack(level):
     return {"state": {**level.state, **kept}, "bits": bits, "error": level.error}
 
 
-def _unpack(saved, about, net):
-    state, mask, error = saved["state"], {}, saved["error"]
+def _unpack(net, saved, about):
+    state, mask, error = saved["state"], {}, saved["error"].cpu()
     for name in net.prunable:  # in this order, which random draws go by
         shape = (len(error), *net.shapes[name])
         flat = np.unpackbits(saved["bits"][name].cpu().numpy(), count=int(np.prod(shape)))
-        mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(error.device)
-        weights = torch.zeros(shape, dtype=state[name].dtype, device=error.device)
+        mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(state[name].device)
+        weights = torch.zeros(shape, dtype=state[name].dtype, device=state[name].device)
         state[name] = weights.masked_scatter(mask[name], state[name])
-    level = Level(state, mask, error, pruning.density(mask))
-    return level, {int(r): step for r, step in about["diverged"].items()}
+    return Level(state, mask, error, {int(r): step for r, step in about["diverged"].items()})

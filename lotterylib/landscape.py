@@ -1,12 +1,12 @@
 """The error landscape between solutions: barriers, paths, planes.
 
 Errors are test error rates in [0, 1] by definition, unless other inputs are given. On a path every entry of the state
-is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead. Networks compute
-in the type of the state's weights. States that are returned lie on the device of those that came; all else is float64
-on the CPU, and a plane's axes of the states' type.
+is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead. All but states is
+float64 on the CPU.
 """
 
 import copy
+from itertools import combinations, pairwise, product
 from typing import NamedTuple
 
 import torch
@@ -15,32 +15,23 @@ from torch import Tensor, nn
 from . import checks, progress, training
 from .data import Dataset
 from .networks import Network, exact
-from .states import State, check_alike, dot, replicates, times
+from .states import State, check_alike, dot, length, replicates, times
 
 DEFINITIONS = ("line", "mean")  # of a barrier
 
 
 def error(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
-    """Return the error rate in [0, 1] of every replicate, ``(R,)``; NaN where the loss is not finite.
-
-    ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, as ``ds.test_x``, ``ds.test_y``. Raises
-    ``ValueError`` if they or the state do not fit the network.
-    """
-    net.check(state, None, x, y)
-    return training.evaluate(net, state, x, y)[1].cpu()
+    """Return the error rate in [0, 1] of every replicate, ``(R,)``; arguments as in ``training.evaluate``."""
+    return training.evaluate(net, state, x, y)[1]
 
 
 def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats of every replicate, ``(R,)``; arguments as in ``error``."""
-    net.check(state, None, x, y)
-    return training.evaluate(net, state, x, y)[0].cpu()
+    """Return the mean cross-entropy in nats of every replicate, ``(R,)``; as in ``training.evaluate``."""
+    return training.evaluate(net, state, x, y)[0]
 
 
 def interpolate(a: State, b: State, gamma: float) -> State:
-    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``.
-
-    Raises ``ValueError`` naming the first entry in which the two states differ in name or shape.
-    """
+    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``."""
     check_alike(a, b)
     return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
 
@@ -59,14 +50,15 @@ def barrier(function, a: State, b: State, points=30, definition="line") -> Barri
     ``definition="line"`` is the smallest epsilon with ``E(gamma a + (1 - gamma) b) <= gamma E(a) + (1 - gamma) E(b) +
     epsilon`` on a grid of ``points`` values of gamma, ends included (Paul et al. 2023, Def. 2.1, as we reconstruct it).
     ``"mean"`` is ``sup E - (E(a) + E(b)) / 2`` (Frankle et al. 2020). Both are at least 0 and symmetric in a and b.
-    Raises ``ValueError`` for states that differ in names or shapes.
+    Raises ``ValueError`` for states that differ in names or shapes, an unknown definition, or fewer than two points.
     """
     checks.whole("points", points, 2)
     checks.choice("definition", definition, DEFINITIONS)
     gamma = torch.linspace(0, 1, points, dtype=torch.float64)
-    bar = progress.bar(gamma.tolist(), desc="barrier")
-    curve = torch.stack([function(interpolate(a, b, g)) for g in bar]).cpu()
-    return Barrier(_height(curve, definition), curve, gamma)
+    along = progress.bar(gamma.tolist(), desc="barrier")
+    curve = torch.stack([function(interpolate(a, b, g)) for g in along]).cpu()
+    line, mean = torch.lerp(curve[0], curve[-1], gamma.to(curve)[:, None]), (curve[0] + curve[-1]) / 2
+    return Barrier((curve - (line if definition == "line" else mean)).amax(0), curve, gamma)
 
 
 def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points=30, definition="line") -> Barrier:
@@ -75,34 +67,34 @@ def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points
 
 
 def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11, definition="line") -> Tensor:
-    """Barrier heights between all pairs of ``states``, ``(n, n, R)``, symmetric with a zero diagonal."""
+    """Barrier heights between all pairs of one or more ``states``, ``(n, n, R)``. Raises as ``barrier`` does."""
     checks.whole("number of states", len(states), 1)
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
-    pairs = [(i, j) for i in range(len(states)) for j in range(i)]
-    for i, j in progress.bar(pairs, desc="all pairs"):
-        heights[i, j] = heights[j, i] = error_barrier(net, states[i], states[j], x, y, points, definition).height
+    for i, j in progress.bar(list(combinations(range(len(states)), 2)), desc="all pairs"):
+        heights[i, j] = heights[j, i] = error_barrier(net, states[j], states[i], x, y, points, definition).height
     return heights
 
 
 def path(net: Network, states: list[State], x: Tensor, y: Tensor, points=11) -> tuple[Tensor, Tensor]:
-    """Error along the piecewise-linear path through ``states``, with ``points`` a piece, the corners counted once.
+    """Error along the piecewise-linear path through two or more ``states``, with ``points`` a piece, corners once.
 
-    Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises ``ValueError``
-    for fewer than two states, or states that differ in names or shapes.
+    Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises as ``barrier``.
     """
     checks.whole("number of states", len(states), 2)
     position, errors = [], []
-    for i, (a, b) in enumerate(zip(states, states[1:], strict=False)):
-        curve, gamma = error_barrier(net, b, a, x, y, points)[1:]
-        skip = 1 if i else 0
-        position.append(i + gamma[skip:])
-        errors.append(curve[skip:])
+    for i, (a, b) in enumerate(pairwise(states)):
+        _, curve, gamma = error_barrier(net, b, a, x, y, points)
+        new = slice(1 if i else 0, None)  # the first corner of all, and after it only what the piece adds
+        position.append(i + gamma[new])
+        errors.append(curve[new])
     return torch.cat(position), torch.cat(errors)
 
 
 class Plane(NamedTuple):
-    """``error`` ``(steps, steps, R)`` indexed by ``vertical`` and ``horizontal`` ``(steps, R)``, distances from the
-    first state along orthonormal axes; ``corners`` ``(3, 2, R)`` are the coordinates of the three states."""
+    """Test ``error`` ``(steps, steps, R)``, with the axes ``vertical`` and ``horizontal`` ``(steps, R)`` of the plane.
+
+    The axes are distances from the first state; ``corners`` ``(3, 2, R)`` are (horizontal, vertical) of the states.
+    """
 
     error: Tensor
     horizontal: Tensor
@@ -115,38 +107,35 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
 
     The axes are orthonormal in the space of parameters (Gram-Schmidt on ``first - origin``, then ``second - origin``).
     BatchNorm statistics are recalibrated at every point, since outside the triangle extrapolated variances would turn
-    negative. Raises ``ValueError`` if the three states lie on a line.
+    negative. Raises ``ValueError`` for fewer than two steps, a negative margin, or three states on a line.
     """
     checks.whole("steps", steps, 2)
     checks.within("margin", margin, 0)
-    u, v, length, along, across = _axes(net, origin, first, second)
-    zero = torch.zeros_like(length)
-    corners = torch.stack([torch.stack(xy) for xy in ((zero, zero), (length, zero), (along, across))])
+    net.check(origin)
+    for other in (first, second):
+        check_alike(origin, other)
+    u, v = ({name: other[name] - origin[name] for name in net.parameters} for other in (first, second))
+    base = length(u)
+    if (base == 0).any():
+        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
+    along = dot(u, v) / base  # how far v reaches along u, and across it
+    across = (dot(v, v) - along**2).clamp_min(0).sqrt()
+    if (across <= 1e-4 * base).any():
+        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
+    zero = torch.zeros_like(base)
+    corners = torch.stack([zero, zero, base, zero, along, across]).unflatten(0, (3, 2))
     low, high = corners.amin(0), corners.amax(0)
-    grid = torch.linspace(-margin, 1 + margin, steps, device=length.device, dtype=length.dtype)[:, None]
+    grid = torch.linspace(-margin, 1 + margin, steps, device=base.device, dtype=base.dtype)[:, None]
     horizontal, vertical = (low[i] + grid * (high[i] - low[i]) for i in (0, 1))
-    errors = torch.empty(steps, steps, len(length), dtype=torch.float64)
-    for row in progress.bar(range(steps), desc="plane"):
-        for column in range(steps):
-            b = vertical[row] / across
-            a = (horizontal[column] - b * along) / length
-            along_u, along_v = times(u, a), times(v, b)
-            moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
-            here = recalibrate(net, {**origin, **moved}, ds)
-            errors[row, column] = error(net, here, ds.test_x, ds.test_y)
+    errors = torch.empty(steps, steps, len(base), dtype=torch.float64)
+    for row, column in progress.bar(list(product(range(steps), repeat=2)), desc="plane"):
+        b = vertical[row] / across
+        a = (horizontal[column] - b * along) / base
+        along_u, along_v = times(u, a), times(v, b)
+        moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
+        point = recalibrate(net, {**origin, **moved}, ds)
+        errors[row, column] = error(net, point, ds.test_x, ds.test_y)
     return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
-
-
-def coordinates(net: Network, origin: State, first: State, second: State, state: State) -> Tensor:
-    """Where the parameters of ``state`` fall, orthogonally, on the plane that ``plane`` draws: ``(2, R)``.
-
-    Raises ``ValueError`` as ``plane`` does.
-    """
-    u, v, length, along, across = _axes(net, origin, first, second)
-    check_alike(origin, state)
-    moved = {name: state[name] - origin[name] for name in net.parameters}
-    horizontal = dot(moved, u) / length
-    return torch.stack([horizontal, (dot(moved, v) - along * horizontal) / across]).cpu()
 
 
 @torch.no_grad()
@@ -154,7 +143,7 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
     """Return the state with BatchNorm statistics measured anew on the training set (without augmentation).
 
     Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
-    al. 2018), whatever the layers' momentum is. A network without running statistics keeps its state.
+    al. 2018), whatever the layers' momentum is. Without running statistics the state stays. Raises as ``net.check``.
     """
     net.check(state)
     checks.whole("batch_size", batch_size, 1)
@@ -165,10 +154,9 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
             m.momentum = m.momentum or 1.0  # 0 would keep what was, None counts batches
             own |= {name: m.momentum for name, _ in m.named_buffers(path, recurse=False) if "running_" in name}
     total = {name: torch.zeros_like(state[name]) for name in own}
-    batches = torch.arange(len(ds.train_y), device=ds.device).split(min(batch_size, len(ds.train_y)))
-    batches = [batch for batch in batches if own and len(batch) == len(batches[0])]
-    for batch in batches:
-        x = ds.batch(batch)[0]
+    size = min(batch_size, len(ds.train_y))
+    batches = torch.arange(len(ds.train_y) // size * size, device=ds.device).split(size) if own else ()
+    for x, _ in map(ds.gather, batches):
         fresh = {name: tensor if name in net.parameters else tensor.clone() for name, tensor in state.items()}
         fresh |= {name: torch.zeros_like(state[name]) for name in own}
         with exact():
@@ -179,36 +167,7 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
 
 
 def distance(net: Network, a: State, b: State) -> Tensor:
-    """Euclidean distance between the parameters of two states, ``(R,)``.
-
-    Raises ``ValueError`` if they differ in names or shapes.
-    """
+    """Euclidean distance between the parameters of two states, ``(R,)``. Raises ``ValueError`` unless alike."""
     net.check(a)
     check_alike(a, b)
-    difference = {name: a[name] - b[name] for name in net.parameters}
-    return dot(difference, difference).sqrt().cpu()
-
-
-def _axes(net, origin, first, second):
-    """The sides u, v of a triangle, the length of u, and how far v reaches along and across it, ``(R,)`` each."""
-    net.check(origin)
-    check_alike(origin, first)
-    check_alike(origin, second)
-    u = {name: first[name] - origin[name] for name in net.parameters}
-    v = {name: second[name] - origin[name] for name in net.parameters}
-    length, along = dot(u, u).sqrt(), dot(u, v)
-    if (length == 0).any():
-        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
-    along = along / length
-    across = (dot(v, v) - along**2).clamp_min(0).sqrt()
-    if (across <= 1e-4 * length).any():
-        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
-    return u, v, length, along, across
-
-
-def _height(curve, definition):
-    first, last = curve[0], curve[-1]
-    if definition == "mean":
-        return curve.amax(0) - (first + last) / 2
-    weight = torch.linspace(0, 1, len(curve), dtype=curve.dtype, device=curve.device)[:, None]
-    return (curve - torch.lerp(first, last, weight)).amax(0)
+    return length({name: a[name] - b[name] for name in net.parameters}).cpu()

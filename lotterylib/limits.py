@@ -1,18 +1,13 @@
-"""How far a solution can be pruned: what Gordon's escape theorem predicts, and its measured counterparts.
+"""How far a solution can be pruned, as Gordon's escape theorem predicts from the spectrum of its Hessian.
 
-The theorem says from where on a random subspace *misses* the well around a solution; up to there an axial one may meet
-it. That the projection itself, its nearest point, lies in the well is more than that. So there are two things to
-measure: the loss of the projection, and the lowest loss in the subspace, under the quadratic model here, or by training
-inside the subspace. Arguments may lie on any device; all results are float64 on the CPU, masks excepted.
+The theorem (1988): a random subspace through a point *misses* a set once it has more conditions than the set's squared
+Gaussian width, as seen from the point. Up to there an axial subspace may meet the well around a solution. Arguments may
+lie on any device.
 """
 
 import torch
-from torch import Tensor
 
-from . import checks, progress, pruning, training
-from .data import Dataset
-from .networks import Network
-from .states import Mask, State
+from . import checks
 
 ORDERS = ("magnitude", "random")  # in which weights are pruned
 
@@ -22,10 +17,10 @@ def angular_dimension(eigenvalues, distance: float, epsilon: float, quadrature=N
 
     The local angular dimension is the well's squared Gaussian width, as seen from there, as a share of D. The closed
     form of Larsen et al. (2022), ``sum_i q_i r_i^2 / (distance^2 + r_i^2)`` with ``r_i^2 = 2 epsilon / lambda_i``,
-    approximates it; simulated random subspaces lose the well a little above it (``meeting``). In a direction
-    with lambda <= 0 the well has no end, and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``;
-    ``quadrature`` ``(K,)`` are their shares of D, by default equal ones. Raises ``ValueError`` if no eigenvalue is
-    positive, ``quadrature`` does not sum to 1, epsilon is not positive or ``distance`` negative.
+    approximates it; simulated random subspaces lose the well a little above it. In a direction with lambda <= 0 the
+    well has no end, and r_i^2 / (distance^2 + r_i^2) is 1. ``eigenvalues`` ``(K,)``; ``quadrature`` ``(K,)`` are their
+    shares of D, by default equal ones. Raises ``ValueError`` if no eigenvalue is positive or one is not finite,
+    ``quadrature`` does not sum to 1, epsilon is not positive or ``distance`` negative.
     """
     checks.within("distance", distance, 0)
     values, shares = _well(eigenvalues, epsilon, quadrature)
@@ -35,16 +30,12 @@ def angular_dimension(eigenvalues, distance: float, epsilon: float, quadrature=N
 def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order="magnitude") -> float:
     """The largest fraction of the ``weights`` ``(D,)`` that can be pruned, as predicted after Gordon's escape theorem.
 
-    The theorem (1988): a random subspace through a point *misses* a set once it has more conditions than the set's
-    squared Gaussian width, as seen from the point. For the well ``{v: v^T H v / 2 <= epsilon}`` Larsen et al. (2022)
-    approximate that width by a closed form, ``angular_dimension``. Pruning a share p of the weights puts p D conditions
-    at distance R(p) from the solution; the result is the p at which they reach the closed form (our
-    reconstruction of Paul et al. 2023). R(p) is the length of the weights that go: the smallest first, or of a random
-    choice, ``R^2 = p ||w||^2`` as expected.
+    Pruning a share p of the weights puts p D conditions on the step, at distance R(p) from the solution; the result is
+    the p at which they reach the well's ``angular_dimension`` (our reconstruction of Paul et al. 2023). R(p) is the
+    length of the weights that go: the smallest first, or of a random choice, ``R^2 = p ||w||^2`` as expected.
 
-    ``eigenvalues`` ``(K,)`` have the shares ``quadrature`` ``(K,)``, by default the exact spectrum, K = D; ``epsilon``
-    is in nats. Raises ``ValueError`` as ``angular_dimension`` does, for weights that are not finite, and without
-    ``quadrature`` unless K = D.
+    ``eigenvalues`` ``(K,)`` have the shares ``quadrature`` ``(K,)``, by default equal ones of an exact spectrum, K = D;
+    ``epsilon`` is in nats. Raises ``ValueError`` as ``angular_dimension`` does, and for weights that are not finite.
     """
     checks.choice("order", order, ORDERS)
     squares = torch.as_tensor(weights, dtype=torch.float64).flatten().cpu() ** 2
@@ -52,10 +43,8 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
         raise ValueError("weights hold none, or values that are not finite; the training may have diverged")
     values, shares = _well(eigenvalues, epsilon, quadrature)
     if quadrature is None and len(values) != len(squares):
-        raise ValueError(
-            f"there are {len(values)} eigenvalues and {len(squares)} weights; without quadrature the spectrum "
-            "must be exact, one eigenvalue for each weight"
-        )
+        found = f"there are {len(values)} eigenvalues and {len(squares)} weights"
+        raise ValueError(f"{found}; without quadrature the spectrum must be exact, one eigenvalue for each weight")
     squares = squares.sort().values if order == "magnitude" else squares.mean().expand(len(squares))
     sums = torch.cat([squares.new_zeros(1), squares.cumsum(0)])
     low, high = 0.0, 1.0
@@ -70,138 +59,6 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
     return high
 
 
-def prune(state: State, mask: Mask, fraction: float, order="magnitude", seed=0) -> Mask:
-    """The mask without a ``fraction`` of its weights: the smallest ones, or a random choice as drawn by ``seed``.
-
-    Raises ``ValueError`` for an unknown order, and as ``pruning.magnitude`` does.
-    """
-    if checks.choice("order", order, ORDERS) == "magnitude":
-        return pruning.magnitude(state, mask, fraction)
-    return pruning.random(state, mask, fraction, seed)
-
-
-def projections(
-    net: Network, state: State, mask: Mask, ds: Dataset, fractions, order="magnitude", seed=0
-) -> tuple[Tensor, Tensor]:
-    """Training loss (nats) and test error after pruning each of ``fractions``, two tensors ``(F + 1, R)``.
-
-    The first row is the solution itself. Nothing is trained or recalibrated.
-    """
-    net.check(state, mask)
-    x, y = ds.training_set()
-    losses, errors = [], []
-    for fraction in (0, *fractions):
-        pruned = pruning.apply(state, prune(state, mask, fraction, order, seed) if fraction else mask)
-        losses.append(training.evaluate(net, pruned, x, y)[0])
-        errors.append(training.evaluate(net, pruned, ds.test_x, ds.test_y)[1])
-    return torch.stack(losses).cpu(), torch.stack(errors).cpu()
-
-
-def subspace_losses(hessian: Tensor, weights: Tensor, order="magnitude", seed=0, damping=1e-5) -> Tensor:
-    """Lowest rise of the loss in each axial subspace, under the quadratic model, in nats: ``(D,)``.
-
-    Entry n - 1 is for n pruned weights P. Of all v that take them to zero, ``v_P = -w_P``, the least ``v^T H v / 2`` is
-    ``w_P^T (H_PP - H_PK H_KK^-1 H_KP) w_P / 2`` (K: those kept). The matrix in it is the inverse of ``(H^-1)_PP`` (for
-    one weight Hassibi & Stork 1993): with the weights in the order in which they are pruned, one Cholesky factor of
-    ``H^-1`` serves all P, our derivation. ``hessian`` ``(D, D)`` and ``weights`` ``(D,)`` are one replicate's;
-    eigenvalues below ``damping`` times the largest count as that much, so that the model has a minimum. Raises
-    ``ValueError`` if these shapes differ, a value is not finite, or no eigenvalue is positive.
-    """
-    checks.choice("order", order, ORDERS)
-    checks.within("damping", damping, 0, 1, open_low=True)
-    if not (hessian.isfinite().all() and weights.isfinite().all()):
-        raise ValueError("hessian or weights hold values that are not finite; the training may have diverged")
-    if hessian.shape != (len(weights),) * 2:
-        raise ValueError(f"hessian has shape {tuple(hessian.shape)}; it must be {(len(weights),) * 2} as weights are")
-    values, vectors = torch.linalg.eigh(hessian.double())
-    if not values[-1] > 0:
-        raise ValueError("no eigenvalue of the Hessian is positive: the point is no minimum")
-    draw = torch.Generator().manual_seed(checks.whole("seed", seed, 0))
-    first = weights.abs().argsort() if order == "magnitude" else torch.randperm(len(weights), generator=draw)
-    weights, first = weights.double().to(vectors.device), first.to(vectors.device)
-    rows = vectors[first]
-    inverse = (rows / values.clamp_min(damping * values[-1])) @ rows.mT
-    factor = torch.linalg.cholesky(inverse)
-    solved = torch.linalg.solve_triangular(factor, weights[first, None], upper=False)
-    return (solved[:, 0].square().cumsum(0) / 2).cpu()
-
-
-def meeting(eigenvalues, distance: float, epsilon: float, count=60, seed=0) -> Tensor:
-    """Simulate how many random conditions on v keep it out of the well ``{v: v^T H v / 2 <= epsilon}``: ``(count,)``.
-
-    Each of ``count`` random subspaces runs through a point at ``distance`` from the minimum; conditions are added one
-    by one, and the result is the share of D at which the least loss in the subspace exceeds epsilon (nats). For
-    conditions ``C v = b`` it is ``b^T (C H^-1 C^T)^-1 b / 2``, and one Cholesky factor serves all numbers of them; our
-    simulation. ``eigenvalues`` ``(D,)`` are those of H. Raises ``ValueError`` unless all are positive, and for a
-    ``count`` below 1.
-    """
-    checks.within("distance", distance, 0)
-    values = torch.as_tensor(eigenvalues, dtype=torch.float64).cpu()
-    size, draw = len(values), torch.Generator().manual_seed(checks.whole("seed", seed, 0))
-    options = {"generator": draw, "dtype": torch.float64}
-    if not (values > 0).all():
-        raise ValueError("eigenvalues hold some that are not positive; a simulated well must end in every direction")
-    shares = []
-    for _ in progress.bar(range(checks.whole("count", count, 1)), desc="subspaces"):
-        conditions = torch.randn(size, size, **options)
-        point = torch.nn.functional.normalize(torch.randn(size, **options), dim=0) * distance
-        factor = torch.linalg.cholesky(conditions / values @ conditions.T)
-        solved = torch.linalg.solve_triangular(factor, (conditions @ point)[:, None], upper=False)[:, 0]
-        shares.append(int((solved.square().cumsum(0) / 2 <= epsilon).sum()) / size)
-    return torch.tensor(shares, dtype=torch.float64)
-
-
-def meeting_fraction(eigenvalues, distance: float, epsilon: float) -> float:
-    """Where ``meeting`` lies as D grows: ``p = mean r_i^2 / ((1 - p) distance^2 + r_i^2)``, our derivation.
-
-    ``r_i^2 = 2 epsilon / lambda_i`` with ``eigenvalues`` ``(D,)``; p is a share of D. The closed form
-    ``angular_dimension`` is the same without the factor ``1 - p``, and so a bit lower.
-    """
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        p = (low + high) / 2
-        if p < angular_dimension(eigenvalues, distance * (1 - p) ** 0.5, epsilon):
-            low = p
-        else:
-            high = p
-    return low
-
-
-def crossing(x, rise, limit) -> Tensor:
-    """Where ``rise`` ``(n, ...)`` first exceeds ``limit``, between the points of ``x`` ``(n,)`` in a straight line.
-
-    The result, ``(...)``, is in units of ``x``: its first value where the limit is exceeded at once, its last where it
-    never is, NaN where a value is NaN before it is. An infinite value exceeds it from the point before on. Raises
-    ``ValueError`` unless ``x`` are two or more increasing numbers, as many as ``rise`` has rows.
-    """
-    x, rise, limit = (torch.as_tensor(values, dtype=torch.float64).cpu() for values in (x, rise, limit))
-    if x.dim() != 1 or len(x) < 2 or not (x.diff() > 0).all() or len(rise) != len(x):
-        raise ValueError(f"x is {x.tolist()}; it must be two or more increasing numbers, here {len(rise)} as rise has")
-    above = rise > limit
-    j = above.long().argmax(0).clamp_min(1)
-    low, high = rise.gather(0, (j - 1)[None])[0], rise.gather(0, j[None])[0]
-    inside = x[j - 1] + (x[j] - x[j - 1]) * ((limit - low) / (high - low)).clamp(0, 1)
-    found = torch.where(above[0], x[0], torch.where(above.any(0), inside, x[-1]))
-    return found.masked_fill((rise.isnan() & (above.long().cumsum(0) == 0)).any(0), torch.nan)
-
-
-def in_nats(losses, errors, tolerance: float) -> Tensor:
-    """The rise of training loss (nats) that goes with a rise of test error by ``tolerance``, by measurement: ``(R,)``.
-
-    ``losses`` and ``errors`` ``(F + 1, R)`` are those of ``projections`` on a way out of the well. NaN where the error
-    never rises so far, or is NaN before. Raises ``ValueError`` unless ``tolerance`` is between 0 and 1, or for fewer
-    than two rows.
-    """
-    checks.within("tolerance", tolerance, 0, 1, open_low=True, open_high=True)
-    losses, errors = (torch.as_tensor(values, dtype=torch.float64).cpu() for values in (losses, errors))
-    losses, errors = losses - losses[0], errors - errors[0]
-    at = crossing(torch.arange(len(losses)), errors, tolerance)
-    low = at.nan_to_num().floor().long().clamp_max(len(losses) - 2)
-    share = at - low
-    found = losses.gather(0, low[None])[0] * (1 - share) + losses.gather(0, (low + 1)[None])[0] * share
-    return torch.where((errors > tolerance).any(0), found, torch.nan)
-
-
 def _well(eigenvalues, epsilon, quadrature):
     """Eigenvalues, none below 0, and their shares."""
     checks.within("epsilon", epsilon, 0, float("inf"), open_low=True, open_high=True)
@@ -212,13 +69,11 @@ def _well(eigenvalues, epsilon, quadrature):
         raise ValueError("eigenvalues hold values that are not finite; the training may have diverged")
     if not (values > 0).any():
         raise ValueError("no eigenvalue is positive: the point is no minimum, and nothing limits the pruning")
-    if quadrature is None:
-        return values.clamp_min(0), torch.full_like(values, 1 / len(values))
-    shares = torch.as_tensor(quadrature, dtype=torch.float64).cpu()
+    shares = torch.full_like(values, 1 / len(values)) if quadrature is None else quadrature
+    shares = torch.as_tensor(shares, dtype=torch.float64).cpu()
     if shares.shape != values.shape:
-        raise ValueError(
-            f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}; they must be equal"
-        )
+        found = f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}"
+        raise ValueError(f"{found}; they must be equal")
     if not abs(float(shares.sum()) - 1) < 1e-4:
         raise ValueError(f"quadrature sums to {float(shares.sum()):.6g}; it must sum to 1: take nodes(r) of a spectrum")
     return values.clamp_min(0), shares

@@ -5,7 +5,6 @@ A network holds no weights of its own; it maps states to logits. Any ``nn.Module
 
 import contextlib
 import copy
-import re
 import threading
 import weakref
 
@@ -40,26 +39,15 @@ class Network:
     """
 
     def __init__(self, make, device, prunable=None, stacked=None):
-        self.make, self.device = make, device
         if isinstance(make, nn.Module) or not callable(make):
             raise ValueError(
                 f"make is a {type(make).__name__}; it must be a function without arguments that returns a freshly "
                 "initialised nn.Module: networks.wrap(lambda: MyModule())"
             )
-        self.module = self._made(0)
-        entries = *self.module.named_parameters(), *self.module.named_buffers()
-        if any(nn.parameter.is_lazy(tensor) for _, tensor in entries):
-            raise ValueError(
-                "make returns a module with lazy layers, which have no shape yet; name their inputs' sizes"
-            )
-        again = self._made(0)
-        own = {tensor.data_ptr() for _, tensor in entries if tensor.numel()}
-        if any(tensor.numel() and tensor.data_ptr() in own for tensor in again.parameters()):
-            raise ValueError("make returns the same weights at every call; it must make a module anew each time")
-        if any(not torch.equal(a, b) for a, b in zip(self.module.parameters(), again.parameters(), strict=True)):
-            raise ValueError("make draws weights that torch's seed does not govern; they must be drawn by torch")
+        self.make, self.device, self.module = make, device, _made(make, 0)
+        _refuse(self.module, _made(make, 0))
         self.module.to(device)
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in entries}
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in _entries(self.module).items()}
         self.parameters = tuple(name for name, p in self.module.named_parameters() if p.requires_grad)
         self.prunable = prunable_weights(self.module) if prunable is None else tuple(prunable)
         for name in self.prunable:
@@ -70,14 +58,6 @@ class Network:
         self.stacked = not convolves if stacked is None else stacked
         self._asked, self._tried, self.channels_last = stacked, {}, False
 
-    def _made(self, seed):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = self.make()
-        if not isinstance(module, nn.Module):
-            raise ValueError(f"make returns a {type(module).__name__}; it must return an nn.Module")
-        return module
-
     def init(self, replicates=1, seed=0):
         """Return a freshly initialised state; replicate r is drawn as ``seed + r``, whatever ``replicates`` is.
 
@@ -85,37 +65,36 @@ class Network:
         """
         checks.whole("replicates", replicates, 1)
         checks.whole("seed", seed, 0)
-        made = [self._made(seed + r) for r in range(replicates)]
-        entries = [dict([*module.named_parameters(), *module.named_buffers()]) for module in made]
-        return {name: torch.stack([e[name].detach() for e in entries]).to(self.device) for name in self.shapes}
+        return self._state([_made(self.make, seed + r) for r in range(replicates)])
+
+    def _state(self, modules):
+        each = [_entries(module) for module in modules]
+        return {name: torch.stack([e[name].detach() for e in each]).to(self.device) for name in self.shapes}
 
     def state_dict(self, state, replicate=0):
-        """One replicate as the plain ``state_dict`` of a module that ``make`` returns: copies, on the state's device.
+        """One replicate as the plain ``state_dict`` of a module that ``make`` returns: copies, on the network's device.
 
         Raises ``ValueError`` for a state of another network, or a ``replicate`` that it does not have.
         """
         checks.whole("replicate", replicate, 0, self.check(state) - 1)
-        own = dict([*self.module.named_parameters(), *self.module.named_buffers()])
-        names = {tensor.data_ptr() if tensor.numel() else name: name for name, tensor in own.items()}
-        kept = self.module.state_dict()  # knows the second name of a tied weight
-        entry = {name: names.get(tensor.data_ptr(), name) if tensor.numel() else name for name, tensor in kept.items()}
-        return {name: state[entry[name]][replicate].detach().clone() for name in kept}
+        module = copy.deepcopy(self.module)  # which knows tied weights by each of their names
+        for name, tensor in _entries(module).items():
+            tensor.data = state[name][replicate].clone()
+        return module.state_dict()
 
     def from_state_dicts(self, state_dicts):
         """The state whose replicates are plain ``state_dict``s, a list: what ``state_dict`` gave, or a module's own.
 
-        Raises ``ValueError`` if one has other names or shapes than the network.
+        Raises ``ValueError`` if there is none, or if one has other names or shapes than the network.
         """
-        given = []
-        for state_dict in state_dicts:
-            module = copy.deepcopy(self.module)
-            try:
+        checks.whole("number of state_dicts", len(state_dicts), 1)
+        modules = [copy.deepcopy(self.module) for _ in state_dicts]
+        try:
+            for module, state_dict in zip(modules, state_dicts, strict=True):
                 module.load_state_dict(state_dict)
-            except (RuntimeError, TypeError, AttributeError) as error:
-                raise ValueError(f"state_dicts do not fit the network: {error}") from error
-            given.append(dict([*module.named_parameters(), *module.named_buffers()]))
-        checks.whole("number of state_dicts", len(given), 1)
-        return {name: torch.stack([entries[name].detach() for entries in given]) for name in self.shapes}
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ValueError(f"state_dicts do not fit the network: {error}") from error
+        return self._state(modules)
 
     def check(self, state, mask=None, x=None, y=None) -> int:
         """Return the number of replicates R of a state of this network, checked with what goes with it.
@@ -159,23 +138,24 @@ class Network:
         return self.taken(x[torch.arange(2, device=x.device) % len(x)], next(self.module.parameters()).dtype)
 
     def identity(self, x, seed=0) -> dict:
-        """What tells networks apart, JSON-able: entries and their shapes, initial weights, logits of some inputs ``x``.
+        """What tells networks apart, JSON-able: entries and their shapes, how they are drawn, what ``forward`` makes.
 
-        Weights as drawn by ``seed``, and logits in both modes, are in it by random projections to six digits, so that
-        last bits, which differ between machines, do not count.
+        That is the state as drawn by ``seed``, its logits on some inputs ``x`` in both modes, and its buffers after
+        them, by projections to six digits: last bits, which differ between machines, do not count.
         """
-        state, x = self.init(1, seed), x[:8]
-        double = {name: t.double() if t.is_floating_point() else t for name, t in state.items()}
-        with torch.no_grad():
-            try:
-                logits = [self.forward(select(double, 0), x, train) for train in (False, True)]
-            except (RuntimeError, ValueError):  # a module that computes in float32 only, or one example under BatchNorm
-                logits = [self.forward(select(state, 0), x, train=False)]
-        drawn = {**state, **{f"logits {i}": tensor for i, tensor in enumerate(logits)}}
-        return {
-            "module": re.sub(r" at 0x[0-9a-f]+", "", repr(self.module)), "shapes": self.shapes,
-            "prunable": self.prunable, "trained": self.parameters, "drawn": store.sketch(drawn),
-        }  # fmt: skip
+        state, x = self.init(1, seed), x[torch.arange(8, device=x.device) % len(x)]
+        drawn = store.sketch(state)
+        try:
+            logits = self._both(state := {n: t.double() if t.is_floating_point() else t for n, t in state.items()}, x)
+        except RuntimeError:  # a module that computes in float32 only
+            logits = self._both(state := self.init(1, seed), x)
+        effect = store.sketch({"evaluation": logits[0], "training": logits[1], **{n: state[n] for n in self.shapes}})
+        return {"shapes": self.shapes, "prunable": self.prunable, "trained": self.parameters, "drawn": drawn,
+                "effect": effect}  # fmt: skip
+
+    @torch.no_grad()
+    def _both(self, state, x):
+        return [self.forward(select(state, 0), x, train) for train in (False, True)]
 
     def forward(self, state, x, train):
         """Logits ``(N, C)`` of one replicate, whose state has no replicate axis, on inputs ``x`` ``(N, ...)``.
@@ -213,6 +193,31 @@ class Network:
                 return self.map(logits)(state)
             # a forward pass alone is bound by memory: on a CPU one replicate at a time stays in the cache
             return _looped(logits, [state])
+
+
+def _entries(module):
+    return dict([*module.named_parameters(), *module.named_buffers()])
+
+
+def _made(make, seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = make()
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"make returns a {type(module).__name__}; it must return an nn.Module")
+    return module
+
+
+def _refuse(module, again):
+    """Raise ``ValueError`` unless the two, made of one seed, are alike and share nothing."""
+    if any(nn.parameter.is_lazy(tensor) for tensor in _entries(module).values()):
+        raise ValueError("make returns a module with lazy layers; they have no shape yet: name their inputs' sizes")
+    weights, others = list(module.parameters()), list(again.parameters())
+    own = {weight.data_ptr() for weight in weights if weight.numel()}
+    if any(weight.numel() and weight.data_ptr() in own for weight in others):
+        raise ValueError("make returns the same weights at every call; it must make a module anew each time")
+    if any(not torch.equal(a, b) for a, b in zip(weights, others, strict=True)):
+        raise ValueError("make draws weights that torch's seed does not govern; they must be drawn by torch")
 
 
 def _looped(function, trees):

@@ -4,6 +4,8 @@ import hashlib
 
 import torch
 
+from .data import VIEWS
+
 
 def steps_per_epoch(ds, recipe):
     """Number of whole batches in the training set; a last incomplete one is dropped."""
@@ -17,8 +19,10 @@ def epoch_order(ds, recipe, seed, epoch):
     """
     steps, size = steps_per_epoch(ds, recipe), recipe.batch_size
     indices = torch.randperm(len(ds.train_y), generator=_generator("order", seed, epoch))[: steps * size]
-    views = ds.draw_views(steps * size, _generator("augment", seed, epoch)) if ds.augment else None
-    return indices.view(steps, size), None if views is None else views.view(steps, size)
+    if not ds.augment:
+        return indices.view(steps, size), None
+    generator = _generator("augment", seed, epoch)
+    return indices.view(steps, size), torch.randint(VIEWS, (steps, size), dtype=torch.uint8, generator=generator)
 
 
 def batches(ds, recipe, seeds, begin=0):

@@ -1,25 +1,22 @@
-"""Perturbations of an initialization: directions of known length, and what training makes of them.
+"""Perturbations of an initialization: directions of known length.
 
-A level L initialization is ``m^(L) * w_k``. Its *axial subspace* holds all weights that are zero outside ``m^(L)``.
-IMP itself perturbs it: the next level takes away the weights in ``m^(L) - m^(L+1)``, which moves the initialization by
-the *successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations are measured in multiples of it.
+A level L initialization is ``m^(L) * w_k``. Its *axial subspace* holds all weights that are zero outside ``m^(L)``. IMP
+itself perturbs it: the next level takes away the weights in ``m^(L) - m^(L+1)``, which moves it by the
+*successive-rewind distance* ``||(m^(L) - m^(L+1)) * w_k||``. Perturbations are measured in multiples of it.
 """
 
 import torch
-from torch import Tensor
 
 from . import checks
-from .networks import Network
 from .pruning import noise, pruned, remaining
-from .states import Mask, State, check_alike, check_mask, dot, length, replicates, times
+from .states import Mask, State, check_alike, check_mask, length, replicates, times
 
 
 def random_direction(state: State, mask: Mask, norm, seed=0) -> State:
     """Draw a direction inside the axial subspace of ``mask``: Gaussian, and of exactly the length ``norm``.
 
-    ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. The result has the entries of ``state`` and
-    is zero outside the mask and in all that is not prunable. With the complement of a mask the direction lies outside
-    the subspace. Raises ``ValueError`` if a norm is negative or not finite, or if the subspace of a replicate is empty.
+    ``norm``: one number or ``(R,)``; replicate r is drawn as ``seed + r``. It is zero in all that is not in the mask;
+    with a mask's complement it lies outside the subspace. Raises ``ValueError`` for a norm < 0 or an empty subspace.
     """
     check_mask(state, mask)
     if (remaining(mask) == 0).any():
@@ -33,8 +30,7 @@ def random_direction(state: State, mask: Mask, norm, seed=0) -> State:
 def pruning_direction(rewind: State, before: Mask, after: Mask) -> State:
     """Return ``-(m^(L) - m^(L+1)) * w_k``: what the pruning from mask ``before`` to ``after`` does to a rewind point.
 
-    Its length, by ``length``, is the successive-rewind distance. Raises ``ValueError`` unless ``after`` lies in
-    ``before`` and removes some weight of every replicate.
+    Its ``states.length`` is the successive-rewind distance. Raises ``ValueError`` as ``pruning.pruned`` does.
     """
     check_mask(rewind, before, "before")
     removed = pruned(before, after)
@@ -42,25 +38,10 @@ def pruning_direction(rewind: State, before: Mask, after: Mask) -> State:
 
 
 def perturb(state: State, direction: State, scale) -> State:
-    """Return ``state + scale * direction``; ``scale`` is one number or ``(R,)``.
-
-    Raises ``ValueError`` if a scale is negative or not finite, or if the two differ in names or shapes.
-    """
+    """Return ``state + scale * direction``, one scale or ``(R,)``. Raises ``ValueError`` for one < 0 or not finite."""
     check_alike(state, direction)
     moved = times(direction, _per_replicate("scale", scale, state))
     return {name: tensor + moved[name] for name, tensor in state.items()}
-
-
-def overlap(net: Network, first: tuple[State, State], second: tuple[State, State]) -> Tensor:
-    """Cosine between the displacements of two trainings' parameters, float64 ``(R,)`` on the CPU.
-
-    Each is a pair (start, end). 1: both went the same way. NaN where one did not move.
-    """
-    for state in (*first, *second):
-        net.check(state)
-        check_alike(first[0], state)
-    u, v = ({name: end[name] - start[name] for name in net.parameters} for start, end in (first, second))
-    return (dot(u, v) / (length(u) * length(v))).cpu()
 
 
 def _embedded(state, entries):

@@ -1,7 +1,6 @@
-"""Masks: which weights stay.
+"""Masks: which weights stay, and the rules that prune.
 
-A *mask* is a ``dict[str, Tensor]`` of booleans ``(R, ...)``, for the prunable entries of a state only. Every function
-that prunes removes ``ceil(fraction * remaining)`` weights of each replicate (as open_lth does) and never brings one
+Every rule removes ``ceil(fraction * remaining)`` weights of each replicate (as open_lth does) and never brings one
 back. All raise ``ValueError`` for a mask that does not fit its state.
 """
 
@@ -64,26 +63,23 @@ def magnitude(state: State, mask: Mask, fraction: float) -> Mask:
 def layerwise(state: State, mask: Mask, fraction: float | dict[str, float]) -> Mask:
     """Prune the smallest ``fraction`` of the remaining weights of each layer by magnitude.
 
-    ``fraction`` may be a dict with an own one for each entry of the mask, for instance half of it for the last layer
-    (Frankle & Carbin 2019). Raises ``ValueError`` as ``magnitude`` does, and if the dict's names are not the mask's.
+    A dict holds an own one for each entry of the mask, for instance half of it for the last layer (Frankle & Carbin
+    2019). Raises ``ValueError`` as ``magnitude`` does, and if the dict's names are not the mask's.
     """
     check_mask(state, mask)
     fractions = fraction if isinstance(fraction, dict) else dict.fromkeys(mask, fraction)
     for name in fractions:
         checks.choice("fraction entry", name, mask)
-    after = {}
-    for name, keep in mask.items():
-        if name not in fractions:
-            raise ValueError(f"fraction lacks the entry {name!r}; it must be one number or hold {', '.join(mask)}")
-        after |= _prune_lowest({name: state[name].abs()}, {name: keep}, fractions[name])
-    return after
+    for name in [name for name in mask if name not in fractions]:
+        raise ValueError(f"fraction lacks the entry {name!r}; it must be one number or hold {', '.join(mask)}")
+    layers = [_prune_lowest({n: state[n].abs()}, {n: keep}, fractions[n]) for n, keep in mask.items()]
+    return {name: keep for layer in layers for name, keep in layer.items()}
 
 
 def random(state: State, mask: Mask, fraction: float, seed=0) -> Mask:
     """Prune a random ``fraction`` of the remaining weights, all layers together; replicate r is drawn as ``seed + r``.
 
-    The values in ``state`` do not matter: it is there so that the three rules can stand in for one another. Raises
-    ``ValueError`` as ``magnitude`` does.
+    Values in ``state`` do not matter; it lets rules stand in for one another. Raises as ``magnitude`` does.
     """
     check_mask(state, mask)
     return _prune_lowest(noise(mask, seed), mask, fraction)
@@ -95,18 +91,14 @@ def shuffle(mask: Mask, seed=0) -> Mask:
     The control of Su et al. (2020) and Frankle et al. (2021); replicate r is drawn as ``seed + r``.
     """
     check("mask", mask, {name: keep.shape[1:] for name, keep in mask.items()}, kind=torch.bool)
-    shuffled = {}
-    for name, drawn in noise(mask, seed).items():
-        order = drawn.flatten(1).argsort(1)
-        shuffled[name] = mask[name].flatten(1).gather(1, order).view_as(mask[name])
-    return shuffled
+    order = {name: drawn.flatten(1).argsort(1) for name, drawn in noise(mask, seed).items()}
+    return {name: keep.flatten(1).gather(1, order[name]).view_as(keep) for name, keep in mask.items()}
 
 
 def noise(mask: Mask, seed: int, draw=torch.rand) -> State:
     """Random numbers shaped like the mask, ``(R, ...)`` by entry, on its device; replicate r is drawn as ``seed + r``.
 
-    ``draw`` is ``torch.rand``, uniform in [0, 1), or another such function; it draws on the CPU, so alike on every
-    device. Raises ``ValueError`` unless ``seed`` is a whole number, at least 0.
+    ``draw``, by default uniform, draws on the CPU: alike on every device. Raises ``ValueError`` for a seed below 0.
     """
     checks.whole("seed", seed, 0)
     generators = [torch.Generator().manual_seed(seed + r) for r in range(replicates(mask))]
@@ -117,29 +109,23 @@ def noise(mask: Mask, seed: int, draw=torch.rand) -> State:
 
 
 def share(fraction: float, counts: Tensor) -> Tensor:
-    """``ceil(fraction * counts)``, int64, where rounding errors do not count: 0.1 + 0.2 of 100 are 30, not 31.
-
-    Raises ``ValueError`` unless ``fraction`` is strictly between 0 and 1.
-    """
+    """``ceil(fraction * counts)``, int64, 0.1 + 0.2 of 100 is 30. Raises ``ValueError`` unless 0 < ``fraction`` < 1."""
     checks.within("fraction", fraction, 0, 1, open_low=True, open_high=True)
     return (counts.double() * fraction * (1 - 1e-9)).ceil().long()
 
 
 def _prune_lowest(scores, mask, fraction):
+    """The mask without the ``fraction`` of its weights that score lowest, all entries ranked together."""
     counts = share(fraction, remaining(mask))
-    scores = torch.cat([scores[name].masked_fill(~keep, math.inf).flatten(1) for name, keep in mask.items()], dim=1)
+    scores = torch.cat([scores[name].masked_fill(~keep, math.inf).flatten(1) for name, keep in mask.items()], 1)
     if scores.isnan().any():
         raise ValueError("state holds weights that are NaN; the training has diverged")
-    rank = scores.argsort(dim=1, stable=True).argsort(dim=1)
-    lowest = (rank < counts[:, None]).split([keep[0].numel() for keep in mask.values()], dim=1)
+    rank = scores.argsort(dim=1, stable=True).argsort(1)
+    lowest = (rank < counts[:, None]).split([keep[0].numel() for keep in mask.values()], 1)
     after = {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), lowest, strict=True)}
     for name, keep in after.items():
-        empty = ~keep.flatten(1).any(1)
-        if empty.any():
-            r = int(empty.nonzero()[0])
-            raise ValueError(
-                f"fraction is {fraction}, which would empty layer {name!r} of replicate {r} "
-                f"({int(mask[name][r].sum())} weights are left there); every layer must keep at least one weight: "
-                "prune a smaller fraction, or fewer levels"
-            )
+        for r in (~keep.flatten(1).any(1)).nonzero()[:, 0].tolist():
+            left = f"{int(mask[name][r].sum())} weights are left there"
+            found = f"fraction is {fraction}, which would empty layer {name!r} of replicate {r} ({left})"
+            raise ValueError(f"{found}; every layer must keep one or more: prune a smaller fraction, or fewer levels")
     return after

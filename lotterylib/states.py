@@ -1,9 +1,8 @@
 """States: every parameter and buffer of a network, with a replicate axis.
 
-A *state* is a plain ``dict[str, Tensor]`` whose tensors all begin with the replicate axis R. A *mask* is a
-``dict[str, Tensor]`` of booleans for the prunable entries, and a *direction* the difference of two states. Everything
-in this library is a function from states to states or to ``(R,)`` tensors. What a function returns lies on the device
-of its state, unless its docstring says otherwise.
+A *state* is a plain ``dict[str, Tensor]`` whose tensors all begin with the replicate axis R. A *mask* is one of
+booleans for the prunable entries alone, and a *direction* the difference of two states. What functions of states return
+is states or ``(R,)`` tensors, on the device of the state unless a docstring says otherwise.
 """
 
 import torch
@@ -36,10 +35,8 @@ def check(argument: str, tree: State, shapes: dict, count: int | None = None, ki
         if found[1:] != shape or not found or found[0] != (count or found[0]) or not found[0]:
             allowed = ", ".join(map(str, (count or "R", *shape)))
             hint = "; one replicate's state_dict lacks that axis" if found == shape else ""
-            raise ValueError(
-                f"{argument} entry {name!r} has shape {found}; it must be ({allowed}), with at least one replicate, "
-                f"equally many in every entry, on the first axis{hint}"
-            )
+            came = f"{argument} entry {name!r} has shape {found}; it must be ({allowed}), with at least one replicate"
+            raise ValueError(f"{came}, equally many in every entry, on the first axis{hint}")
         count = found[0]
         if kind is not None and tensor.dtype != kind:
             raise ValueError(f"{argument} entry {name!r} has type {tensor.dtype}; it must be {kind}")
@@ -51,27 +48,21 @@ def check_mask(state: State, mask: Mask, argument="mask") -> int:
 
     Raises ``ValueError`` unless the mask holds booleans, shaped as the entries of ``state`` with its names.
     """
-    names = list(mask) if isinstance(mask, dict) else []
-    for name in names:
-        checks.choice(f"{argument} entry", name, state)
-    count = replicates(state) if names else None
-    return check(argument, mask, {name: state[name].shape[1:] for name in names}, count, torch.bool)
+    names = mask if isinstance(mask, dict) else {}
+    shapes = {checks.choice(f"{argument} entry", name, state): state[name].shape[1:] for name in names}
+    return check(argument, mask, shapes, replicates(state) if names else None, torch.bool)
 
 
 def check_alike(a: State, b: State, axes=0) -> None:
-    """Raise ``ValueError`` that names the first entry in which two states or masks differ in name or shape.
-
-    The first ``axes`` axes may be of different lengths.
-    """
+    """Raise ``ValueError`` that names an entry which two states differ in, by name or by shape after ``axes`` axes."""
     for name in (*a, *b):
         if name not in a or name not in b:
             raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
-        if a[name].shape[axes:] != b[name].shape[axes:]:
+        first, second = tuple(a[name].shape), tuple(b[name].shape)
+        if first[axes:] != second[axes:]:
             equal = "shapes without the replicate axis" if axes else "shapes and numbers of replicates (first axis)"
-            raise ValueError(
-                f"states differ: {name!r} is {tuple(a[name].shape)} in the first and {tuple(b[name].shape)} in the "
-                f"second; {equal} must be equal"
-            )
+            found = f"states differ: {name!r} is {first} in the first and {second} in the second"
+            raise ValueError(f"{found}; {equal} must be equal")
 
 
 def replicates(state: State) -> int:
@@ -99,9 +90,7 @@ def dot(u: State, v: State) -> Tensor:
 
 def times(direction: State, factor: Tensor) -> State:
     """Multiply each replicate of a direction by its ``factor`` ``(R,)``."""
-    return {
-        name: factor.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1)) * tensor for name, tensor in direction.items()
-    }
+    return {n: factor.to(t.dtype).view(-1, *[1] * (t.dim() - 1)) * t for n, t in direction.items()}
 
 
 def length(direction: State) -> Tensor:

@@ -196,8 +196,8 @@ def evaluate(net, state, x, y):
         logits = net(state, xs)
         loss = loss - logits.log_softmax(-1)[:, torch.arange(len(ys)), ys].double().sum(1)
         wrong = wrong + (logits.argmax(-1) != ys).double().sum(1)
-    failed = ~loss.isfinite()  # argmax of NaN would pass for a guess
-    return loss / len(y), torch.where(failed, torch.nan, wrong / len(y))
+    loss, error = loss / len(y), wrong / len(y)
+    return loss.cpu(), torch.where(loss.isfinite(), error, torch.nan).cpu()
 
 
 def _each(argument, value, count):

@@ -68,7 +68,7 @@ def test_cuda_trains_as_the_cpu_does(case, ds, pictures):
     state, mask = start(net)
     state = twins.double(state)
     cpu = {name: tensor.cpu() for name, tensor in state.items()}
-    home = networks.build(net.description["network"], here, width=4)
+    home = networks.build("cnn1d" if there.name == ds.name else "resnet8", here, width=4)
     expected = training.train(home, cpu, here, RECIPE, {name: keep.cpu() for name, keep in mask.items()}, stop=20)
     found = training.train(net, state, there, RECIPE, mask, stop=20)
     for name in state:
@@ -105,8 +105,8 @@ def test_between_two_steps_the_host_waits_for_nothing(case):
     state, mask = start(net, 1)
     momentum = {name: torch.zeros_like(state[name]) for name in net.parameters}
     failed = torch.full((1,), -1, device=ds.device)
-    rows = [0] if net.stacked else 0
-    group = sgd.Group(net, state, momentum, mask, failed, ds, RECIPE, [1], rows, 0)
+    whole = sgd.Training(net, ds, RECIPE, net.stacks(ds.test_x), mask, [1], state, momentum, failed)
+    group = sgd.Group(whole, [0], 0)
     group.load(group.order(0))
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -1,5 +1,6 @@
 """Datasets: shapes, normalisation, augmentation, identity, and what is said about unusable ones."""
 
+import argparse
 import dataclasses
 import io
 import pickle
@@ -16,6 +17,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from lotterylib import data, networks, order, training
+
+
+def drawn_views(shape, seed):
+    return torch.randint(data.VIEWS, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
 
 
 def arrays(train=20, test=10, features=(4,), classes=3, seed=0, dtype=np.float64):
@@ -85,7 +91,7 @@ def test_mnist1d_is_as_described_and_the_same_every_time(mnist1d):
         assert torch.bincount(y, minlength=10).min() > 0.08 * count and y.max() == 9
     mean, std = raw["train_x"].astype(np.float64).mean(), raw["train_x"].astype(np.float64).std()
     assert_close(mnist1d.test_x, torch.from_numpy((raw["test_x"] - mean) / std).float(), rtol=1e-3, atol=1e-3)
-    assert mnist1d.batch(torch.arange(4000))[0].std().item() == pytest.approx(1, abs=1e-3)
+    assert mnist1d.gather(torch.arange(4000))[0].std().item() == pytest.approx(1, abs=1e-3)
 
 
 def test_another_seed_of_mnist1d_is_a_fresh_draw(mnist1d):
@@ -114,7 +120,7 @@ def test_npz_of_features(tmp_path):
     assert ds.train_x.dtype == ds.test_x.dtype == torch.float32 and ds.train_y.dtype == torch.int64
     expected = (given["test_x"] - given["train_x"].mean()) / given["train_x"].std(ddof=1)
     assert np.allclose(ds.test_x, expected, atol=1e-5)
-    x, y = ds.batch(torch.tensor([[3, 0], [3, 19]]))
+    x, y = ds.gather(torch.tensor([[3, 0], [3, 19]]))
     assert np.allclose(x[0, 0], (given["train_x"][3] - given["train_x"].mean()) / given["train_x"].std(), rtol=0.05)
     assert x.shape == (2, 2, 4) and torch.equal(x[0, 0], x[1, 0]) and y.tolist() == [[0, 0], [0, 1]]
     np.savez(tmp_path / "mine.npz", **given, name="better")
@@ -144,7 +150,7 @@ def test_npz_of_images(tmp_path, features):
     mean, std = train.mean((0, 1, 2)), train.std((0, 1, 2))
     assert np.allclose(ds.test_x, ((test - mean) / std).transpose(0, 3, 1, 2), atol=1e-5)
     for indices in (torch.arange(20), torch.arange(20).view(4, 5), torch.tensor([7])):
-        x, y = ds.batch(indices)
+        x, y = ds.gather(indices)
         assert x.shape == (*indices.shape, channels, 6, 5) and x.dtype == torch.float32
         expected = ((train - mean) / std).transpose(0, 3, 1, 2)[indices.numpy()]
         assert np.allclose(x, expected, atol=1e-5)
@@ -328,7 +334,8 @@ def test_generated_data_is_known_by_its_generator(mnist1d, monkeypatch):
     elsewhere = data.load("mnist1d", device="cpu")
     assert not torch.equal(elsewhere.train_x, mnist1d.train_x) and elsewhere.digest == mnist1d.digest
     assert data.from_arrays("mnist1d", **raw, device="cpu").digest != mnist1d.digest
-    monkeypatch.setattr(data, "version", lambda name: "0.0.3")
+    monkeypatch.setattr(data, "_mnist1d_arguments", lambda seed: argparse.Namespace(seed=seed, num_samples=8999))
+    monkeypatch.setattr(data, "mnist1d", lambda: raw)
     assert data.load("mnist1d", device="cpu").digest != mnist1d.digest
 
 
@@ -389,7 +396,7 @@ def test_the_callers_arrays_are_copied(kind, form):
     given = {k: form(v) for k, v in arrays(features=KINDS[kind][0], dtype=KINDS[kind][1]).items()}
     before = {key: np.asarray(value).copy() for key, value in given.items()}
     ds = data.from_arrays("x", **given, device="cpu")
-    ds.batch([0, 1])
+    ds.gather([0, 1])
     assert all(np.array_equal(given[key], before[key]) for key in given)
     digest = dataclasses.replace(ds).digest
     for value in given.values():
@@ -435,7 +442,7 @@ def test_an_opaque_alpha_channel_becomes_zero():
 def test_token_ids_stay_whole_and_train_an_embedding(dtype):
     given = arrays(features=(7,), dtype=dtype)
     ds = data.from_arrays("tokens", **given, device="cpu")
-    x, y = ds.batch([3, 0])
+    x, y = ds.gather([3, 0])
     assert x.dtype == ds.test_x.dtype == torch.int64
     assert np.array_equal(x, given["train_x"][[3, 0]]) and np.array_equal(ds.test_x, given["test_x"])
     net = networks.wrap(lambda: nn.Sequential(nn.Embedding(256, 3), nn.Flatten(), nn.Linear(21, 3)), "cpu")
@@ -561,7 +568,7 @@ def test_every_augmented_image_is_a_crop_and_flip_of_its_own(pictures):
             possible[np.ascontiguousarray(crop[:, ::-1]).tobytes()] = down, right, True
     assert len(possible) == 162
     ds = data.Dataset("one", picture[None], torch.tensor([2]), None, None, 3, torch.zeros(3), torch.ones(3), True)
-    x, y = ds.batch(torch.zeros(30, n // 30, dtype=torch.int64), torch.Generator().manual_seed(0))
+    x, y = ds.gather(torch.zeros(30, n // 30, dtype=torch.int64), drawn_views((30, n // 30), 0))
     assert x.shape == (30, n // 30, 3, 8, 8) and (y == 2).all()
     drawn = [possible[one.mul(255).round().double().permute(1, 2, 0).numpy().tobytes()] for one in x.flatten(0, 1)]
     for axis in (0, 1):
@@ -574,11 +581,11 @@ def test_every_augmented_image_is_a_crop_and_flip_of_its_own(pictures):
 
 def test_augmentation_needs_a_generator_and_follows_it(pictures):
     indices = torch.arange(40)
-    plain, _ = pictures.batch(indices)
-    first, second = (pictures.batch(indices, torch.Generator().manual_seed(s))[0] for s in (1, 2))
-    assert torch.equal(pictures.batch(indices, torch.Generator().manual_seed(1))[0], first)
+    plain, _ = pictures.gather(indices)
+    first, second = (pictures.gather(indices, drawn_views(indices.shape, s))[0] for s in (1, 2))
+    assert torch.equal(pictures.gather(indices, drawn_views(indices.shape, 1))[0], first)
     assert not torch.equal(first, second) and not torch.equal(first, plain)
-    assert torch.equal(pictures.batch(indices)[0], plain)
+    assert torch.equal(pictures.gather(indices)[0], plain)
     expected = (pictures.train_x[:40].double() / 255).movedim(3, 1)
     mean, std = expected.new_zeros(3), expected.new_zeros(3)
     for c in range(3):
@@ -594,8 +601,8 @@ def test_grey_pictures_are_augmented_too():
                      for k, v in arrays(features=(8, 8), dtype=np.uint8).items()}, device="cpu", augment=True,
     )  # fmt: skip
     indices = torch.arange(20)
-    x, _ = grey.batch(indices, torch.Generator().manual_seed(1))
-    y, _ = colour.batch(indices, torch.Generator().manual_seed(1))
+    x, _ = grey.gather(indices, drawn_views(indices.shape, 1))
+    y, _ = colour.gather(indices, drawn_views(indices.shape, 1))
     assert_close(x, y[:, :1])
 
 

@@ -18,6 +18,7 @@ from lotterybook import experiment, presets, records
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
+from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
 from lotterybook.scale.experiments import NEEDED
 from lotterylib import curvature, data, imp, landscape, perturbation, pruning, sgd, store, training
@@ -599,7 +600,7 @@ def test_the_limit_during_training_ends_at_level_0(smoke):
 
 def test_adaptive_runs_keep_to_their_threshold(smoke):
     record, setup = smoke["adaptive"], smoke.setup
-    run = setup.run(rewind_step=10, fraction=imp.Adaptive(0.1))
+    run = setup.run(rewind_step=10, fraction=Adaptive(0.1))
     assert torch.equal(record["error"][0], run.errors[:, 0]) and torch.equal(record["density"][0], run.densities)
     assert record["density"][0].diff().lt(0).all() and record["rise"].tolist() == [0.1]
 

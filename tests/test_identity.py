@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lotterylib import data, imp, networks, sgd, training
+from lotterylib import data, imp, networks, pruning, sgd, training
 
 
 def arrays():
@@ -37,6 +37,23 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.last(self.act(self.norm(self.first(x)))) * self.scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Random pruning, as a rule of one's own."""
+
+    share: float
+
+    def __call__(self, net, ds, state, mask):
+        return pruning.random(state, mask, self.share, seed=1)
+
+
+class Other(Rule):
+    """The same number, and something else done with it."""
+
+    def __call__(self, net, ds, state, mask):
+        return pruning.random(state, mask, self.share, seed=2)
 
 
 RECIPE = training.Recipe(steps=6, batch_size=15, lr=0.1, schedule="step", drops=(4,), weight_decay=1e-2)
@@ -90,8 +107,9 @@ RECIPES = {
 CONFIGS = {
     "rewind step": {"rewind_step": 3}, "fraction": {"fraction": 0.26}, "replicates": {"replicates": 3},
     "seed": {"seed": 1}, "rewinding": {"rewinding": "learning_rate"}, "pruning": {"pruning": "one_shot", "levels": 2},
-    "scope": {"scope": "layerwise"}, "adaptive": {"fraction": imp.Adaptive(0.5, 0.25)},
-    "a rate for each layer": {"scope": "layerwise", "fraction": {"first.weight": 0.25, "last.weight": 0.125}},
+    "layer by layer": {"fraction": {"first.weight": 0.25, "last.weight": 0.25}},
+    "a rate for each layer": {"fraction": {"first.weight": 0.25, "last.weight": 0.125}},
+    "a rule": {"fraction": Rule(0.25)}, "the rule's number": {"fraction": Rule(0.3)}, "rule": {"fraction": Other(0.25)},
 }  # fmt: skip
 
 

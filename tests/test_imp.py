@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -182,6 +183,9 @@ def test_the_first_replicates_of_every_rewind_step(small_run):
         ({"fraction": 1.0}, "fraction is 1.0"),
         ({"fraction": math.nan}, "fraction is nan"),
         ({"fraction": True}, "fraction is True"),
+        ({"fraction": {"linear.weight": 1.2}}, "fraction is 1.2; it must be > 0 and < 1"),
+        ({"fraction": "0.2"}, "fraction is '0.2'; it must be a number"),
+        ({"seed": 1.5}, "seed is 1.5; it must be a whole number"),
         ({"replicates": 0}, "replicates is 0; it must be >= 1"),
         ({"rewinding": "weight"}, "rewinding is 'weight'.*'learning_rate'; did you mean 'weights'"),
         ({"pruning": "oneshot"}, "pruning is 'oneshot'.*did you mean 'one_shot'"),
@@ -192,34 +196,15 @@ def test_config_refuses(config, change, match):
         dataclasses.replace(config, **change)
 
 
-@pytest.mark.parametrize(("change", "match"), [({"rise": 0}, "rise is 0; it must be > 0"), ({"step": 0.7}, "step is")])
-def test_adaptive_refuses(change, match):
-    with pytest.raises(ValueError, match=match):
-        imp.Adaptive(**{"rise": 0.1, **change})
-
-
-def test_an_adaptive_level_prunes_as_far_as_the_training_loss_allows(ds, net, config, tmp_path):
-    rule = imp.Adaptive(rise=0.05, step=0.1)
-    config = dataclasses.replace(config, rewind_step=5, fraction=rule)
-    run = imp.run(net, ds, config, tmp_path)
-    x, y = ds.gather(torch.arange(len(ds.train_y)))
-
-    def loss(state, mask):
-        state = {name: t * mask[name] if name in mask else t for name, t in state.items()}
-        each = [nn.functional.cross_entropy(twins.module(net, state, r).eval()(x), y) for r in range(2)]
-        return float(sum(each).detach()) / 2
-
-    chosen = []
-    for before, after in zip(run.levels, run.levels[1:], strict=False):
-        left = pruning.remaining(before.mask)[0]
-        fractions = [step / 10 for step in range(1, 10)]
-        kept = [int(left - math.ceil(f * int(left) - 1e-9)) for f in fractions]
-        chosen.append(fractions[kept.index(int(pruning.remaining(after.mask)[0]))])
-        limit = loss(before.state, before.mask) + 0.05
-        assert loss(before.state, after.mask) <= limit or chosen[-1] == 0.1
-        assert loss(before.state, pruning.magnitude(before.state, before.mask, chosen[-1] + 0.1)) > limit
-    assert len(set(chosen)) > 1, "the test's own premise: the rule decides anew at every level"
-    same(imp.run(net, ds, config, tmp_path), run)
+def test_a_rate_for_each_layer(ds, net, config):
+    rates = {name: 0.25 if "linear" in name else 0.5 for name in net.prunable}
+    run = imp.run(net, ds, dataclasses.replace(config, fraction=rates, levels=2, rewind_step=5))
+    for name, rate in rates.items():
+        left = [int(level.mask[name][0].sum()) for level in run.levels]
+        for before, after in pairwise(left):
+            assert before - after == math.ceil(rate * before)
+    with pytest.raises(ValueError, match="fraction"):
+        imp.run(net, ds, dataclasses.replace(config, fraction={"linear.weight": 0.2}, levels=1))
 
 
 def test_config_takes_what_numpy_counts(ds, net, config):

@@ -227,7 +227,6 @@ def test_a_state_of_another_network_is_named(net, trained, ds64):
             lambda other=other: landscape.recalibrate(net, other, ds64),
             lambda other=other: landscape.distance(net, other, other),
             lambda other=other: landscape.plane(net, other, other, other, ds64),
-            lambda other=other: landscape.coordinates(net, other, other, other, other),
         ):
             with pytest.raises(ValueError, match="state (lacks the )?entry ('linear|is 'extra')"):
                 call()
@@ -380,20 +379,6 @@ def test_a_plane_is_what_numpy_makes_of_it(ds64, net, trained, batchnorm):
             expected = twins.error(model, ds64.test_x, ds64.test_y)
             assert float(drawn.error[row, column, r]) == pytest.approx(expected, abs=1e-12)
     assert drawn.error.unique().numel() > 9
-
-
-def test_coordinates_are_the_nearest_point_of_the_plane(net, trained):
-    origin, first, second = trained
-    between = {name: 0.2 * origin[name] + 0.5 * first[name] + 0.3 * second[name] for name in net.parameters}
-    outside = {name: second[name] + torch.randn_like(second[name]) for name in net.parameters}
-    for r in range(3):
-        o, a, b = (flat(net, state, r) for state in trained)
-        basis = np.linalg.qr(np.stack([a - o, b - o], 1))[0]
-        basis *= np.sign([basis[:, 0] @ (a - o), basis[:, 1] @ (b - o)])
-        for state in (origin, first, second, {**origin, **between}, {**origin, **outside}):
-            expected = basis.T @ (flat(net, state, r) - o)
-            found = landscape.coordinates(net, origin, first, second, state)[:, r]
-            assert found.numpy() == pytest.approx(expected, abs=1e-9)
 
 
 def test_corners_of_the_plane_are_on_its_grid_without_a_margin(ds64, net, trained):

@@ -21,7 +21,10 @@ LADDER = (
     "training", "imp", "landscape", "limits", "curvature", "perturbation", "magnitudes",
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
-ROOM = ("experiments", "costs", "findings", "figures", "agreement", "subspaces")
+ROOM = (
+    "adaptive", "wells", "weight_changes", "displacements", "experiments", "costs", "findings", "figures", "agreement",
+    "subspaces",
+)  # fmt: skip
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",
 )  # fmt: skip

@@ -107,21 +107,6 @@ def test_perturb_scales_each_replicate(point):
     assert all(torch.equal(moved[name], state[name]) for name in state if name not in mask)
 
 
-def test_overlap_is_the_cosine(net, point):
-    """Of displacements, wherever the two trainings start."""
-    state, mask, _ = point
-    other = net.init(3, seed=20)
-    a, b = (perturbation.random_direction(state, mask, norm, seed) for norm, seed in ((2.0, 1), (3.0, 9)))
-    ends = perturbation.perturb(state, a, 1.0), perturbation.perturb(other, b, 1.0)
-    flat = [[torch.cat([d[n][r].double().flatten() for n in net.parameters]) for r in range(3)] for d in (a, b)]
-    cosine = torch.stack([torch.nn.functional.cosine_similarity(x, y, dim=0) for x, y in zip(*flat, strict=True)])
-    assert_close(perturbation.overlap(net, (state, ends[0]), (other, ends[1])), cosine, rtol=1e-4, atol=1e-6)
-    one = torch.ones(3, dtype=torch.float64)
-    assert_close(perturbation.overlap(net, (state, ends[0]), (state, ends[0])), one)
-    assert_close(perturbation.overlap(net, (state, ends[0]), (ends[0], state)), -one)
-    assert perturbation.overlap(net, (state, state), (state, ends[0])).isnan().all()
-
-
 class Bowl(nn.Module):
     """Its logits are its weights, so that the cross-entropy is one convex bowl with a single lowest valley."""
 
@@ -149,7 +134,7 @@ def test_in_a_bowl_gradient_descent_returns_exactly(ds):
         assert float(barrier.height.abs().max()) < 1e-9
 
 
-def test_bad_input_says_what_is_wrong(net, point):
+def test_bad_input_says_what_is_wrong(point):
     state, before, after = point
     with pytest.raises(ValueError, match=r"norm is -1\.0; it must be >= 0"):
         perturbation.random_direction(state, before, -1.0)
@@ -169,8 +154,6 @@ def test_bad_input_says_what_is_wrong(net, point):
         perturbation.pruning_direction(state, states.select(before, [0, 1]), after)
     with pytest.raises(ValueError, match="seed is 1.5; it must be a whole number"):
         perturbation.random_direction(state, before, 1.0, seed=1.5)
-    with pytest.raises(ValueError, match="state lacks the entry 'linear.bias'"):
-        perturbation.overlap(net, (state, {n: t for n, t in state.items() if n != "linear.bias"}), (state, state))
     with pytest.raises(ValueError, match="after keeps weights that before prunes"):
         perturbation.pruning_direction(state, after, before)
     with pytest.raises(ValueError, match="something must be pruned between them"):

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lotterybook.limits import wells
+from lotterybook.retraining import weight_changes
+from lotterybook.robustness import displacements
 from lotterylib import curvature, data, landscape, limits, magnitudes, networks, perturbation, pruning, states
 
 SHAPES = {"w": (2, 3), "b": (3,)}
@@ -117,10 +120,10 @@ def everything(net, ds, several):
     w = curvature.weights(a, mask)
     direction = perturbation.random_direction(a, mask, [1.0, 2.0], 2)
     matrix, values = curvature.hessian(net, a, x, y, mask)[0], torch.linspace(0.1, 2, w.shape[1]).to(there)
-    losses, errors = limits.projections(net, a, mask, ds, (0.2, 0.5))
+    losses, errors = wells.projections(net, a, mask, ds, (0.2, 0.5))
     spectrum, limit = curvature.spectrum(net, a, x, y, mask, 2, 5), magnitudes.threshold(a, full, mask)
     on_device = [
-        w, matrix, curvature.hvp(net, a, x, y, w[:, None], mask, "gauss_newton"),
+        w, matrix, curvature.hvp(net, a, x, y, w[:, None], mask),
         *(tensor for tree in (
             mask, direction, pruning.layerwise(a, mask, 0.2), pruning.random(a, mask, 0.2, 1), pruning.shuffle(mask),
             pruning.pruned(full, mask), perturbation.perturb(a, direction, [0.5, 1.0]), states.concatenate([a, b]),
@@ -131,17 +134,17 @@ def everything(net, ds, several):
     on_cpu = [
         *spectrum, *spectrum.density(torch.linspace(-1, 1, 5).to(there), 0.1), losses, errors, limit,
         curvature.top(net, a, x, y, mask)[0],
-        *(limits.subspace_losses(matrix, kept, order) for order in limits.ORDERS for kept in (w[0], w[0].cpu())),
-        limits.meeting(values, 1.0, 0.1, 3), limits.crossing(torch.arange(3), losses.to(there), 2.0),
+        *(wells.subspace_losses(matrix, kept, order) for order in limits.ORDERS for kept in (w[0], w[0].cpu())),
+        wells.meeting(values, 1.0, 0.1, 3), wells.crossing(torch.arange(3), losses.to(there), 2.0),
         torch.tensor([limits.gordon_fraction(values, w[0], 0.05, order=order) for order in limits.ORDERS]),
-        torch.tensor([limits.meeting_fraction(values, 1.0, 0.1), pruning.density(mask)]),
-        limits.in_nats(losses.to(there), errors.to(there), 0.1).nan_to_num(),
+        torch.tensor([wells.meeting_fraction(values, 1.0, 0.1), pruning.density(mask)]),
+        wells.in_nats(losses.to(there), errors.to(there), 0.1).nan_to_num(),
         *landscape.error_barrier(net, a, b, *test, 3), landscape.all_pairs(net, several, *test, 3),
         *landscape.path(net, several, *test, 3), *landscape.plane(net, a, b, c, ds, 2),
-        landscape.coordinates(net, a, b, c, a), landscape.distance(net, a, b), landscape.loss(net, a, x, y),
-        perturbation.overlap(net, (a, b), (a, c)), magnitudes.refilled(b, mask, limit.to(there)),
-        magnitudes.removed(a, full, mask), magnitudes.already_small(a, b, mask, 0.2),
-        *magnitudes.agreement(a, b, mask), magnitudes.histogram(a, mask, torch.tensor([0, 0.1, 1]).to(there)),
+        displacements.coordinates(net, a, b, c, a), landscape.distance(net, a, b), landscape.loss(net, a, x, y),
+        displacements.overlap(net, (a, b), (a, c)), magnitudes.refilled(b, mask, limit.to(there)),
+        weight_changes.removed(a, full, mask), weight_changes.already_small(a, b, mask, 0.2),
+        *weight_changes.agreement(a, b, mask), magnitudes.histogram(a, mask, torch.tensor([0, 0.1, 1]).to(there)),
     ]  # fmt: skip
     return on_device, on_cpu
 

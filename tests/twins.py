@@ -102,7 +102,7 @@ def recalibrated(model, ds, batch_size):
         for m in norms:
             m.reset_running_stats()
             m.momentum = 1.0
-        model(ds.batch(torch.arange(i * batch_size, (i + 1) * batch_size))[0])
+        model(ds.gather(torch.arange(i * batch_size, (i + 1) * batch_size))[0])
         for name, buffer in model.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 sums[name] = sums.get(name, 0) + buffer.clone() / full

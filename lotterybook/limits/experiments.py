@@ -2,10 +2,12 @@
 
 import torch
 
-from lotterylib import curvature, imp, limits, pruning, training
+from lotterylib import curvature, limits, pruning, training
 from lotterylib.states import concatenate, select
 
 from ..experiment import OTHER, append, experiment, grouped, stacked
+from . import wells
+from .adaptive import Adaptive
 
 EPSILONS = torch.tensor([0.005, 0.01, 0.02, 0.05, 0.1, 0.2], dtype=torch.float64)  # sizes of a well, in nats
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -67,7 +69,7 @@ def descents(s):
     for level in s.preset.limits.levels:
         here = run[level]
         masks = [
-            limits.prune(here.state, here.mask, fraction, order, OTHER)
+            wells.prune(here.state, here.mask, fraction, order, OTHER)
             for order in limits.ORDERS for fraction in DESCENTS
         ]  # fmt: skip
         starts, seeds = [s.preset.limits.descent_step] * len(masks) * len(run.seeds), run.seeds * len(masks)
@@ -99,14 +101,14 @@ def exact(s):
         for r in range(len(run.seeds)):
             state, mask = select(run[level].state, [r]), select(run[level].mask, [r])
             matrix = curvature.hessian(s.net(), state, *s.ds.training_set(), mask)[0]
-            weights, values = curvature.weights(state, mask)[0], torch.linalg.eigvalsh(matrix.double())
-            curves = [limits.subspace_losses(matrix, weights, order, OTHER + r) for order in limits.ORDERS]
+            weights, values = curvature.weights(state, mask)[0].cpu(), torch.linalg.eigvalsh(matrix.double()).cpu()
+            curves = [wells.subspace_losses(matrix, weights, order, OTHER + r) for order in limits.ORDERS]
             counts = (torch.tensor(FRACTIONS) * len(weights)).ceil().long() - 1
             append(
                 found, above=_above(values, torch.full_like(values, 1 / len(values))),
                 predicted=_predictions(values, weights), lowest=torch.stack(curves)[:, counts],
                 through_zero=torch.tensor([
-                    limits.meeting_fraction(values, float(weights.norm()), float(e)) for e in EPSILONS
+                    wells.meeting_fraction(values, float(weights.norm()), float(e)) for e in EPSILONS
                 ], dtype=torch.float64),
             )  # fmt: skip
     shaped = {name: values.unflatten(0, (-1, len(run.seeds))) for name, values in stacked(found).items()}
@@ -145,7 +147,7 @@ def adaptive(s):
     At rewind step ``control_step``: ``error`` (A, levels + 1, R) and ``density`` (A, levels + 1).
     """
     k = s.preset.tickets.control_step
-    runs = [s.run(rewind_step=k, fraction=imp.Adaptive(rise)) for rise in s.preset.limits.adaptive_rises]
+    runs = [s.run(rewind_step=k, fraction=Adaptive(rise)) for rise in s.preset.limits.adaptive_rises]
     return {
         "error": torch.stack([run.errors[:, 0] for run in runs]), "density": torch.stack([r.densities for r in runs]),
         "rise": torch.tensor(s.preset.limits.adaptive_rises, dtype=torch.float64),
@@ -159,7 +161,7 @@ def _spectrum(s, state, mask, fraction):
     nodes = [spectrum.nodes(r) for r in range(len(spectrum.eigenvalues))]
     weights = curvature.weights(state, mask)
     gone = torch.stack([
-        weights - curvature.weights(pruning.apply(state, limits.prune(state, mask, fraction, order, OTHER)), mask)
+        weights - curvature.weights(pruning.apply(state, wells.prune(state, mask, fraction, order, OTHER)), mask)
         for order in limits.ORDERS
     ], 1)  # fmt: skip
     bent = (gone * curvature.hvp(s.net(), state, x, y, gone, mask)).sum(-1) / gone.square().sum(-1)
@@ -185,7 +187,7 @@ def _above(eigenvalues, shares):
 
 def _projections(s, state, mask):
     """Losses and errors of the projections in both orders, each (2, F + 1, R)."""
-    pairs = [limits.projections(s.net(), state, mask, s.ds, FRACTIONS, order, OTHER) for order in limits.ORDERS]
+    pairs = [wells.projections(s.net(), state, mask, s.ds, FRACTIONS, order, OTHER) for order in limits.ORDERS]
     return tuple(torch.stack(values) for values in zip(*pairs, strict=True))
 
 

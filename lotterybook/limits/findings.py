@@ -23,7 +23,7 @@ from ..verdicts import (
     spread,
     tolerance,
 )
-from . import experiments
+from . import experiments, wells
 
 EPSILON = 0.02  # nats; the size of the wells that the chapter speaks of
 CLOSE = 0.1  # mean difference of fractions up to which a prediction holds
@@ -38,7 +38,7 @@ def predicted(spectra, epsilon=EPSILON):
 def by_projection(projected, epsilon=EPSILON):
     """Largest fraction whose projection lies in the well, (n, 2, K, R)."""
     losses = projected["loss"].movedim(2, 0)
-    return limits.crossing(projected["fraction"], losses - losses[0], epsilon)
+    return wells.crossing(projected["fraction"], losses - losses[0], epsilon)
 
 
 def by_descent(descents, epsilon=EPSILON):
@@ -46,14 +46,14 @@ def by_descent(descents, epsilon=EPSILON):
     rise = descents["loss"] - descents["solution"][:, None, None]
     rise = torch.where(descents["barrier"] > STABLE, torch.inf, rise).movedim(2, 0)
     fraction = torch.cat([torch.zeros(1, dtype=torch.float64), descents["fraction"]])
-    return limits.crossing(fraction, torch.cat([torch.zeros_like(rise[:1]), rise]), epsilon)
+    return wells.crossing(fraction, torch.cat([torch.zeros_like(rise[:1]), rise]), epsilon)
 
 
 def by_model(exact, epsilon=EPSILON):
     """Largest fraction at which the subspace meets the well of the exact quadratic model, (n, R, 2)."""
     rise = exact["lowest"].movedim(-1, 0)
     fraction = torch.cat([torch.zeros(1, dtype=torch.float64), exact["fraction"]])
-    return limits.crossing(fraction, torch.cat([torch.zeros_like(rise[:1]), rise]), epsilon)
+    return wells.crossing(fraction, torch.cat([torch.zeros_like(rise[:1]), rise]), epsilon)
 
 
 def by_level(values):
@@ -338,7 +338,7 @@ def _in_time(preset, promise):
     named["one-shot limit smallest well"] = percent(one_shot_limit(smallest), 0)
     projected = experiments.projected(preset)
     dense = [projected[entry][0, 0, :, 0] for entry in ("loss", "error")]
-    named["tolerance nats"] = f"{limits.in_nats(*dense, tolerance(tickets)).nanmean():.3f}"
+    named["tolerance nats"] = f"{wells.in_nats(*dense, tolerance(tickets)).nanmean():.3f}"
     named["one-shot matches"] = percent(control["density"][matching].min(), 0)
     named["one-shot fails"] = percent(control["density"][~matching].max(), 0)
     i = rewind_steps(tickets).index(int(control["rewind_step"]))

@@ -5,10 +5,11 @@ import math
 import torch
 from matplotlib.patches import Ellipse
 
-from lotterylib import curvature, limits
+from lotterylib import limits
 
 from .. import style, verdicts
 from ..panes import Panes
+from . import wells
 
 LINES = 40  # that are drawn at random beside a well in the plane
 
@@ -16,7 +17,7 @@ LINES = 40  # that are drawn at random beside a well in the plane
 def well(eigenvalues, epsilon, simulated):
     """Random subspaces and a well in two and in D dimensions, a pane for each distance.
 
-    ``simulated``: what ``limits.meeting`` gives, by distance; the last is shown first.
+    ``simulated``: what ``wells.meeting`` gives, by distance; the last is shown first.
     """
     drawings = {f"{distance:g}": _well(eigenvalues, epsilon, distance, found) for distance, found in simulated.items()}
     return Panes("distance", drawings, list(drawings)[-1])
@@ -27,8 +28,8 @@ def _well(eigenvalues, epsilon, distance, shares):
     hits = _lines(left, eigenvalues, epsilon, distance)
     steps = [0, *shares.sort().values.tolist(), 1], [*torch.linspace(1, 0, len(shares) + 1).tolist(), 0]
     right.step(*steps, where="post", color="black", label="simulated")
-    closed = curvature.angular_dimension(eigenvalues, distance, epsilon)
-    sharp = limits.meeting_fraction(eigenvalues, distance, epsilon)
+    closed = limits.angular_dimension(eigenvalues, distance, epsilon)
+    sharp = wells.meeting_fraction(eigenvalues, distance, epsilon)
     right.axvline(closed, color=style.ORANGE, linestyle="--", label="closed form")
     right.axvline(sharp, color=style.PINK, linestyle=":", linewidth=2, label="limit for large D")
     right.set_xlim(0, 1)

@@ -7,6 +7,7 @@ import torch
 from lotterylib import magnitudes, pruning
 
 from ..experiment import append, axes, experiment, grouped, stacked
+from . import weight_changes
 
 EDGES = torch.cat([torch.zeros(1, dtype=torch.float64), torch.logspace(-4, 0.5, 37, dtype=torch.float64)])
 
@@ -26,13 +27,13 @@ def refilling(s):
     for before, here, after in zip(run.levels, run.levels[1:], run.levels[2:], strict=False):
         limit = magnitudes.threshold(before.state, before.mask, here.mask)
         at_once = pruning.magnitude(before.state, here.mask, run.config.fraction)
-        signs, sizes = magnitudes.agreement(before.state, here.state, here.mask)
-        start_signs, start_sizes = magnitudes.agreement(run.rewind, here.state, here.mask)
+        signs, sizes = weight_changes.agreement(before.state, here.state, here.mask)
+        start_signs, start_sizes = weight_changes.agreement(run.rewind, here.state, here.mask)
         values = {
             "refilled": magnitudes.refilled(here.state, here.mask, limit),
-            "already": magnitudes.already_small(before.state, here.state, here.mask, run.config.fraction),
-            "removed": magnitudes.removed(here.state, here.mask, after.mask),
-            "removed_without": magnitudes.removed(before.state, here.mask, at_once),
+            "already": weight_changes.already_small(before.state, here.state, here.mask, run.config.fraction),
+            "removed": weight_changes.removed(here.state, here.mask, after.mask),
+            "removed_without": weight_changes.removed(before.state, here.mask, at_once),
             "signs": signs, "magnitudes": sizes, "start_signs": start_signs, "start_magnitudes": start_sizes,
         }  # fmt: skip
         append(found, **{name: value.double() for name, value in values.items()})

@@ -6,6 +6,7 @@ from lotterylib import landscape, perturbation, pruning, training
 from lotterylib.states import concatenate, length, select
 
 from ..experiment import OTHER, append, experiment, stacked
+from . import displacements
 
 _FIELDS = ("main", "robustness.levels", "robustness.scales", "robustness.replicates", "tickets.points")
 
@@ -88,7 +89,8 @@ def return_path(s):
     found = {}
     points = _tracks(s, run, level, begun)
     for _, (calm, *moved) in points:
-        cosines = [perturbation.overlap(s.net(), (begun[0], calm), pair) for pair in zip(begun[1:], moved, strict=True)]
+        pairs = zip(begun[1:], moved, strict=True)
+        cosines = [displacements.overlap(s.net(), (begun[0], calm), pair) for pair in pairs]
         append(
             found, travelled=landscape.distance(s.net(), begun[0], calm), cosine=torch.stack(cosines).nan_to_num(),
             distance=torch.stack([landscape.distance(s.net(), calm, state) for state in moved]),
@@ -115,7 +117,7 @@ def return_plane(s):
     for i, end in enumerate(ends):
         plane = landscape.plane(s.net(), origin, solution, end, s.ds, s.preset.barriers.plane_steps, margin=0.5)
         track = [
-            torch.stack([landscape.coordinates(s.net(), origin, solution, end, states[j]) for _, states in points])
+            torch.stack([displacements.coordinates(s.net(), origin, solution, end, states[j]) for _, states in points])
             for j in (0, i + 1)
         ]
         drawn.append({"error": plane.error[..., 0], "horizontal": plane.horizontal[:, 0],

@@ -44,9 +44,7 @@ def barriers(record, direction="random"):
         _barrier_axis(panel)
         _scale_axis(panel, scales)
         panel.set_title(f"level {level}: {verdicts.percent(record['density'][n], 0)} left")
-        means = "; ".join(
-            f"k = {k}: {style.points(*record[direction][n, :, i].mean(-1))}" for i, k in enumerate(steps)
-        )
+        means = "; ".join(f"k = {k}: {style.points(*record[direction][n, :, i].mean(-1))}" for i, k in enumerate(steps))
         said.append(f"level {level}, {means}")
     panels[0].set_ylabel("barrier back to the solution (points)")
     style.legend_below(figure, panels[0], len(steps))

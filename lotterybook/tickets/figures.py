@@ -76,7 +76,7 @@ def masks(run):
 
 def _mask(before, after, layer, edges):
     figure, (left, right) = style.canvas(1, 2, height=3.4, width_ratios=(5, 4))
-    part = before.mask[layer][0].int() + after.mask[layer][0].int()  # 0 pruned, 1 pruned next, 2 kept
+    part = (before.mask[layer][0].int() + after.mask[layer][0].int()).cpu()  # 0 pruned, 1 pruned next, 2 kept
     colours = ListedColormap(["white", style.ORANGE, style.BLUE])
     left.imshow(part.flatten(1), cmap=colours, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
     left.grid(False)
@@ -89,7 +89,7 @@ def _mask(before, after, layer, edges):
         weights, there = before.state[name][0], after.mask[name][0]
         kept.append(weights[there])
         gone.append(weights[here[0] & ~there])
-    kept, gone = torch.cat(kept), torch.cat(gone)
+    kept, gone = torch.cat(kept).cpu(), torch.cat(gone).cpu()
     right.hist([kept, gone], edges, stacked=True, color=[style.BLUE, style.ORANGE], label=["kept", "pruned next"])
     right.set_xlabel("weight")
     right.set_ylabel("number of weights")

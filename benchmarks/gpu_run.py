@@ -1,0 +1,299 @@
+"""Some minutes on a lent GPU: tests, probes, step times, and as much of a paper-scale experiment as the time allows.
+
+    python benchmarks/gpu_run.py --out OUT --data FOLDER --run RUN --seconds 560
+
+Each part is a process of its own, is stopped when its share of the time is over, and writes what it finds at once: no
+failure costs more than its own part. OUT receives at most eight files: tests.txt, probes.json, timing.json,
+results.json, and the folder RUN in parts run.tar.00, ... of 15 MiB.
+
+The experiment is IMP of ResNet-20 on the lossy copy of CIFAR-10, cifar10_jpeg75.npz in FOLDER, which may still be in
+the making. It goes on from what lies in RUN, or from the parts of an earlier lease (--resume run.tar.*). A first run
+plans its length by the measured rate; later blocks, with another --seed, take that plan over (--plan results.json), so
+that replicates of all blocks stand beside each other.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # before CUDA starts: 16 streams shall not share 8 queues
+import torch  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+import common  # noqa: E402
+
+from lotterylib import data, imp, landscape, networks, pruning, store, training  # noqa: E402
+from lotterylib.states import concatenate, select  # noqa: E402
+
+LIMITS = {"tests": 80, "probes": 40, "timing": 130}  # seconds of the parts that need CUDA
+RESERVE = 25  # seconds kept for what comes after the experiment
+PART, PARTS = 15 * 2**20, 4  # bytes of a packed part, and how many
+UNSTABLE = (0, 250, 500, 1000, 2000)  # steps k at which the instability of the dense network is measured
+OTHER = 1000  # added to a seed for another data order
+ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # of every part
+
+
+def write_json(path, value):
+    """Write a JSON file that is whole at any moment."""
+    store.write_bytes(path, json.dumps(value, indent=1).encode() + b"\n")
+
+
+def revision() -> str:
+    """Hash of the library's sources: the machine has no git."""
+    content = b"".join(path.read_bytes() for path in sorted((ROOT / "lotterylib").glob("*.py")))
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+# --- the experiment ---------------------------------------------------------------------------------------------------
+
+
+def plan(options) -> dict:
+    """What this run computes: as it was planned before, as ``--plan`` says, or as the measured rate allows."""
+    known = options.run / "plan.json"
+    if known.exists():
+        return json.loads(known.read_text())
+    if options.plan:
+        chosen = json.loads(options.plan.read_text())["plan"] | {"seed": options.seed}
+    else:
+        precision, measured = "float32" if options.device == "cpu" else "bfloat16", None
+        if (timed := options.out / "timing.json").exists():
+            found = json.loads(timed.read_text())["found"]
+            rates = {name: found.get(f"library, {name}, 4 graphs") for name in training.PRECISIONS}
+            if rates := {name: value for name, value in rates.items() if isinstance(value, int)}:
+                precision = max(rates, key=rates.get)
+                measured = rates[precision]
+        epochs = 20 if measured is None else 30 if measured >= 2000 else 20 if measured >= 800 else 10
+        steps = options.steps or 390 * epochs
+        chosen = {
+            "network": options.network, "width": options.width, "batch_size": 16 if options.quick else 128,
+            "precision": precision, "steps": steps, "rewind_step": [0, min(1000, steps // 3)], "fraction": 0.2,
+            "levels": options.levels, "replicates": 2, "seed": options.seed, "points": options.points,
+        }  # fmt: skip
+    write_json(known, chosen)
+    return chosen
+
+
+def load(options):
+    """The lossy copy of CIFAR-10, as soon as it is there."""
+    path, end = options.data / "cifar10_jpeg75.npz", time.monotonic() + 180
+    while not path.exists():  # it appears when it is whole
+        if time.monotonic() > end:
+            raise SystemExit(f"{path} is not there, and did not come in three minutes")
+        time.sleep(0.5)
+    os.environ["LOTTERYLIB_DATA"] = str(options.data)
+    if "cifar10_jpeg75" in data.NAMES:
+        return data.load("cifar10_jpeg75", options.device)
+    return data.load(path, options.device, augment=True)
+
+
+def experiment(options):
+    """IMP level by level, what each gives in results.json at once; then the instability, and barriers recalibrated."""
+    begin, chosen, ds = time.monotonic(), plan(options), load(options)
+    print("  plan:", chosen, f"on {ds.name}", flush=True)
+    net = networks.build(chosen["network"], ds, **({"width": chosen["width"]} if chosen["width"] else {}))
+    recipe = training.Recipe(chosen["steps"], chosen["batch_size"], lr=0.1, schedule="cosine", momentum=0.9,
+                             weight_decay=5e-4, precision=chosen["precision"])  # fmt: skip
+    same = ("rewind_step", "levels", "fraction", "replicates", "seed")
+    config = imp.Config(recipe, **{name: chosen[name] for name in same})
+    kept, points = options.run / "results.json", chosen["points"]
+    results = json.loads(kept.read_text()) if kept.exists() else {"sessions": [], "levels": []}
+    card = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    results["sessions"].append({"device": card, "machine": common.machine(), "library": revision()})
+    results |= {"plan": chosen, "data": ds.name, "recipe": store.plain(recipe)}
+    rows = results["levels"]
+
+    def save():
+        for path in (kept, options.out / "results.json"):
+            write_json(path, results)
+
+    def measured(run):
+        """Add the last level of a run to the results, unless it is among them."""
+        level, here = len(run) - 1, run[-1]
+        if level < len(rows) and rows[level]["error"] == here.error.tolist():
+            return
+        if level == 0:  # nothing is left of what other code measured
+            results.pop("instability", None)
+        rows[level:] = [{"density": here.density, "error": here.error.tolist()}]
+        if level:
+            before = run[-2].state
+            back = landscape.error_barrier(net, here.state, before, ds.test_x, ds.test_y, points)
+            projected = landscape.error(net, pruning.apply(before, here.mask), ds.test_x, ds.test_y)
+            rows[level] |= {"barrier": back.height.tolist(), "curve": back.curve.tolist()}
+            rows[level] |= {"projection": projected.tolist()}
+        save()
+        told = {name: [f"{100 * v:.2f}" for v in rows[level].get(name, ())] for name in ("error", "barrier")}
+        print(f"  level {level}, {100 * here.density:.1f} %: {told} ({time.monotonic() - begin:.0f} s)", flush=True)
+
+    save()
+    try:
+        for run in imp.levels(net, ds, config, checkpoint=options.run):  # noqa: B007
+            measured(run)
+    except training.Diverged as stopped:
+        run, results["stopped"] = stopped.run, str(stopped)
+        measured(run)
+    if "instability" not in results:
+        results["instability"] = instability(net, ds, config, options.run / "instability", run[0].state, points)
+        shutil.rmtree(options.run / "instability", ignore_errors=True)  # its states are not needed any more
+        save()
+        print("  instability:", results["instability"]["height"], f"({time.monotonic() - begin:.0f} s)", flush=True)
+    some = replace(ds, train_x=ds.train_x[:5000], train_y=ds.train_y[:5000])
+
+    def error(state):
+        return landscape.error(net, landscape.recalibrate(net, state, some), ds.test_x, ds.test_y)
+
+    for level in range(1, len(run)):
+        if "recalibrated" not in rows[level]:
+            back = landscape.barrier(error, run[level].state, run[level - 1].state, points)
+            rows[level]["recalibrated"] = {"barrier": back.height.tolist(), "curve": back.curve.tolist()}
+            save()
+
+
+def instability(net, ds, config, folder, dense, points):
+    """Error barriers between the dense solutions and trainings in another order from ``w_k`` on: ``(k, R)``."""
+    count, recipe = config.replicates, config.recipe
+    seeds = [config.seed + r for r in range(count)]
+    steps = [k for k in UNSTABLE if k < recipe.steps]
+    early = training.trajectory(net, net.init(count, config.seed), ds, recipe, None, 0, max(steps), seeds, steps)
+    starts = concatenate([point.state for point in early])
+    first, others = [k for k in steps for _ in seeds], [seed + OTHER for seed in seeds] * len(steps)
+    ends = training.train(net, starts, ds, recipe, None, first, None, others, folder)
+    dense = concatenate([select(dense, list(range(count)))] * len(steps))
+    back = landscape.error_barrier(net, ends, dense, ds.test_x, ds.test_y, points)
+    shape = (len(steps), count)
+    return {"k": steps, "height": back.height.view(shape).tolist(), "curve": back.curve.unflatten(1, shape).tolist()}
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def limited(name, command, limit, begun, **where):
+    """Run a command for at most so many seconds, then ask it to stop, as Ctrl-C does; kill it if it does not.
+
+    ``begun``: when all began, for the report. ``where``: what ``subprocess.Popen`` is told besides.
+    """
+    begin, verdict = time.monotonic(), "stopped by its time limit"
+    child = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, **where)
+    try:
+        code = child.wait(max(1, limit))
+        verdict = f"ended with exit status {code}" if code else "done"
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        for message in (signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+            if child.poll() is None:
+                child.send_signal(message)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(4)
+    now = time.monotonic()
+    print(f"== {name}: {verdict}, {now - begin:.0f} s (at {now - begun:.0f} s)", flush=True)
+
+
+def tests(options, begun, limit):
+    """The tests that need CUDA; the end of what they say is printed."""
+    path = options.out / "tests.txt"
+    command = [sys.executable, "-m", "pytest", "-v", "--no-header", "-p", "no:cacheprovider", "--durations=5"]
+    with path.open("w") as log:
+        limited("tests", [*command, "tests/test_cuda.py"], limit, begun, cwd=ROOT, stdout=log, stderr=log)
+    print(path.read_text()[-1500:], flush=True)
+
+
+def pack(run, out):
+    """Put the run's folder into parts; what would not fit, the largest last, is left out and named."""
+    names = [path for path in run.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        for path in sorted(names, key=lambda path: (len(path.relative_to(run).parts), path)):
+            if whole.tell() + path.stat().st_size > PARTS * PART - 2**16:
+                print(f"  left out, no room: {path.relative_to(run)}")
+                continue
+            tar.add(path, path.relative_to(run))
+    content = whole.getvalue()
+    for old in out.glob("run.tar.*"):
+        old.unlink()
+    for i in range(0, len(content), PART):
+        store.write_bytes(out / f"run.tar.{i // PART:02d}", content[i : i + PART])
+    print(f"== packing: {len(content) / 2**20:.1f} MiB in {-(-len(content) // PART)} parts", flush=True)
+
+
+def unpack(parts, run):
+    """Take up the packed folder of an earlier lease, unless a run is there."""
+    if parts and not (run / "plan.json").exists():
+        content = b"".join(path.read_bytes() for path in sorted(parts))
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            tar.extractall(run, filter="data")
+
+
+def arguments(given):
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="receives what is found")
+    parser.add_argument("--data", type=Path, required=True, help="holds cifar10_jpeg75.npz, now or soon")
+    parser.add_argument("--run", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument("--resume", type=Path, nargs="+", default=[], help="parts run.tar.* of an earlier lease")
+    parser.add_argument("--plan", type=Path, help="results.json of an earlier block, whose plan is taken over")
+    parser.add_argument("--parts", nargs="+", choices=(*LIMITS, "experiment"), default=(*LIMITS, "experiment"))
+    parser.add_argument("--seconds", type=float, default=560, help="for everything")
+    parser.add_argument("--seed", type=int, default=0, help="blocks of two replicates: 0, 2, 4, ...")
+    parser.add_argument("--steps", type=int, help="of one training, instead of what the measured rate allows")
+    parser.add_argument("--levels", type=int, default=14)
+    parser.add_argument("--points", type=int, default=11, help="of an error barrier")
+    parser.add_argument("--network", default="resnet20")
+    parser.add_argument("--width", type=int, help="channels of the first stage")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: for a trial")
+    parser.add_argument("--quick", action="store_true", help="small batches and few graphs, for a trial")
+    parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)  # the process of the experiment
+    options = parser.parse_args(given)
+    for name in ("out", "data", "run"):
+        setattr(options, name, getattr(options, name).resolve())
+    return options
+
+
+def main(given=None):
+    """Run all parts, each in a process of its own, or, as such a process, the experiment."""
+    given = sys.argv[1:] if given is None else given
+    options, begun = arguments(given), time.monotonic()
+    if options.within:
+        experiment(options)
+        return
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("gpu_run.py needs a CUDA device, and torch sees none here; a trial without one: --device cpu")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part at work is stopped too
+    options.out.mkdir(parents=True, exist_ok=True)
+    unpack(options.resume, options.run)
+    if options.device == "cuda":
+        print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}, lotterylib {revision()}", flush=True)
+    for name in dict.fromkeys(options.parts):
+        left = options.seconds - (time.monotonic() - begun) - RESERVE
+        limit = min(LIMITS.get(name, left), left)
+        if name in LIMITS and options.device == "cpu":
+            print(f"== {name}: needs a CUDA device, skipped", flush=True)
+        elif limit < 10:
+            print(f"== {name}: no time is left, skipped", flush=True)
+        elif name == "tests":
+            tests(options, begun, limit)
+        elif name in LIMITS:
+            command = [sys.executable, str(ROOT / "benchmarks" / "gpu_times.py"), str(options.out), name]
+            limited(name, command + ["--quick"] * options.quick, limit, begun)
+        else:
+            limited(name, [sys.executable, __file__, *given, "--within"], limit, begun)
+    if options.run.exists():
+        pack(options.run, options.out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
