@@ -187,7 +187,7 @@ def step_size():
     """What a step of one replicate must do: GFLOP, counted by torch, and GB that its backward pass keeps, twice."""
     ds = common.cifar_sized("cuda", 1280)
     net, recipe = networks.build("resnet20", ds), training.Recipe(1, precision="bfloat16")
-    x, y = ds.batch(torch.arange(128, device="cuda"))
+    x, y = ds.gather(torch.arange(128, device="cuda"))
     with FlopCounterMode(display=False) as counter:
         F.cross_entropy(net.make().cuda().train()(x), y).backward()
     return [round(counter.get_total_flops() / 1e9, 1), round(2 * memory.saved_bytes(net, ds, recipe) / 1e9, 3)]
@@ -228,7 +228,7 @@ def timing(options):
     def eager():
         module = net.make().cuda().to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.SGD(module.parameters(), 0.01, 0.9, weight_decay=1e-4)
-        x, y = ds.batch(torch.arange(128, device="cuda"))
+        x, y = ds.gather(torch.arange(128, device="cuda"))
 
         def step():
             with torch.autocast("cuda", torch.bfloat16):

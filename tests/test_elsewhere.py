@@ -15,9 +15,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from lotterybook import claims, experiment, records
+from lotterybook.limits import wells
 from lotterybook.presets import PRESETS
+from lotterybook.retraining import weight_changes
+from lotterybook.robustness import displacements
 from lotterybook.tickets import figures
-from lotterylib import curvature, data, landscape, limits, magnitudes, networks, perturbation, pruning, sgd, training
+from lotterylib import curvature, data, landscape, magnitudes, networks, perturbation, pruning, sgd, training
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
 EXPERIMENTS, RUNS = tuple(claims.EXPERIMENTS), "LOTTERYLIB_RUNS"
@@ -240,7 +243,7 @@ def things(net, ds, state):
     t.matrix, t.w = curvature.hessian(net, state, t.x, t.y, t.mask)[0], curvature.weights(state, t.mask)[0]
     t.values = torch.linalg.eigvalsh(t.matrix.double()).abs() + 1e-3
     t.spectrum = curvature.spectrum(net, state, t.x, t.y, t.mask, probes=2, iterations=4)
-    t.losses, t.errors = limits.projections(net, state, t.mask, ds, (0.2, 0.5), "random")
+    t.losses, t.errors = wells.projections(net, state, t.mask, ds, (0.2, 0.5), "random")
     return t
 
 
@@ -251,25 +254,25 @@ PUBLIC = {  # what gives tensors, tuples or states of them, or numbers
     "barrier": lambda t: landscape.error_barrier(t.net, t.state, t.other, t.ds.test_x, t.ds.test_y, 3, "mean"),
     "all_pairs": lambda t: landscape.all_pairs(t.net, [t.state, t.other], t.ds.test_x, t.ds.test_y, 3),
     "plane": lambda t: landscape.plane(t.net, t.state, t.other, t.third, t.ds, 2),
-    "coordinates": lambda t: landscape.coordinates(t.net, t.state, t.other, t.third, t.other),
-    "overlap": lambda t: perturbation.overlap(t.net, (t.state, t.other), (t.state, t.third)),
+    "coordinates": lambda t: displacements.coordinates(t.net, t.state, t.other, t.third, t.other),
+    "overlap": lambda t: displacements.overlap(t.net, (t.state, t.other), (t.state, t.third)),
     "pruning_direction": lambda t: perturbation.pruning_direction(t.state, t.mask, t.pruned),
     "density": lambda t: t.spectrum.density(torch.linspace(-1, 1, 5, dtype=torch.float64), 0.1),
     "top": lambda t: curvature.top(t.net, t.state, t.x, t.y, t.mask, count=1)[0],
     "angular_dimension": lambda t: curvature.angular_dimension(t.values, float(t.length[0]), 0.1),
     "gordon_fraction": lambda t: curvature.gordon_fraction(t.values, t.w, 0.1),
     "sampled": lambda t: curvature.gordon_fraction(t.spectrum.nodes(0)[0], t.w, 0.1, t.spectrum.nodes(0)[1]),
-    "subspace_losses": lambda t: limits.subspace_losses(t.matrix, t.w, "random"),
-    "meeting": lambda t: limits.meeting(t.values, 1.0, 0.1, 3),
-    "meeting_fraction": lambda t: limits.meeting_fraction(t.values, 1.0, 0.1),
-    "crossing": lambda t: limits.crossing(torch.arange(3.0, device=t.x.device).double(), t.losses - t.losses[0], 0.01),
-    "in_nats": lambda t: limits.in_nats(t.losses, t.errors, 0.01),
+    "subspace_losses": lambda t: wells.subspace_losses(t.matrix, t.w, "random"),
+    "meeting": lambda t: wells.meeting(t.values, 1.0, 0.1, 3),
+    "meeting_fraction": lambda t: wells.meeting_fraction(t.values, 1.0, 0.1),
+    "crossing": lambda t: wells.crossing(torch.arange(3.0, device=t.x.device).double(), t.losses - t.losses[0], 0.01),
+    "in_nats": lambda t: wells.in_nats(t.losses, t.errors, 0.01),
     "histogram": lambda t: magnitudes.histogram(t.state, t.mask, torch.linspace(0, 1, 5)),
     "threshold": lambda t: magnitudes.threshold(t.state, t.mask, t.pruned),
     "refilled": lambda t: magnitudes.refilled(t.state, t.pruned, magnitudes.threshold(t.state, t.mask, t.pruned)),
-    "removed": lambda t: magnitudes.removed(t.state, t.mask, t.pruned),
-    "already_small": lambda t: magnitudes.already_small(t.state, t.other, t.mask, 0.3),
-    "agreement": lambda t: magnitudes.agreement(t.state, t.other, t.mask),
+    "removed": lambda t: weight_changes.removed(t.state, t.mask, t.pruned),
+    "already_small": lambda t: weight_changes.already_small(t.state, t.other, t.mask, 0.3),
+    "agreement": lambda t: weight_changes.agreement(t.state, t.other, t.mask),
 }
 
 
