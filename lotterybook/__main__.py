@@ -12,7 +12,10 @@ from .presets import PRESETS
 
 
 def main(arguments=None):
-    """Make records again: all of a preset from nothing, or those named on the runs that are published."""
+    """Make records again and publish them: all of a preset from nothing, or those named on the runs that are published.
+
+    After an interruption the same command goes on. Nothing but what was asked for is published.
+    """
     parser = argparse.ArgumentParser(prog="python -m lotterybook", description=main.__doc__)
     parser.add_argument("names", nargs="*", help=f"experiments (default: all): {', '.join(EXPERIMENTS)}")
     parser.add_argument("--preset", required=True, help=", ".join(PRESETS))
@@ -23,12 +26,14 @@ def main(arguments=None):
         shared = setup(options.preset, recompute=not options.names, device=options.device)
     except ValueError as error:
         parser.error(str(error))
+    made = {}
     for name in names:
-        about = record(name, shared, recompute=True).about
+        made[name] = record(name, shared, recompute=True)
+        about = made[name].about
         print(f"{name}: {about['seconds']} s on {about['device']}, {about['date']}", flush=True)
-    records.publish(options.preset, ["imp_main"] if shared.preset.weights and not options.names else [])
+    records.publish(options.preset, made, {} if options.names else shared.finished_runs(), shared.device)
     if not options.names:
-        shutil.rmtree(records.work_folder() / options.preset)
+        shutil.rmtree(records.work_folder(options.preset))
 
 
 if __name__ == "__main__":

@@ -4,30 +4,55 @@ Everything that takes a preset takes ``(preset, recompute=False, device="auto")`
 """
 
 import functools
+import warnings
 from dataclasses import replace
 from operator import attrgetter
 
 import torch
 
-from lotterylib import checks, data, imp, landscape, networks, pruning, training
+from lotterylib import checks, data, imp, landscape, networks, pruning, store, training
 
 from . import records
-from .presets import PRESETS
+from .presets import PRESETS, Preset
 
 OTHER = 1000  # added to a seed for a second, independent draw
+GENERATED = ("mnist1d",)  # datasets that take no download
 
 
 class Setup:
-    """What the experiments of one preset share: dataset, networks, and the IMP runs, each made when first asked for."""
+    """What the experiments of one preset share: dataset, networks, and the IMP runs, each made when first asked for.
+
+    ``made_by``: by the name of each IMP run that was asked for, the revision of the code that made it.
+    """
 
     def __init__(self, name, recompute, device):
         self.name, self.preset = name, PRESETS[name]
-        self.recompute, self.device = recompute, device
+        self.recompute, self.device, self.made_by = recompute, device, {}
 
     @functools.cached_property
     def ds(self):
         """The dataset, on the device."""
         return data.load(self.preset.dataset, self.device)
+
+    @property
+    def digest(self):
+        """The dataset's digest; ``None`` for one that might have to be downloaded, until something needs its data.
+
+        So a published record of Fashion-MNIST can be read where Fashion-MNIST is not: it is whole, was made with these
+        settings, and names its data. Once the dataset is loaded, a record of other data is refused.
+        """
+        return self.ds.digest if self.preset.dataset in GENERATED or "ds" in vars(self) else None
+
+    @functools.cached_property
+    def published(self):
+        """The published runs by name, each a ``records.Published``; none if everything is to be computed anew."""
+        return {} if self.recompute else records.published_runs(self.name)
+
+    @property
+    def basis(self):
+        """What tells apart the records that are computed from different published runs; empty if there are none."""
+        digests = {name: run.digest for name, run in self.published.items()}
+        return f"_on_{store.key(digests)[:8]}" if digests else ""
 
     @functools.cache  # noqa: B019 (there are as many setups as presets)
     def net(self, arm="main"):
@@ -35,19 +60,37 @@ class Setup:
         chosen = getattr(self.preset, arm)
         return networks.build(chosen.network, self.ds, **chosen.options)
 
-    @functools.cache  # noqa: B019
     def run(self, arm="main", **changes) -> imp.Run:
-        """The IMP run of an arm; ``changes`` replace fields of its configuration."""
-        folder = "_".join(["imp", arm, *map(str, changes.values())])
-        folder = records.checkpoint_folder(self.name, folder, self.recompute)
-        config = replace(getattr(self.preset, arm).config, **changes)
-        return imp.run(self.net(arm), self.ds, config, checkpoint=folder)
+        """The IMP run of an arm; ``changes`` replace fields of its configuration.
+
+        A published one is read; any other is made, or gone on with, in the work folder.
+        """
+        name = "_".join(["imp", arm, *map(str, changes.values())])
+        run, self.made_by[name] = self._run(name, arm, **changes)
+        return run
+
+    @functools.cache  # noqa: B019
+    def _run(self, name, arm, **changes):
+        described = self.net(arm), self.ds, replace(getattr(self.preset, arm).config, **changes)
+        if there := self.published.get(name):
+            if found := imp.load(*described, there.path):
+                return found, there.made_by
+            warnings.warn(f"{there.path} holds a run with other settings; this one is made in runs/", stacklevel=3)
+        return imp.run(*described, records.work_folder(self.name) / name), records.VERSION
+
+    def finished_runs(self):
+        """Names and folders of the IMP runs in the work folder that are published with the records of the preset."""
+        if not self.preset.weights:
+            return {}
+        self.run()
+        described = self.net(), self.ds, self.preset.main.config
+        return {"imp_main": imp._folder(*described, records.work_folder(self.name) / "imp_main").path}
 
     def train(self, name, state, mask=None, start=0, order_seed=1, arm="main"):
         """Train with an arm's recipe, resumably under this name."""
-        checkpoint = records.work_folder() / self.name / "training" / f"{name}.safetensors"
+        folder = records.work_folder(self.name) / "training" / name
         recipe = getattr(self.preset, arm).config.recipe
-        return training.train(self.net(arm), state, self.ds, recipe, mask, start, None, order_seed, checkpoint)
+        return training.train(self.net(arm), state, self.ds, recipe, mask, start, None, order_seed, folder)
 
     def error(self, state):
         """Test error of a state of the main network, ``(R,)``."""
@@ -58,29 +101,37 @@ class Setup:
         return landscape.error_barrier(self.net(arm), a, b, self.ds.test_x, self.ds.test_y, self.preset.tickets.points)
 
 
+def settings(preset, recompute=False, device="auto") -> Preset:
+    """Return the settings of the preset of this name, and check all that a chapter takes as a parameter.
+
+    Raises ``ValueError`` that names the parameter, what came and what is allowed: for an unknown preset or device, and
+    for a ``recompute`` that is neither ``True`` nor ``False``, as when it comes as text.
+    """
+    if not isinstance(recompute, bool):
+        raise ValueError(f"recompute is {recompute!r} ({type(recompute).__name__}); it must be True or False")
+    data.find_device(device)
+    return PRESETS[checks.choice("preset", preset, PRESETS)]
+
+
 def setup(preset, recompute=False, device="auto") -> Setup:
-    """Return the shared dataset, networks and runs of a preset. Raises ``ValueError`` for an unknown one."""
-    return _setup(checks.choice("preset", preset, PRESETS), recompute, data.find_device(device))
+    """Return the shared dataset, networks and runs of a preset. Raises ``ValueError`` as ``settings`` does."""
+    settings(preset, recompute, device)
+    return _setup(preset, recompute, data.find_device(device))
 
 
 _setup = functools.cache(Setup)
 
 
 EXPERIMENTS = {}  # by name: the function of a ``Setup``, and the settings of the preset that determine its result
-_KEYS = {  # names of settings in the keys of records, which are older than the settings' groups
-    "contrast": "plain",
-    "robustness.levels": "perturbed_levels", "robustness.scales": "perturbed_scales",
-    "robustness.times": "perturbed_times", "robustness.replicates": "perturbed_replicates",
-    "limits.levels": "limit_levels", "limits.replicates": "limit_replicates", "limits.steps": "limit_steps",
-}  # fmt: skip
 
 
 def experiment(*needs):
     """Make ``function(setup) -> dict`` into ``(preset, recompute=False, device="auto") -> Record``, kept on disk.
 
     ``needs`` names the settings of the preset that determine the result, besides the dataset: ``"main"``, or with its
-    group ``"tickets.points"``. ``recompute=True`` passes over the published records and runs; what it computes is kept
-    in ``runs/``.
+    group ``"tickets.points"``. ``recompute=True`` never reads ``records/``, neither records nor runs. What it computes
+    is kept in ``runs/``, and what the same code has finished there, for the same settings and data, it takes up again:
+    so it goes on after an interruption.
     """
 
     def decorate(function):
@@ -102,9 +153,16 @@ def recorded(name, preset, recompute=False, device="auto"):
 def record(name, shared, recompute):
     """The record of an experiment of one setup, which may use published runs where the record is recomputed."""
     function, needs = EXPERIMENTS[name]
-    settings = {_KEYS.get(need, need.rpartition(".")[2]): attrgetter(need)(shared.preset) for need in needs}
+    described = {need: attrgetter(need)(shared.preset) for need in needs}
+    if not recompute and (found := records.published(name, shared.name, described, shared.digest)):
+        return found
+
+    def compute():
+        shared.made_by.clear()
+        return function(shared), {"runs": dict(shared.made_by)}
+
     return records.load_or_compute(
-        name, shared.name, settings, lambda: function(shared), recompute, lambda: shared.ds.digest
+        name, shared.name, described, shared.ds.digest, compute, shared.basis, shared.device
     )
 
 

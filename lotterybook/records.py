@@ -1,7 +1,9 @@
 """Records: the derived numbers of an experiment, kept in files that say how they were made.
 
-``records/`` holds what is published with the book, listed with its SHA-256 in ``records/manifest.json``. ``runs/`` is
-the work folder: whatever is computed lands there and is taken up again after an interruption.
+``records/`` holds what is published with the book. Only ``publish`` writes there; ``records/manifest.json`` lists every
+file with its SHA-256, and what it does not list is not used. Whatever is computed lands in a folder for the preset and
+the revision of the code, ``runs/book/1a2b3c4d/``, and is taken up again after an interruption by the same code alone.
+What is published stays valid when the code changes, and says which revision made it.
 """
 
 import hashlib
@@ -12,72 +14,108 @@ import time
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
 
 import lotterylib
-from lotterylib import store
+from lotterylib import data, store
 
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
+_SHOWING = ("findings", "figures", "agreement", "subspaces", "costs")  # modules of a room that compute no record
 
 
-def revision(*folders) -> str:
-    """Eight hex digits that tell revisions of packages apart: a hash of the Python files in their folders."""
-    files = {
-        path.relative_to(Path(folder).parent).as_posix(): _sha256(path)
-        for folder in folders for path in Path(folder).rglob("*.py")
-    }  # fmt: skip
-    return store.key(files)[:8]
+def revision(library, book) -> str:
+    """Eight hex digits for the code that computes: a hash of ``lotterylib``, of presets and of the rooms' experiments.
+
+    ``library`` and ``book`` are the folders of the two packages. Findings, figures and the like do not count.
+    """
+    library, book = Path(library), Path(book)
+    rooms = [path for path in book.glob("*/*.py") if path.stem not in _SHOWING]
+    files = *library.rglob("*.py"), book / "presets.py", book / "experiment.py", *rooms
+    named = {path: path.relative_to(library.parent if path.is_relative_to(library) else book.parent) for path in files}
+    return store.key({name.as_posix(): _sha256(path) for path, name in named.items() if path.exists()})[:8]
 
 
 class Record(dict):
-    """Arrays by name, as tensors on the CPU; ``about`` says when, how long, on what and from what they were made."""
+    """Arrays by name, as tensors on the CPU; ``about`` says when, how long, on what and from what they were made.
 
-    def __init__(self, arrays, about):
+    ``path``: its file in ``runs/``, if it lies there.
+    """
+
+    def __init__(self, arrays, about, path=None):
         super().__init__(arrays)
-        self.about = about
+        self.about, self.path = about, path
 
 
-def work_folder() -> Path:
-    """The folder of everything computed here: ``LOTTERYLIB_RUNS``, or ``runs`` beside ``records``."""
-    return Path(os.environ.get("LOTTERYLIB_RUNS") or _HOME / "runs")
+class Published(NamedTuple):
+    """A published IMP run: the folder that ``imp.load`` reads, the revision that made it, a hash of its files."""
+
+    path: Path
+    made_by: str
+    digest: str
 
 
-def load_or_compute(name, preset, settings, compute, recompute=False, data=None) -> Record:
-    """Return the record of an experiment, from ``records/``, else from ``runs/``, else by calling ``compute()``.
+def work_folder(preset) -> Path:
+    """The folder of all that this revision of the code computes for a preset, in ``LOTTERYLIB_RUNS`` or ``runs``."""
+    return Path(os.environ.get("LOTTERYLIB_RUNS") or _HOME / "runs") / preset / _REVISION
 
-    ``settings``: everything that determines the result; a file made with others is refused, with a warning.
-    ``compute`` returns a ``dict[str, Tensor]``. ``recompute=True`` passes over ``records/``. ``data``: a function that
-    gives the dataset's fingerprint, called only if the experiment is run.
+
+def key(name, settings, digest) -> str:
+    """What identifies a record: its experiment, the settings that determine the result, and the data's digest."""
+    return store.key([name, settings, digest])
+
+
+def published(name, preset, settings, digest=None) -> Record | None:
+    """The published record of an experiment, or ``None`` if there is none for these settings and data.
+
+    ``digest``: that of the data; ``None`` where getting it could take a download, and then the record, which is whole,
+    is taken by its settings, and names its data itself. A file that cannot be used gives a warning.
     """
-    key = store.key([name, settings])
-    published, working = PUBLISHED / preset / f"{name}.safetensors", work_folder() / preset / f"{name}.safetensors"
-    for path in (working,) if recompute else (published, working):
-        if (path != published or is_published(path)) and (found := store.read(path, key)):
-            return Record(*found)
+    path = PUBLISHED / preset / f"{name}.safetensors"
+    if not is_published(path) or not (found := store.read(path)):
+        return None
+    about = found[1]
+    if about["key"] == key(name, settings, about["data"] if digest is None else digest):
+        return Record(*found)
+    return _refused(path, "it was made with other settings or from other data")
+
+
+def load_or_compute(name, preset, settings, digest, compute, basis="", device="auto") -> Record:
+    """The record of an experiment from ``runs/``, as far as this revision of the code made it, else by ``compute()``.
+
+    ``compute`` returns a ``dict[str, Tensor]``, and a dict of what else to say about it. ``basis`` tells apart what one
+    revision computes from different published runs.
+    """
+    own = key(name, settings, digest)
+    path = work_folder(preset) / name / f"{own}{basis}.safetensors"
+    if found := store.read(path, own):
+        return Record(*found, path)
     begin = time.perf_counter()
-    arrays = {name: torch.as_tensor(value).cpu() for name, value in compute().items()}
-    about = {"key": key, "experiment": name, "preset": preset, "settings": store.plain(settings)}
-    about["data"] = data and data()
-    about |= {"seconds": round(time.perf_counter() - begin, 1), **provenance()}
-    store.write(working, arrays, about)
-    return Record(arrays, about)
+    arrays, more = compute()
+    arrays = {name: torch.as_tensor(value).cpu() for name, value in arrays.items()}
+    about = {"key": own, "experiment": name, "preset": preset, "settings": store.plain(settings), "data": digest}
+    about |= {**more, "seconds": round(time.perf_counter() - begin, 1), **provenance(device)}
+    store.write(path, arrays, about)
+    return Record(arrays, about, path)
 
 
-def provenance() -> dict:
-    """What the present process runs on: versions, device, cores, date.
+def provenance(device="auto") -> dict:
+    """What a computation on this device runs on: versions, device, threads, date.
 
-    The library's own version ends in the ``revision`` of its files and of the book's, as they were when imported.
+    The library's own version ends in the ``revision`` of the code that computes, as it was when imported.
     """
-    cuda = torch.cuda.is_available()
+    device, threads = data.find_device(device), torch.get_num_threads()
+    cpu = f"CPU ({platform.machine()}, {os.cpu_count()} cores, {threads} threads)"
     return {
         "versions": {
-            "lotterylib": _VERSION, "torch": torch.__version__, "numpy": numpy.__version__,
+            "lotterylib": VERSION, "torch": torch.__version__, "numpy": numpy.__version__,
             "python": platform.python_version(),
         },
-        "device": torch.cuda.get_device_name() if cuda else f"CPU ({platform.machine()}, {os.cpu_count()} cores)",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "threads": threads,
         "date": datetime.now(timezone.utc).date().isoformat(),
     }  # fmt: skip
 
@@ -87,36 +125,60 @@ def is_published(path) -> bool:
     listed = _manifest().get(path.relative_to(PUBLISHED).as_posix())
     if not path.exists() and listed is None:
         return False
-    if path.exists() and listed == _sha256(path):
+    if path.is_file() and listed == _sha256(path):
         return True
-    warnings.warn(f"{path} cannot be used (it is not what records/manifest.json lists)", stacklevel=3)
-    return False
+    return bool(_refused(path, "it is not what records/manifest.json lists"))
 
 
-def checkpoint_folder(preset, name, recompute=False) -> Path:
-    """Where the checkpoint folder ``name`` of a preset is read and written: published if whole, else in ``runs/``."""
-    published = PUBLISHED / preset / name
-    if not recompute and published.is_dir() and all(is_published(path) for path in _listed(published)):
-        return published
-    return work_folder() / preset / name
+def published_runs(preset) -> dict:
+    """The published IMP runs of a preset, each a ``Published``, by name; one that is not whole gives a warning."""
+    there = {path.relative_to(PUBLISHED).as_posix() for path in _files(PUBLISHED / preset)}
+    inside = [name.split("/") for name in sorted({*_manifest(), *there}) if name.startswith(f"{preset}/")]
+    found = {}
+    for run in dict.fromkeys(parts[1] for parts in inside if len(parts) > 2):
+        folder = PUBLISHED / preset / run
+        files = [folder / "made.json", *(PUBLISHED.joinpath(*parts) for parts in inside if parts[1] == run)]
+        if all(is_published(path) for path in files):
+            made_by = json.loads(files[0].read_text())["versions"]["lotterylib"]
+            found[run] = Published(folder, made_by, store.key({path.name: _sha256(path) for path in files}))
+    return found
 
 
-def publish(preset, names):
-    """Move a preset's finished records and the folders in ``names`` from ``runs/`` to ``records/``; list them."""
-    source, target = work_folder() / preset, PUBLISHED / preset
-    folders = [source, *(source / name for name in names)]
-    fresh = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
-    for path in fresh:
-        store.write_bytes(target / path.relative_to(source), path.read_bytes())
-    manifest = {path.relative_to(PUBLISHED).as_posix(): _sha256(path) for path in PUBLISHED.rglob("*.safetensors")}
+def publish(preset, made, runs=None, device="auto"):
+    """Publish records, and with ``runs`` IMP runs from the folders of their files, each by name; nothing else.
+
+    A run takes the place of the one that had its name. The manifest is written last: until then it lists what was there
+    before, and what is new is not used. The records' files in ``runs/`` are removed.
+    """
+    target, runs = PUBLISHED / preset, runs or {}
+    for name, record in made.items():
+        store.write(target / f"{name}.safetensors", record, record.about)
+    fresh = [target / f"{name}.safetensors" for name in made]
+    for name, folder in runs.items():
+        contents = {f"{folder.name}/{path.name}": path.read_bytes() for path in _files(folder)}
+        contents["made.json"] = json.dumps({"run": name, **provenance(device)}, indent=1).encode() + b"\n"
+        for file, content in contents.items():
+            store.write_bytes(target / name / file, content)
+            fresh.append(target / name / file)
+    replaced = tuple(f"{preset}/{name}/" for name in runs)
+    manifest = {name: listed for name, listed in _manifest().items() if not name.startswith(replaced)}
+    manifest |= {path.relative_to(PUBLISHED).as_posix(): _sha256(path) for path in fresh}
     store.write_bytes(PUBLISHED / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n")
-    for path in fresh:
+    for path in [path for name in runs for path in _files(target / name) if path not in fresh]:
         path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    for record in made.values():
+        record.path.unlink(missing_ok=True)
 
 
-def _listed(folder):
-    prefix = folder.relative_to(PUBLISHED).as_posix() + "/"
-    return [PUBLISHED / name for name in _manifest() if name.startswith(prefix)]
+def _files(folder):
+    """The files in a folder and below it, without those that a crash left half written."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+
+
+def _refused(path, why):
+    warnings.warn(f"{path} cannot be used: {why}. What it should hold is computed in runs/", stacklevel=4)
 
 
 def _manifest():
@@ -134,4 +196,5 @@ def _sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-_VERSION = f"{lotterylib.__version__}+{revision(Path(lotterylib.__file__).parent, Path(__file__).parent)}"
+_REVISION = revision(Path(lotterylib.__file__).parent, Path(__file__).parent)
+VERSION = f"{lotterylib.__version__}+{_REVISION}"

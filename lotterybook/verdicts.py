@@ -124,7 +124,7 @@ def contingency(tickets, barrier, epsilon=None, sparse=None) -> Contingency:
 
 def contrast_name(record) -> str:
     """What sets the network of a contrast apart, from the settings of its record."""
-    arm = record.about["settings"]["plain"]
+    arm = record.about["settings"]["contrast"]
     if arm["network"].endswith("plain"):
         return "without BatchNorm"
     return f"at learning rate {arm['config']['recipe']['lr']}"

@@ -6,7 +6,7 @@ import torch
 from built_book import chromium
 from torch import nn
 
-from lotterybook import records
+from lotterybook import experiment, records
 from lotterylib import data, imp, networks, training
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
@@ -85,8 +85,10 @@ def small_run(net, ds, config):
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """Keep records and runs out of the real folders; returns (records, runs)."""
+    """Keep records and runs out of the real folders; gives (records, runs)."""
     published, runs = tmp_path / "records", tmp_path / "runs"
     monkeypatch.setattr(records, "PUBLISHED", published)
     monkeypatch.setenv("LOTTERYLIB_RUNS", str(runs))
-    return published, runs
+    experiment._setup.cache_clear()
+    yield published, runs
+    experiment._setup.cache_clear()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import nbformat
@@ -13,7 +14,7 @@ import torch
 import yaml
 
 from lotterybook import build, claims, experiment, records
-from lotterylib import imp
+from lotterylib import data, imp
 from lotterylib.states import select
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +89,25 @@ def test_chapter_has_its_form(path):
     assert [line for cell in others for line in cell["source"] if len(line.rstrip()) > WIDE] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("preset", "nope"), ("preset", "medum"), ("preset", 3), ("recompute", "False"), ("recompute", "True"),
+     ("recompute", 0), ("device", "gpu"), ("device", None)],
+)  # fmt: skip
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_names_a_wrong_parameter(path, name, wrong):
+    """As papermill hands it over, which turns what it does not understand into text; before anything is computed."""
+    code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
+    (number,) = [i for i, cell in enumerate(code) if "parameters" in cell["metadata"].get("tags", ())]
+    namespace = {}
+    exec("".join(code[number]["source"]), namespace)
+    assert (namespace["preset"], namespace["recompute"], namespace["device"]) == ("book", False, "auto")
+    namespace[name] = wrong
+    with pytest.raises(ValueError, match=f"^{name} is {re.escape(repr(wrong))}|^{name} is '{wrong}'") as refused:
+        exec("".join(code[number + 1]["source"]), namespace)
+    assert re.search("allowed (here )?are|must be True or False", str(refused.value))
+
+
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
 def test_quoted_numbers_are_those_of_the_records(path, numbers):
     text = prose(path)
@@ -116,10 +136,55 @@ def test_every_figure_is_drawn_from_a_record_with_its_provenance():
         assert about["device"] and about["date"] and about["versions"]["torch"] and about["seconds"] >= 0
 
 
+PUBLISHED = sorted(path.name for path in records.PUBLISHED.iterdir() if path.is_dir())  # presets
+
+
 def test_published_files_are_whole_and_listed():
-    files = sorted(records.PUBLISHED.rglob("*.safetensors"))
+    files = {path for path in records.PUBLISHED.rglob("*") if path.is_file()} - {records.PUBLISHED / "manifest.json"}
     assert files and all(records.is_published(path) for path in files)
+    assert {path.relative_to(records.PUBLISHED).as_posix() for path in files} == set(records._manifest())
     assert sum(path.stat().st_size for path in files) < 6e6
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_published_records_are_those_of_today_s_settings(preset):
+    """Each file of an experiment, by the key that a reader's chapter looks for."""
+    shared = experiment.setup(preset, device="cpu")
+    for path in (records.PUBLISHED / preset).glob("*.safetensors"):
+        needs = claims.EXPERIMENTS[path.stem][1]
+        settings = {need: attrgetter(need)(shared.preset) for need in needs}
+        assert records.published(path.stem, preset, settings, shared.digest) is not None
+    assert list(records.published_runs(preset)) == ["imp_main"] * shared.preset.weights
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_measurements_on_the_published_run_come_out_again(preset, monkeypatch):
+    """The error of a level and one successive barrier from the recorded weights, with today's library.
+
+    Nothing is trained, so they agree but for a few examples that lie on the boundary between two classes, which another
+    machine's rounding moves.
+    """
+    shared = experiment.setup(preset, device="cpu")
+    if shared.digest is None:
+        monkeypatch.setattr(data.import_torchvision().datasets.mnist, "download_and_extract_archive", no_download)
+        try:
+            assert shared.ds
+        except FileNotFoundError:
+            pytest.skip(f"{shared.preset.dataset} is not on this machine")
+    with monkeypatch.context() as patch:
+        patch.setattr(imp, "run", None)  # the published one serves
+        run = shared.run()
+    tickets = experiment.recorded("winning_tickets", preset, device="cpu")
+    lines = experiment.recorded("successive_barriers", preset, device="cpu")
+    few, level = 3.5 / len(shared.ds.test_y), len(run) // 2
+    one = [len(run.seeds) - 1]
+    a, b = (select(run[n].state, one) for n in (level, level + 1))
+    assert abs(shared.error(a) - tickets["error"][level].flatten()[one]) <= few
+    assert abs(shared.barrier(a, b).height - lines["height"][level].flatten()[one]) <= 2 * few
+
+
+def no_download(*_, **__):
+    raise OSError("no download in a test")
 
 
 def test_a_slice_of_the_record_comes_out_again():

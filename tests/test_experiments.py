@@ -3,13 +3,16 @@
 import dataclasses
 import functools
 import re
+import types
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import twins
 
+import lotterylib
 from lotterybook import __main__ as command
 from lotterybook import experiment, presets, records
 from lotterybook.barriers.experiments import projections
@@ -17,7 +20,8 @@ from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
-from lotterylib import curvature, data, landscape, perturbation, pruning, sgd, training
+from lotterybook.scale.experiments import NEEDED
+from lotterylib import curvature, data, imp, landscape, perturbation, pruning, sgd, store, training
 from lotterylib.states import select
 
 SMALL = 600  # test examples
@@ -91,6 +95,7 @@ SHAPES = {
     },
     "adaptive": {"error": (1, LEVELS + 1, R), "density": (1, LEVELS + 1), "rise": (1,)},
 }  # fmt: skip
+USE_THE_RUN = set(SHAPES) - {"instability", "contrast", "during_training", "adaptive"}  # that of the main network
 NOT_IN_0_1 = {
     "level", "rewind_step", "horizontal", "vertical", "corners", "step", "scale", "distance", "norm", "travelled",
     "cosine", "track", "magnitudes", "start_magnitudes", "edges", "above", "largest", "removed", "along",
@@ -171,8 +176,10 @@ def test_every_experiment_runs_and_gives_what_it_says(smoke, name):
     needs = EXPERIMENTS[name][1]
     assert smoke.read[name] & {"main", "contrast"}, "the test's own premise: reading is noticed"
     assert smoke.read[name] <= set(needs), "a field that is read and not named leaves a stale record when it changes"
-    assert set(record.about["settings"]) == {experiment._KEYS.get(need, need.rpartition(".")[2]) for need in needs}
-    assert (records.work_folder() / "smoke" / f"{name}.safetensors").is_file()
+    assert set(record.about["settings"]) == set(needs)
+    assert record.path.is_relative_to(records.work_folder("smoke")) and record.path.is_file()
+    assert all(made_by == records.VERSION for made_by in record.about["runs"].values())
+    assert ("imp_main" in record.about["runs"]) == (name in USE_THE_RUN)
 
 
 def plain_error(smoke, state, replicate):
@@ -598,26 +605,39 @@ def test_adaptive_runs_keep_to_their_threshold(smoke):
     assert record["density"][0].diff().lt(0).all() and record["rise"].tolist() == [0.1]
 
 
+def refuse(*_, **__):
+    raise AssertionError("something is loaded or trained again")
+
+
 def test_what_lies_on_disk_is_enough_to_make_the_records_again(smoke, monkeypatch):
     """A new process finds runs and trainings, trains nothing, and ends in the same numbers."""
-    first = {name: dict(smoke[name]) for name in ("controls", "failing_masks")}
-    for name in first:
-        (records.work_folder() / "smoke" / f"{name}.safetensors").unlink()
+    first = {name: smoke[name] for name in ("controls", "failing_masks")}
+    for record in first.values():
+        record.path.unlink()
     experiment._setup.cache_clear()
-
-    def refuse(*_, **__):
-        raise AssertionError("something is trained again")
-
-    for name in first:
-        with monkeypatch.context() as patch:
-            patch.setattr(sgd.Group, "update", refuse)
-            again = recorded(name, "smoke", device="cpu")
-        assert all(torch.equal(again[key], first[name][key]) for key in first[name])
     with monkeypatch.context() as patch:
-        patch.setattr(data, "load", refuse)
+        patch.setattr(sgd.Group, "update", refuse)
+        for name, record in first.items():
+            again = recorded(name, "smoke", device="cpu")
+            assert all(torch.equal(again[key], record[key]) for key in record)
         patch.setattr(experiment.imp, "run", refuse)
         experiment._setup.cache_clear()
-        assert torch.equal(recorded("plane", "smoke")["error"], smoke["plane"]["error"])  # not even data is needed
+        assert torch.equal(recorded("plane", "smoke", device="cpu")["error"], smoke["plane"]["error"])  # not even runs
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_published_records_are_read_without_their_data(monkeypatch, name):
+    """Those of Fashion-MNIST, where it is not on disk. Once it is loaded, and is other data, they are not served."""
+    monkeypatch.setattr(data, "load", refuse)
+    monkeypatch.setattr(records, "PUBLISHED", Path(records.__file__).resolve().parent.parent / "records")
+    experiment._setup.cache_clear()
+    shared = experiment.setup("medium", device="cpu")
+    assert experiment.record(name, shared, recompute=False).about["preset"] == "medium"
+    vars(shared)["ds"] = types.SimpleNamespace(digest="of other data")
+    monkeypatch.setattr(records, "load_or_compute", lambda *_: "computed")
+    with pytest.warns(UserWarning, match=rf"medium/{name}\.safetensors cannot be used: .* other data"):
+        assert experiment.record(name, shared, recompute=False) == "computed"
+    experiment._setup.cache_clear()
 
 
 # Presets and the command line
@@ -650,67 +670,186 @@ def test_presets_fit_together(name):
         assert main.recipe.lr == 0.3 and main.recipe.steps == 1500 and main.fraction == 0.2
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"preset": "nope"}, "preset is 'nope'.*allowed are 'smoke', 'book'"),
+        ({"preset": 1}, "preset is 1.*allowed are"),
+        ({"preset": ["book"]}, "preset is .'book'.*allowed are"),
+        ({"recompute": "False"}, "recompute is 'False' .str.; it must be True or False"),
+        ({"recompute": 1}, "recompute is 1 .int."),
+        ({"recompute": None}, "recompute is None"),
+        ({"device": "gpu"}, "device is 'gpu'.*allowed are 'auto', 'cpu'"),
+    ],
+)
+def test_a_wrong_parameter_is_named_wherever_it_is_taken(wrong, message):
+    given = {"preset": "smoke", "recompute": False, "device": "cpu", **wrong}
+    for taking in (experiment.settings, experiment.setup, projections):
+        with pytest.raises(ValueError, match=message):
+            taking(**given)
+
+
 @pytest.fixture
 def tiny(monkeypatch, folders, ds):
-    """Two experiments that cost nothing, in folders of their own."""
-    calls, recomputing = [], []
+    """Two experiments that cost little, one of them on a run, in folders of their own."""
+    calls, smoke = [], PRESETS["smoke"]
+    recipe = training.Recipe(steps=20, batch_size=16, lr=0.1)
+    arm = presets.Arm("cnn1d", imp.Config(recipe, (0, 10), levels=1, replicates=1), width=4)
+    monkeypatch.setitem(PRESETS, "smoke", dataclasses.replace(smoke, main=arm))
 
     def one(s):
         calls.append("one")
-        recomputing.append(s.recompute)
-        return {"value": torch.tensor([float(len(calls))])}
+        return {"error": s.run().errors}
 
     def two(s):
         calls.append("two")
         return {"value": s.ds.train_y}
 
-    needs = ("dataset", "tickets.points")
-    pair = {"one": (one, needs), "two": (two, needs)}
+    pair = {"one": (one, ("dataset", "main")), "two": (two, ("dataset", "tickets.points"))}
     for module in (command, experiment):
         monkeypatch.setattr(module, "EXPERIMENTS", pair)
     monkeypatch.setattr(data, "load", lambda name, device="auto": ds)
+    return calls, *folders
+
+
+def make(*names):
+    """The command, in a process of its own."""
     experiment._setup.cache_clear()
-    yield calls, *folders, recomputing
+    command.main(["--preset", "smoke", "--device", "cpu", *names])
     experiment._setup.cache_clear()
+
+
+def state_of(folder):
+    """Content and time of every file."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def about(folder, name):
+    return store.read(folder / "smoke" / f"{name}.safetensors")[1]
 
 
 def test_the_command_makes_all_records_of_a_preset_again(tiny, capsys):
-    calls, published, runs, recomputing = tiny
+    calls, published, runs = tiny
     for count in (1, 2):
-        experiment._setup.cache_clear()
-        command.main(["--preset", "smoke", "--device", "cpu"])
-        assert calls == ["one", "two"] * count
-        assert {p.name for p in (published / "smoke").iterdir()} == {"one.safetensors", "two.safetensors"}
-        assert not (runs / "smoke").exists()
-    assert "two: 0.0 s on " in capsys.readouterr().out
-    assert recomputing == [True, True]  # from nothing: the published runs are passed over
+        make()
+        assert calls == ["one", "two"] * count  # from nothing: the published run and records are passed over
+        there = {p.name for p in (published / "smoke").iterdir()}
+        assert there == {"one.safetensors", "two.safetensors", "imp_main"}
+        assert list(records.published_runs("smoke")) == ["imp_main"]
+        assert not records.work_folder("smoke").exists()
+    assert "two: 0.0 s on CPU" in capsys.readouterr().out
+    assert about(published, "one")["runs"] == {"imp_main": records.VERSION} and about(published, "two")["runs"] == {}
 
 
-def test_the_command_makes_one_record_again(tiny):
-    calls, published, _, recomputing = tiny
-    command.main(["--preset", "smoke"])
-    before = (published / "smoke" / "two.safetensors").read_bytes()
-    command.main(["--preset", "smoke", "one"])
-    assert calls == ["one", "two", "one"] and recomputing == [True, False]  # now on the published runs
-    assert (published / "smoke" / "two.safetensors").read_bytes() == before
-    record = records.load_or_compute("one", "smoke", {"dataset": "mnist1d", "points": 3}, None)
-    assert record["value"].tolist() == [3]
+def test_the_command_makes_one_record_again(tiny, monkeypatch):
+    """On the published run, of which the record says what made it; what else is published or in runs/ stays."""
+    calls, published, _ = tiny
+    make()
+    before = state_of(published)
+    recorded("two", "smoke", True, "cpu")  # finished in runs/, but not asked for
+    monkeypatch.setattr(records, "_REVISION", "fedcba98")
+    monkeypatch.setattr(records, "VERSION", "9.9+fedcba98")
+    recorded("two", "smoke", True, "cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(sgd.Group, "update", refuse)
+        for _ in range(2):
+            make("one")
+    assert calls == ["one", "two", "two", "two", "one", "one"]
+    changed = {path.name for path, state in state_of(published).items() if before.get(path) != state}
+    assert changed == {"one.safetensors", "manifest.json"}
+    made, other = about(published, "one"), about(published, "two")["versions"]["lotterylib"]
+    assert made["versions"]["lotterylib"] == "9.9+fedcba98" and made["runs"] == {"imp_main": other}
+    assert other.startswith(lotterylib.__version__)
+
+
+def test_a_preset_made_again_takes_nothing_that_was_computed_from_published_runs(tiny, monkeypatch):
+    """A record of one go holds nothing of another revision's."""
+    calls, published, _ = tiny
+    make()
+    made_by = records.VERSION
+    monkeypatch.setattr(records, "_REVISION", "fedcba98")
+    monkeypatch.setattr(records, "VERSION", "9.9+fedcba98")
+    (published / "smoke" / "one.safetensors").unlink()
+    with pytest.warns(UserWarning, match="one.safetensors cannot be used"):
+        assert recorded("one", "smoke", device="cpu").about["runs"] == {"imp_main": made_by}
+    make()
+    assert calls == ["one", "two", "one", "one", "two"]
+    assert about(published, "one")["runs"] == {"imp_main": "9.9+fedcba98"}
+
+
+def test_recomputing_never_reads_what_is_published(tiny, monkeypatch):
+    make()
+    for name in ("published", "published_runs", "is_published", "_manifest"):
+        monkeypatch.setattr(records, name, refuse)
+    trained = []
+    update = sgd.Group.update
+    monkeypatch.setattr(sgd.Group, "update", lambda *args: (trained.append(1), update(*args))[1])
+    recorded("one", "smoke", True, "cpu")
+    assert trained
+    experiment._setup.cache_clear()
+    monkeypatch.setattr(sgd.Group, "update", refuse)
+    recorded("one", "smoke", True, "cpu")  # resumption: this revision finished it
+
+
+def test_a_published_run_is_read_and_never_written(tiny, monkeypatch):
+    """Be it read, refused, or damaged: published files keep their bytes and their times."""
+    _, published, _ = tiny
+    make()
+    before = state_of(published)
+    places = [published, *(path for path in published.rglob("*"))]
+    for path in places:
+        path.chmod(0o555 if path.is_dir() else 0o444)  # which does not keep out the superuser
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(sgd.Group, "update", refuse)
+            run = experiment.setup("smoke", device="cpu").run()
+            assert torch.equal(run.errors, recorded("one", "smoke", device="cpu")["error"])
+        assert not records.work_folder("smoke").exists() and state_of(published) == before
+
+        more = dataclasses.replace(PRESETS["smoke"].main.config, seed=5)
+        changed = dataclasses.replace(PRESETS["smoke"], main=presets.Arm("cnn1d", more, width=4))
+        with monkeypatch.context() as patch:
+            patch.setitem(PRESETS, "smoke", changed)
+            experiment._setup.cache_clear()
+            with pytest.warns(UserWarning, match="imp_main holds a run with other settings") as noted:
+                assert experiment.setup("smoke", device="cpu").run().config.seed == 5
+        assert len(noted) == 1 and state_of(published) == before
+    finally:
+        for path in places:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_a_damaged_published_run_is_made_in_the_work_folder(tiny):
+    _, published, _ = tiny
+    make()
+    errors = experiment.setup("smoke", device="cpu").run().errors
+    (path,) = published.rglob("level_01.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    before = state_of(published)
+    experiment._setup.cache_clear()
+    with pytest.warns(UserWarning, match=r"level_01\.safetensors cannot be used") as noted:
+        again = experiment.setup("smoke", device="cpu").run()
+    assert len(noted) == 1 and state_of(published) == before
+    assert torch.equal(again.errors, errors)
+    assert list(records.work_folder("smoke").rglob("level_01.safetensors"))
+    assert experiment.setup("smoke", device="cpu").made_by == {"imp_main": records.VERSION}
 
 
 def test_an_interrupted_command_goes_on(tiny, monkeypatch):
     """What was finished before the interruption is not run again, and all of it is published at the end."""
-    calls, published, *_ = tiny
+    calls, published, _ = tiny
 
     def stop(s):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setitem(experiment.EXPERIMENTS, "two", (stop, experiment.EXPERIMENTS["two"][1]))
-        command.main(["--preset", "smoke"])
+        make()
     assert calls == ["one"] and not published.exists()
-    experiment._setup.cache_clear()
-    command.main(["--preset", "smoke"])
-    assert calls == ["one", "two"] and len(list((published / "smoke").iterdir())) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(sgd.Group, "update", refuse)
+        make()
+    assert calls == ["one", "two"] and len(list((published / "smoke").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

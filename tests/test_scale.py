@@ -188,4 +188,4 @@ def test_figures_of_chapter_1_take_other_scales(pictures):
     assert "pictures" in tickets_figures.examples(pictures).alt
     assert verdicts.contrast_name(recorded("contrast", "book")) == "without BatchNorm"
     plain = {"network": "resnet8", "config": {"recipe": {"lr": 0.04}}}
-    assert verdicts.contrast_name(records.Record({}, {"settings": {"plain": plain}})) == "at learning rate 0.04"
+    assert verdicts.contrast_name(records.Record({}, {"settings": {"contrast": plain}})) == "at learning rate 0.04"

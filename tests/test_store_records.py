@@ -5,7 +5,9 @@ import datetime
 import hashlib
 import json
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -17,8 +19,8 @@ import torch
 from safetensors.torch import save_file
 
 import lotterylib
-from lotterybook import records
-from lotterylib import store
+from lotterybook import presets, records
+from lotterylib import imp, store, training
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -163,14 +165,31 @@ class New(Old):
     option: tuple = (1, 2)
 
 
-def test_a_dataclass_counts_with_what_is_not_its_default():
-    """A field that is added later leaves the keys of what was made before alone, unless it is used."""
-    same = [Old(3), Old(3, 0.1), New(3), New(3, option=(1, 2)), {"size": 3}]
-    assert len({store.key(["x", {"nested": (description,)}]) for description in same}) == 1
-    other = [Old(4), Old(3, 0.2), New(3, option=(2, 1)), New(3, option=())]
-    assert len({store.key(description) for description in (*other, Old(3))}) == 5
-    expected = {"a": [{"size": 3, "option": [1]}], "b": 2.0}
+@dataclasses.dataclass(frozen=True)
+class Later(Old):
+    option: int | None = None
+
+
+def test_every_field_of_a_dataclass_counts_but_none():
+    """So what was made by other defaults is told apart; a field that is added later as ``None`` changes nothing."""
+    assert store.key(Old(3)) == store.key(Old(3, 0.1)) == store.key({"size": 3, "rate": 0.1}) == store.key(Later(3))
+    others = Old(4), Old(3, 0.2), New(3), New(3, option=()), {"size": 3}, Later(3, 0.1, 1)
+    assert len({store.key(["x", {"nested": (description,)}]) for description in (*others, Old(3))}) == 7
+    expected = {"a": [{"size": 3, "rate": 0.1, "option": [1]}], "b": 2.0}
     assert store.plain({"a": [New(3, option=(1,))], "b": np.float64(2)}) == expected
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed(training.Recipe):
+    """A recipe by a later library, whose usual batches are smaller."""
+
+    batch_size: int = 64
+
+
+def test_a_changed_default_changes_the_keys():
+    arms = [presets.Arm("cnn1d", imp.Config(kind(steps=5))) for kind in (training.Recipe, Changed)]
+    assert len({records.key("demo", {"main": arm}, "data") for arm in arms}) == 2
+    assert len({store.key(arm.config) for arm in arms}) == 2
 
 
 # records
@@ -184,66 +203,151 @@ class Work:
 
     def __call__(self):
         self.runs += 1
-        return {"error": torch.tensor([self.value, 0.5]), "level": 3}
+        return {"error": torch.tensor([self.value, 0.5]), "level": 3}, {"runs": {"imp_main": "0.1.0+12345678"}}
 
 
-def get(work, settings=None, **options):
-    return records.load_or_compute("demo", "smoke", settings or {"lr": 0.1}, work, **options)
+def get(work, settings=None, digest="data", preset="smoke", recompute=False, **options):
+    """What an experiment does."""
+    described = "demo", preset, settings or {"lr": 0.1}, digest
+    if not recompute and (found := records.published(*described)):
+        return found
+    return records.load_or_compute(*described, work, **options)
+
+
+def working(folders, preset="smoke"):
+    return sorted((folders[1] / preset).rglob("*.safetensors"))
 
 
 def test_a_record_is_computed_once_and_says_how_it_was_made(folders):
     work = Work()
-    made, again = get(work, data=lambda: "fingerprint"), get(work)
-    assert work.runs == 1 and (folders[1] / "smoke" / "demo.safetensors").is_file()
+    made, again = get(work), get(work)
+    assert work.runs == 1 and working(folders) == [made.path] == [again.path]
     for record in (made, again):
         assert record["error"].tolist() == [1, 0.5] and record["level"].item() == 3
         about = record.about
         assert about["experiment"] == "demo" and about["preset"] == "smoke" and about["settings"] == {"lr": 0.1}
-        assert about["data"] == "fingerprint" and about["seconds"] >= 0
+        assert about["data"] == "data" and about["seconds"] >= 0 and about["runs"] == {"imp_main": "0.1.0+12345678"}
         assert about["versions"]["torch"] == torch.__version__ and about["device"]
         assert datetime.date.fromisoformat(about["date"])
-    assert get(work, recompute=True) and work.runs == 1  # it is in runs/ already
+    assert get(work, recompute=True) and work.runs == 1  # it is in runs/ already: this goes on
 
 
-def test_a_record_names_the_revision_of_the_library(folders, tmp_path):
+def test_a_record_names_the_device_that_it_was_computed_on(folders, monkeypatch):
+    """Not the one that is there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=0: f"Card {torch.device(device).index or 0}")
+    about = get(Work(), device="cpu").about
+    threads = torch.get_num_threads()
+    assert about["device"] == f"CPU ({platform.machine()}, {os.cpu_count()} cores, {threads} threads)"
+    assert about["threads"] == threads
+    assert [records.provenance(device)["device"] for device in ("auto", "cuda:1")] == ["Card 0", "Card 1"]
+
+
+def test_a_record_names_the_revision_of_the_code(folders):
     version = get(Work()).about["versions"]["lotterylib"]
     assert version == f"{lotterylib.__version__}+{records.revision(ROOT / 'lotterylib', ROOT / 'lotterybook')}"
     assert re.fullmatch(r"[\d.]+\+[0-9a-f]{8}", version)
-    package, seen = tmp_path / "package", []
-    (package / "inside").mkdir(parents=True)
-    for name, content in (("a.py", "1"), ("a.pyc", "1"), ("a.py", "2"), ("inside/a.py", "2"), ("a.py", "1")):
-        (package / name).write_text(content)
-        seen.append(records.revision(package))
-    assert seen[0] == seen[1] and len(set(seen[1:])) == 4
-    (package / "inside" / "a.py").unlink()
-    assert records.revision(package) == seen[0]
 
 
-def test_a_record_with_other_settings_is_refused_with_a_warning(folders):
-    get(Work(1.0))
-    other = Work(2.0)
-    with pytest.warns(UserWarning, match=r"demo\.safetensors cannot be used .*other settings.*computed again"):
-        assert get(other, {"lr": 0.2})["error"][0] == 2
-    assert get(other, {"lr": 0.2})["error"][0] == 2 and other.runs == 1
+def test_a_revision_is_that_of_what_computes(tmp_path):
+    seen = []
+    for name, content in (
+        ("lotterylib/a.py", "1"), ("lotterylib/a.pyc", "1"), ("lotterybook/room/figures.py", "1"),
+        ("lotterybook/room/findings.py", "1"), ("lotterybook/style.py", "1"),  # up to here the same
+        ("lotterylib/a.py", "2"), ("lotterylib/inside/a.py", "2"), ("lotterybook/presets.py", "1"),
+        ("lotterybook/room/experiments.py", "1"), ("lotterybook/room/new.py", "1"), ("lotterybook/experiment.py", "1"),
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+        seen.append(records.revision(tmp_path / "lotterylib", tmp_path / "lotterybook"))
+    assert len(set(seen[:5])) == 1 and len(set(seen[4:])) == 7
+
+
+def test_all_that_experiments_import_counts_in_the_revision(tmp_path):
+    """Changed one at a time in a copy: whatever they use, directly or not, that is not only about storing."""
+    for package in ("lotterylib", "lotterybook"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    book = tmp_path / "lotterybook"
+    used, waiting = set(), list(book.glob("*/experiments.py"))
+    while waiting:
+        path = waiting.pop()
+        used.add(path)
+        for dots, module, names in re.findall(r"^from (\.+)(\w*) import (.*)$", path.read_text(), re.MULTILINE):
+            place = path.parent if dots == "." else path.parent.parent
+            parts = [module] if module else [name.strip() for name in names.split(",")]
+            files = (place / f"{part}.py" for part in parts)
+            waiting += [file for file in files if file.exists() and file not in used and file.stem != "records"]
+    assert {book / "presets.py", book / "experiment.py"} < used
+    before = records.revision(tmp_path / "lotterylib", book)
+    for path in used:
+        content = path.read_text()
+        path.write_text(content + "\n")
+        assert records.revision(tmp_path / "lotterylib", book) != before, path
+        path.write_text(content)
+
+
+@pytest.mark.parametrize("other", [{"settings": {"lr": 0.2}}, {"digest": "other data"}, {"preset": "book"}])
+def test_other_settings_data_and_presets_have_records_of_their_own(folders, other):
+    """And nothing that is finished is written over."""
+    first, second = Work(1.0), Work(2.0)
+    for _ in range(2):
+        assert get(first)["error"][0] == 1 and get(second, **other)["error"][0] == 2
+    assert first.runs == second.runs == 1
+
+
+@pytest.mark.parametrize("other", [{"settings": {"lr": 0.2}}, {"digest": "other data"}])
+def test_a_published_record_of_other_settings_or_data_is_not_served(folders, other):
+    path = publish(folders)
+    content, work = path.read_bytes(), Work(2.0)
+    with pytest.warns(UserWarning, match=r"demo\.safetensors cannot be used: it was made with other settings or from"):
+        assert get(work, **other)["error"][0] == 2
+    assert path.read_bytes() == content and get(Work(9.0))["error"][0] == 1
+
+
+def test_a_published_record_needs_no_data(folders):
+    publish(folders)
+    assert records.published("demo", "smoke", {"lr": 0.1})["error"][0] == 1
+    with pytest.warns(UserWarning, match="other settings"):
+        assert records.published("demo", "smoke", {"lr": 0.2}) is None
+
+
+def test_another_revision_serves_what_is_published_and_nothing_else(folders, monkeypatch):
+    path = publish(folders)
+    get(Work(5.0), recompute=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "_REVISION", "fedcba98")
+        patch.setattr(records, "VERSION", "0.1.0+fedcba98")
+        work = Work(7.0)
+        assert get(work)["error"][0] == 1 and work.runs == 0
+        assert get(work, recompute=True)["error"][0] == 7 and work.runs == 1  # not the 5 of the code before
+        assert get(work, recompute=True).about["versions"]["lotterylib"] == "0.1.0+fedcba98"
+        assert get(work).about["versions"]["lotterylib"] == store.read(path)[1]["versions"]["lotterylib"]
+    assert get(Work(9.0), recompute=True)["error"][0] == 5
+
+
+def test_what_is_computed_from_other_published_runs_is_told_apart(folders):
+    values = [get(Work(value), basis=basis)["error"][0] for value, basis in ((1.0, ""), (2.0, "_on_a"), (3.0, "_on_b"))]
+    assert values == [1, 2, 3] and len(working(folders)) == 3
 
 
 def test_a_damaged_record_is_computed_again(folders):
     work = Work()
-    get(work)
-    path = folders[1] / "smoke" / "demo.safetensors"
+    path = get(work).path
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match=r"demo\.safetensors cannot be used"):
+    with pytest.warns(UserWarning, match=r"\.safetensors cannot be used"):
         assert get(work)["error"][0] == 1
     assert work.runs == 2 and get(work) and work.runs == 2
 
 
-def publish(folders, value=1.0):
-    """A published record and a published checkpoint folder; returns the record's path."""
+def publish(folders, value=1.0, key="a1b2"):
+    """A published record and a published run; returns the record's path."""
     published, runs = folders
-    get(Work(value))
-    store.write(runs / "smoke" / "imp" / "level_00.safetensors", {"w": torch.ones(2)}, {"key": "k"})
-    (runs / "smoke" / "imp" / ".level_01.safetensors.x1y2").write_bytes(b"what a crash left")
-    records.publish("smoke", ["imp"])
+    folder = records.work_folder("smoke") / "imp_main" / key
+    store.write(folder / "level_00.safetensors", {"w": torch.ones(2)}, {"key": key})
+    (folder / "settings.json").write_text("{}")
+    (folder / ".level_01.safetensors.x1y2").write_bytes(b"what a crash left")
+    records.publish("smoke", {"demo": get(Work(value), recompute=True)}, {"imp_main": folder}, "cpu")
     return published / "smoke" / "demo.safetensors"
 
 
@@ -251,32 +355,54 @@ def manifest(folders):
     return json.loads((folders[0] / "manifest.json").read_text())
 
 
-def test_publishing_moves_and_lists(folders):
+def state_of(folder):
+    """Content and time of every file."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_publishing_lists_what_it_publishes(folders):
     path = publish(folders)
-    assert not list((folders[1] / "smoke").rglob("*.safetensors"))
+    names = "demo.safetensors", *(f"imp_main/{name}" for name in RUN)
     assert manifest(folders) == {
-        name: hashlib.sha256((folders[0] / name).read_bytes()).hexdigest()
-        for name in ("smoke/demo.safetensors", "smoke/imp/level_00.safetensors")
+        f"smoke/{name}": hashlib.sha256((folders[0] / "smoke" / name).read_bytes()).hexdigest() for name in names
     }
-    assert sorted(p.name for p in folders[0].rglob("*") if p.is_file()) == [
-        "demo.safetensors", "level_00.safetensors", "manifest.json",
-    ]  # fmt: skip
+    assert {p.relative_to(folders[0]).as_posix() for p in state_of(folders[0])} == {*manifest(folders), "manifest.json"}
     assert records.is_published(path)
     work = Work(5.0)
     assert get(work)["error"][0] == 1 and work.runs == 0
-    assert records.checkpoint_folder("smoke", "imp") == folders[0] / "smoke" / "imp"
-    assert records.checkpoint_folder("smoke", "imp", recompute=True) == folders[1] / "smoke" / "imp"
-    assert records.checkpoint_folder("smoke", "other") == folders[1] / "smoke" / "other"
+    assert not list(records.work_folder("smoke").glob("demo/*"))  # a later command computes it anew
+    (run,) = records.published_runs("smoke").values()
+    assert run.path == folders[0] / "smoke" / "imp_main" and run.made_by == records.VERSION
+    assert records.published_runs("book") == {}
 
 
-def test_recomputing_passes_over_what_is_published(folders):
+RUN = ("a1b2/level_00.safetensors", "a1b2/settings.json", "made.json")
+
+
+def test_a_published_run_takes_the_place_of_the_one_before(folders):
     publish(folders)
-    work = Work(7.0)
-    assert get(work, recompute=True)["error"][0] == 7 and work.runs == 1
-    assert get(Work(9.0))["error"][0] == 1  # the published one still comes first
-    records.publish("smoke", [])
-    assert get(Work(9.0))["error"][0] == 7  # until it is replaced
-    assert len(manifest(folders)) == 2
+    before = records.published_runs("smoke")["imp_main"].digest
+    publish(folders, key="c3d4")
+    assert {path.name for path in (folders[0] / "smoke" / "imp_main").iterdir()} == {"c3d4", "made.json"}
+    assert not any("a1b2" in name for name in manifest(folders))
+    assert records.published_runs("smoke")["imp_main"].digest != before
+
+
+def test_nothing_but_what_is_asked_for_is_published(folders):
+    """What else lies in runs/ stays there; what else is published, damaged or not, stays as it is."""
+    path = publish(folders)
+    path.write_bytes(path.read_bytes()[:-1])
+    listed = manifest(folders)
+    others = state_of(folders[0])
+    get(Work(), {"lr": 0.2}, recompute=True)
+    made = records.load_or_compute("another", "smoke", {}, "data", Work(4.0))
+    records.publish("smoke", {"another": made})
+    assert {*manifest(folders)} == {*listed, "smoke/another.safetensors"}
+    assert {name: manifest(folders)[name] for name in listed} == listed  # a damaged file is not taken up as it is
+    assert {p: state for p, state in state_of(folders[0]).items() if p in others and p.name != "manifest.json"} == {
+        p: state for p, state in others.items() if p.name != "manifest.json"
+    }
+    assert len(working(folders)) == 2  # demo with other settings, and the run
 
 
 @pytest.mark.parametrize(
@@ -298,32 +424,41 @@ def test_a_published_record_must_be_what_the_manifest_lists(folders, damage):
         else:
             del entries["smoke/demo.safetensors"]
         listed.write_text("[]" if damage == "foreign manifest" else json.dumps(entries))
-    work = Work(2.0)
+    before, work = state_of(folders[0]), Work(2.0)
     with pytest.warns(UserWarning) as noted:
         assert get(work)["error"][0] == 2
     told = [str(warning.message) for warning in noted]
-    assert any("demo.safetensors cannot be used" in text and "manifest" in text for text in told)
+    assert sum("demo.safetensors cannot be used" in text and "manifest" in text for text in told) == 1
+    assert len(told) == 1 + (damage == "manifest")
     assert any("manifest.json is damaged" in text for text in told) == (damage == "manifest")
-    assert work.runs == 1 and (folders[1] / "smoke" / "demo.safetensors").is_file()
+    assert work.runs == 1 and state_of(folders[0]) == before
 
 
-@pytest.mark.parametrize("damage", ["file", "lost"])
-def test_a_damaged_checkpoint_folder_is_not_used(folders, damage):
+@pytest.mark.parametrize("damage", ["file", "lost", "unlisted", "all lost"])
+def test_a_published_run_that_is_not_whole_is_not_used(folders, damage):
     publish(folders)
-    path = folders[0] / "smoke" / "imp" / "level_00.safetensors"
-    if damage == "lost":
+    place = folders[0] / "smoke" / "imp_main"
+    path = place / RUN[0]
+    if damage == "file":
+        path.write_bytes(b"")
+    elif damage == "unlisted":  # as when publishing was killed before the manifest
+        path = path.with_name("level_01.safetensors")
+        path.write_bytes(b"new")
+    elif damage == "lost":
         path.unlink()
-        assert records.checkpoint_folder("smoke", "imp") == folders[1] / "smoke" / "imp"
-        return
-    path.write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"level_00\.safetensors cannot be used"):
-        assert records.checkpoint_folder("smoke", "imp") == folders[1] / "smoke" / "imp"
+    else:
+        shutil.rmtree(place)
+        path = place / "made.json"
+    before = state_of(folders[0])
+    with pytest.warns(UserWarning, match=re.escape(str(path))) as noted:
+        assert records.published_runs("smoke") == {}
+    assert len(noted) == 1 and state_of(folders[0]) == before
 
 
 def test_publishing_what_was_interrupted_is_noticed(folders, monkeypatch):
-    """Killed between the records and the manifest: the new file is not trusted, the old list is still there."""
+    """Killed between the records and the manifest: the new file is not trusted, and the command goes on."""
     publish(folders)
-    get(Work(3.0), recompute=True)
+    made = get(Work(3.0), recompute=True)
     original = store.write_bytes
 
     def killed(path, content):
@@ -333,18 +468,20 @@ def test_publishing_what_was_interrupted_is_noticed(folders, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(store, "write_bytes", killed)
-        records.publish("smoke", [])
+        records.publish("smoke", {"demo": made})
     with pytest.warns(UserWarning, match="manifest"):
         assert get(Work(9.0))["error"][0] == 3  # from runs/, which is not gone
-    records.publish("smoke", [])
+    records.publish("smoke", {"demo": get(Work(9.0), recompute=True)})
     assert get(Work(9.0))["error"][0] == 3
 
 
 def test_the_work_folder_comes_from_the_environment(monkeypatch, tmp_path):
+    """One for each preset, and for each revision of the code."""
+    monkeypatch.setattr(records, "_REVISION", "01234567")
     monkeypatch.setenv("LOTTERYLIB_RUNS", str(tmp_path / "elsewhere"))
-    assert records.work_folder() == tmp_path / "elsewhere"
+    assert records.work_folder("smoke") == tmp_path / "elsewhere" / "smoke" / "01234567"
     monkeypatch.delenv("LOTTERYLIB_RUNS")
-    assert records.work_folder() == ROOT / "runs" and records.PUBLISHED == ROOT / "records"
+    assert records.work_folder("book") == ROOT / "runs" / "book" / "01234567" and records.PUBLISHED == ROOT / "records"
 
 
 WRITER = """
