@@ -1,5 +1,7 @@
 """The networks of the book, as plain modules: for one-dimensional inputs, and residual ones for small images."""
 
+import inspect
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -153,9 +155,14 @@ def _resnet(depth):
 def module(name, shape, classes, **options) -> nn.Module:
     """Make a freshly initialised network by its name in ``NAMES``, for inputs of ``shape`` and so many classes.
 
-    Raises ``ValueError`` for an unknown name or inputs that it does not take.
+    Raises ``ValueError`` for an unknown name or option, an option out of bounds, or inputs that it does not take.
     """
-    return _CONSTRUCTORS[checks.choice("network", name, NAMES)](shape, classes, **options)
+    make = _CONSTRUCTORS[checks.choice("network", name, NAMES)]
+    for option in options:
+        checks.choice(f"option of network {name!r}", option, list(inspect.signature(make).parameters)[2:])
+    for units in (options.get("width", 1), *checks.several("hidden", options.get("hidden", ()))):
+        checks.whole("width" if "width" in options else "hidden", units, 1)
+    return make(shape, classes, **options)
 
 
 _CONSTRUCTORS = {

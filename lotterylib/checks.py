@@ -2,6 +2,9 @@
 
 import difflib
 import numbers
+import reprlib
+
+import torch
 
 
 def choice(argument, value, allowed):
@@ -9,9 +12,11 @@ def choice(argument, value, allowed):
     allowed = list(allowed)
     if value in allowed:
         return value
-    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1, cutoff=0.4)
+    names, shown = list(map(str, allowed)), ", ".join(map(repr, allowed)) or "none"
+    begun = [name for name in names if isinstance(value, str) and value and name.startswith(value)]
+    near = begun or difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{argument} is {value!r}, which is unknown; allowed are {', '.join(map(repr, allowed))}{hint}")
+    raise ValueError(f"{argument} is {value!r}, which is unknown; allowed are {shown}{hint}")
 
 
 def within(argument, value, low=None, high=None, *, open_low=False, open_high=False):
@@ -34,12 +39,46 @@ def whole(argument, value, low, high=None):
     return within(argument, int(value), low, high)
 
 
+def kind(argument, value, *kinds):
+    """Return ``value`` if it is an instance of one of the types ``kinds``. Raises ``ValueError`` if not."""
+    if isinstance(value, kinds):
+        return value
+    allowed = " or ".join(f"a {kind.__name__}" for kind in kinds)
+    raise ValueError(f"{argument} is {reprlib.repr(value)}, a {type(value).__name__}; it must be {allowed}")
+
+
+def several(argument, values) -> tuple:
+    """Return a list's or another sequence's ``values``. Raises ``ValueError`` for a text, a dict, or a single one."""
+    if isinstance(values, str | dict) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{argument} is {reprlib.repr(values)}, a {type(values).__name__}; it must be a list")
+    return tuple(values)
+
+
+def array(argument, values) -> torch.Tensor:
+    """Return numbers, in an array, a tensor, a list or alone, as float64 on the CPU. Raises ``ValueError`` if not."""
+    try:
+        return torch.as_tensor(values, dtype=torch.float64).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{argument} is {reprlib.repr(values)}; it must be numbers ({error})") from error
+
+
+def tree(argument, value):
+    """Return a state or mask, which must be a dict of tensors. Raises ``ValueError`` if it is not."""
+    if not isinstance(value, dict) or not value:
+        came = "empty" if isinstance(value, dict) else f"a {type(value).__name__}"
+        raise ValueError(f"{argument} is {came}; it must be a dict of tensors with a replicate axis")
+    for name, tensor in value.items():
+        if not torch.is_tensor(tensor):
+            raise ValueError(f"{argument} entry {name!r} is a {type(tensor).__name__}; it must be a tensor")
+    return value
+
+
 def labels(x, y, classes):
     """Check labels ``y`` ``(N,)``: whole numbers from 0 to ``classes - 1``, one for each of one or more inputs ``x``.
 
     Raises ``ValueError`` if they are not.
     """
-    shape, kind = tuple(getattr(y, "shape", ())), getattr(y, "dtype", type(y).__name__)
+    shape, kind = (tuple(y.shape), y.dtype) if torch.is_tensor(y) else ((), type(y).__name__)
     if shape != (len(x),) or not len(x) or y.is_floating_point() or y.is_complex():
         raise ValueError(
             f"y has shape {shape} and type {kind}; it must be ({len(x)},) whole numbers, one for each of one or more "

@@ -38,9 +38,11 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
     finite, or torch cannot differentiate the network twice.
     """
     mask, w = _checked(net, state, mask, x, y)
-    if vectors.dim() != 3 or vectors.shape[::2] != w.shape or not vectors.shape[1]:
+    checks.kind("vectors", vectors, Tensor)
+    if not vectors.is_floating_point() or vectors.dim() != 3 or vectors.shape[::2] != w.shape or not vectors.shape[1]:
         allowed = f"(replicates, 1 or more, kept weights), here ({len(w)}, 1 or more, {w.shape[1]})"
-        raise ValueError(f"vectors have shape {tuple(vectors.shape)}; they must be {allowed}")
+        found = f"vectors have shape {tuple(vectors.shape)}; they must be floats {allowed}"
+        raise ValueError(f"{found}, and are {vectors.dtype}")
     kind, kept = vectors.dtype, _kept(mask)[:, None].expand_as(vectors)
     state = {n: t.to(kind) if t.is_floating_point() else t for n, t in pruning.apply(state, mask).items()}
     shapes = {name: state[name].shape[1:] for name in mask}
@@ -118,7 +120,7 @@ class Spectrum(NamedTuple):
         The mean over probes and its standard error (NaN for one probe). Raises ``ValueError`` unless ``width`` > 0.
         """
         checks.within("width", width, 0, open_low=True)
-        grid = torch.as_tensor(grid, dtype=torch.float64).to(self.eigenvalues.device)
+        grid = checks.array("grid", grid).to(self.eigenvalues.device)
         bells = torch.distributions.Normal(self.eigenvalues[..., None], width).log_prob(grid).exp()
         each = (self.quadrature[..., None] * bells).sum(2)
         return each.mean(1), each.std(1) / each.shape[1] ** 0.5
@@ -222,7 +224,7 @@ def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Te
 
 def _checked(net, state, mask, x, y):
     """The mask, by default that which keeps all prunable weights, and what it keeps, after a check of all that came."""
-    net.check(state, mask, x, y)
+    checks.kind("net", net, Network).check(state, mask, checks.kind("x", x, Tensor), y)
     mask = pruning.full(net, state) if mask is None else mask
     return mask, weights(state, mask)
 

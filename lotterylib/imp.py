@@ -44,6 +44,7 @@ class Config:
     pruning: str = "iterative"
 
     def __post_init__(self):
+        checks.kind("recipe", self.recipe, training.Recipe)
         steps = self.rewind_step if isinstance(self.rewind_step, tuple | list) else (self.rewind_step,)
         for step in steps:
             checks.whole("rewind_step", step, 0, self.recipe.steps - 1)
@@ -164,6 +165,7 @@ def levels(net, ds, config, checkpoint=None):
     some replicates diverged is among them, for the sake of the others. ``ValueError`` before the first step for what
     does not fit: network and dataset, memory, a folder that cannot be written.
     """
+    training.check(net, ds, checks.kind("config", config, Config).recipe)
     net.check(net.init(1), x=ds.test_x, y=ds.test_y)
     count = config.replicates * len(config.rewind_step)
     memory.require(net, ds, config.recipe, count, kept=(config.levels + 2) * 5 // 4)  # a level: a state and its mask

@@ -6,6 +6,7 @@ float64 on the CPU.
 """
 
 import copy
+from collections.abc import Callable
 from itertools import combinations, pairwise, product
 from typing import NamedTuple
 
@@ -31,8 +32,12 @@ def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
 
 
 def interpolate(a: State, b: State, gamma: float) -> State:
-    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``."""
+    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``.
+
+    Raises ``ValueError`` for states that differ in names or shapes, and a ``gamma`` that is no number.
+    """
     check_alike(a, b)
+    checks.within("gamma", gamma)
     return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
 
 
@@ -54,9 +59,10 @@ def barrier(function, a: State, b: State, points=30, definition="line") -> Barri
     """
     checks.whole("points", points, 2)
     checks.choice("definition", definition, DEFINITIONS)
+    checks.kind("function", function, Callable)
     gamma = torch.linspace(0, 1, points, dtype=torch.float64)
     along = progress.bar(gamma.tolist(), desc="barrier")
-    curve = torch.stack([function(interpolate(a, b, g)) for g in along]).cpu()
+    curve = torch.stack([checks.kind("function's result", function(interpolate(a, b, g)), Tensor) for g in along]).cpu()
     line, mean = torch.lerp(curve[0], curve[-1], gamma.to(curve)[:, None]), (curve[0] + curve[-1]) / 2
     return Barrier((curve - (line if definition == "line" else mean)).amax(0), curve, gamma)
 
@@ -68,7 +74,7 @@ def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points
 
 def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11, definition="line") -> Tensor:
     """Barrier heights between all pairs of one or more ``states``, ``(n, n, R)``. Raises as ``barrier`` does."""
-    checks.whole("number of states", len(states), 1)
+    checks.whole("number of states", len(checks.several("states", states)), 1)
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
     for i, j in progress.bar(list(combinations(range(len(states)), 2)), desc="all pairs"):
         heights[i, j] = heights[j, i] = error_barrier(net, states[j], states[i], x, y, points, definition).height
@@ -80,7 +86,7 @@ def path(net: Network, states: list[State], x: Tensor, y: Tensor, points=11) -> 
 
     Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises as ``barrier``.
     """
-    checks.whole("number of states", len(states), 2)
+    checks.whole("number of states", len(checks.several("states", states)), 2)
     position, errors = [], []
     for i, (a, b) in enumerate(pairwise(states)):
         _, curve, gamma = error_barrier(net, b, a, x, y, points)
@@ -111,7 +117,8 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
     """
     checks.whole("steps", steps, 2)
     checks.within("margin", margin, 0)
-    net.check(origin)
+    checks.kind("ds", ds, Dataset)
+    checks.kind("net", net, Network).check(origin)
     for other in (first, second):
         check_alike(origin, other)
     u, v = ({name: other[name] - origin[name] for name in net.parameters} for other in (first, second))
@@ -145,7 +152,8 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
     Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
     al. 2018), whatever the layers' momentum is. Without running statistics the state stays. Raises as ``net.check``.
     """
-    net.check(state)
+    checks.kind("ds", ds, Dataset)
+    checks.kind("net", net, Network).check(state)
     checks.whole("batch_size", batch_size, 1)
     alone, own = copy.copy(net), {}  # with a module of its own, since the momentum of some layers changes
     alone.module = copy.deepcopy(net.module)
@@ -168,6 +176,6 @@ def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> Stat
 
 def distance(net: Network, a: State, b: State) -> Tensor:
     """Euclidean distance between the parameters of two states, ``(R,)``. Raises ``ValueError`` unless alike."""
-    net.check(a)
+    checks.kind("net", net, Network).check(a)
     check_alike(a, b)
     return length({name: a[name] - b[name] for name in net.parameters}).cpu()

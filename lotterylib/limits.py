@@ -38,7 +38,7 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
     ``epsilon`` is in nats. Raises ``ValueError`` as ``angular_dimension`` does, and for weights that are not finite.
     """
     checks.choice("order", order, ORDERS)
-    squares = torch.as_tensor(weights, dtype=torch.float64).flatten().cpu() ** 2
+    squares = checks.array("weights", weights).flatten() ** 2
     if not len(squares) or not squares.isfinite().all():
         raise ValueError("weights hold none, or values that are not finite; the training may have diverged")
     values, shares = _well(eigenvalues, epsilon, quadrature)
@@ -62,7 +62,7 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
 def _well(eigenvalues, epsilon, quadrature):
     """Eigenvalues, none below 0, and their shares."""
     checks.within("epsilon", epsilon, 0, float("inf"), open_low=True, open_high=True)
-    values = torch.as_tensor(eigenvalues, dtype=torch.float64).cpu()
+    values = checks.array("eigenvalues", eigenvalues)
     if values.dim() != 1:
         raise ValueError(f"eigenvalues have shape {tuple(values.shape)}; it must be (K,), those of one replicate")
     if not values.isfinite().all():
@@ -70,7 +70,7 @@ def _well(eigenvalues, epsilon, quadrature):
     if not (values > 0).any():
         raise ValueError("no eigenvalue is positive: the point is no minimum, and nothing limits the pruning")
     shares = torch.full_like(values, 1 / len(values)) if quadrature is None else quadrature
-    shares = torch.as_tensor(shares, dtype=torch.float64).cpu()
+    shares = checks.array("quadrature", shares)
     if shares.shape != values.shape:
         found = f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}"
         raise ValueError(f"{found}; they must be equal")

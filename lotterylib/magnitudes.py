@@ -7,7 +7,7 @@ ones. Retraining may make new small weights instead: it refills the region below
 import torch
 from torch import Tensor
 
-from . import pruning
+from . import checks, pruning
 from .states import Mask, State, check_mask
 
 
@@ -23,7 +23,7 @@ def histogram(state: State, mask: Mask, edges) -> Tensor:
 
     Raises ``ValueError`` unless ``edges`` are two or more increasing numbers.
     """
-    edges = torch.as_tensor(edges, dtype=torch.float64).cpu()
+    edges = checks.array("edges", edges)
     if edges.dim() != 1 or len(edges) < 2 or not (edges.diff() > 0).all():
         raise ValueError(f"edges are {edges.tolist()}; they must be two or more increasing numbers")
     return torch.stack([torch.histogram(w, edges)[0] / len(w) for w in flat(state, mask)])
@@ -39,7 +39,7 @@ def refilled(state: State, mask: Mask, limit) -> Tensor:
 
     For a projection and the threshold that made it this is 0. Raises ``ValueError`` for a ``limit`` of another shape.
     """
-    limit, rows = torch.as_tensor(limit, dtype=torch.float64).cpu(), flat(state, mask)
+    limit, rows = checks.array("limit", limit), flat(state, mask)
     if limit.shape != (len(rows),):
         raise ValueError(f"limit has shape {tuple(limit.shape)}; it must be ({len(rows)},), one for each replicate")
     return torch.stack([(w <= t).double().mean() for w, t in zip(rows, limit, strict=True)])

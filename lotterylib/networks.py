@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import functional_call
 
 from . import architectures, checks, states, store, trial
-from .data import find_device
+from .data import Dataset, find_device
 from .states import replicates, select
 from .threads import beside
 
@@ -50,13 +50,14 @@ class Network:
         self.module.to(device)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in _entries(self.module).items()}
         self.parameters = tuple(name for name, p in self.module.named_parameters() if p.requires_grad)
-        self.prunable = prunable_weights(self.module) if prunable is None else tuple(prunable)
+        self.prunable = prunable_weights(self.module) if prunable is None else checks.several("prunable", prunable)
         for name in self.prunable:
             checks.choice("prunable entry", name, self.parameters)
         if not self.prunable:
             raise ValueError("prunable is empty: the module has no convolution or linear weight; name its weights")
         convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in self.module.modules())
         self.stacked = not convolves if stacked is None else stacked
+        checks.choice("stacked", stacked, (None, False, True))
         self._asked, self._tried, self.channels_last = stacked, {}, False
 
     def init(self, replicates=1, seed=0):
@@ -65,7 +66,7 @@ class Network:
         Raises ``ValueError`` unless ``replicates`` is a whole number, at least 1, and ``seed`` one, at least 0.
         """
         checks.whole("replicates", replicates, 1)
-        checks.whole("seed", seed, 0)
+        checks.whole("seed", seed, 0, 2**63)
         return self._state([_made(self.make, seed + r) for r in range(replicates)])
 
     def _state(self, modules):
@@ -88,7 +89,7 @@ class Network:
 
         Raises ``ValueError`` if there is none, or if one has other names or shapes than the network.
         """
-        checks.whole("number of state_dicts", len(state_dicts), 1)
+        checks.whole("number of state_dicts", len(checks.several("state_dicts", state_dicts)), 1)
         modules = [copy.deepcopy(self.module) for _ in state_dicts]
         try:
             for module, state_dict in zip(modules, state_dicts, strict=True):
@@ -117,7 +118,7 @@ class Network:
         Raises ``ValueError`` without an example, for what ``trial.classes`` refuses, and for ``stacked=True`` where
         torch cannot stack the module.
         """
-        kind = tuple(x.shape[1:]), x.dtype
+        kind = tuple(checks.kind("x", x, torch.Tensor).shape[1:]), x.dtype
         if kind not in self._tried:
             if not len(x):
                 raise ValueError(f"x has shape {tuple(x.shape)}; it must hold at least one example")
@@ -182,18 +183,20 @@ class Network:
     def __call__(self, state, x):
         """Logits ``net(state, x)`` ``(R, N, C)`` of every replicate on the same ``x`` ``(N, ...)``, as evaluated.
 
-        Raises ``ValueError`` for the state of another network.
+        Raises ``ValueError`` for the state of another network, and inputs that it does not take.
         """
         self.check(state)
+        checks.kind("x", x, torch.Tensor)
 
         def logits(one):
             return self.forward(one, x, train=False)
 
         with exact():
-            if x.is_cuda:
-                return self.map(logits)(state)
-            # a forward pass alone is bound by memory: on a CPU one replicate at a time stays in the cache
-            return _looped(logits, [state])
+            try:  # a forward pass alone is bound by memory: on a CPU one replicate at a time stays in the cache
+                return self.map(logits)(state) if x.is_cuda else _looped(logits, [state])
+            except RuntimeError:
+                self.try_on(x)  # which tells what inputs the module does not take
+                raise
 
 
 def _entries(module):
@@ -203,7 +206,10 @@ def _entries(module):
 def _made(make, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = make()
+        try:
+            module = make()
+        except TypeError as error:
+            raise ValueError(f"make raises {error!r}; it must be a function without arguments") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"make returns a {type(module).__name__}; it must return an nn.Module")
     return module
@@ -233,7 +239,7 @@ def build(name, dataset, **options) -> Network:
     each hidden layer. ``resnet8`` to ``resnet110``: ``width=16``, channels of the first stage. ``lenet_300_100`` and
     ``resnet18`` have none. Raises ``ValueError`` for an unknown name or inputs that the network does not take.
     """
-    shape, classes = tuple(dataset.test_x.shape[1:]), dataset.num_classes
+    shape, classes = tuple(checks.kind("dataset", dataset, Dataset).test_x.shape[1:]), dataset.num_classes
     return Network(lambda: architectures.module(name, shape, classes, **options), dataset.device)
 
 

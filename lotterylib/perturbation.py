@@ -39,7 +39,7 @@ def pruning_direction(rewind: State, before: Mask, after: Mask) -> State:
 
 def perturb(state: State, direction: State, scale) -> State:
     """Return ``state + scale * direction``, one scale or ``(R,)``. Raises ``ValueError`` for one < 0 or not finite."""
-    check_alike(state, direction)
+    check_alike(state, checks.tree("direction", direction))
     moved = times(direction, _per_replicate("scale", scale, state))
     return {name: tensor + moved[name] for name, tensor in state.items()}
 
@@ -51,7 +51,7 @@ def _embedded(state, entries):
 
 def _per_replicate(argument, value, state):
     """A number or ``(R,)`` as ``(R,)``, checked to be finite and at least 0."""
-    values = torch.as_tensor(value, dtype=torch.float64, device=next(iter(state.values())).device)
+    values = checks.array(argument, value).to(next(iter(state.values())).device)
     if values.dim() and values.shape != (replicates(state),):
         raise ValueError(f"{argument} has shape {tuple(values.shape)}; it must be one number or ({replicates(state)},)")
     for each in values.flatten().tolist():

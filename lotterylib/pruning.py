@@ -15,8 +15,8 @@ from .states import Mask, State, check, check_alike, check_mask, replicates
 
 
 def full(net: Network, state: State) -> Mask:
-    """Return the mask that keeps every prunable weight."""
-    net.check(state)
+    """Return the mask that keeps every prunable weight. Raises ``ValueError`` for the state of another network."""
+    checks.kind("net", net, Network).check(state)
     return {name: torch.ones_like(state[name], dtype=torch.bool) for name in net.prunable}
 
 
@@ -27,8 +27,8 @@ def apply(state: State, mask: Mask) -> State:
 
 
 def remaining(mask: Mask) -> Tensor:
-    """Return the number of weights kept by each replicate, int64 ``(R,)``."""
-    return sum(keep.flatten(1).sum(1) for keep in mask.values())
+    """Return the number of weights kept by each replicate, int64 ``(R,)``. Raises ``ValueError`` for no mask."""
+    return sum(keep.flatten(1).sum(1) for keep in checks.tree("mask", mask).values())
 
 
 def density(mask: Mask) -> float:
@@ -41,7 +41,7 @@ def pruned(before: Mask, after: Mask) -> Mask:
 
     Raises ``ValueError`` unless ``after`` lies in ``before`` and prunes some weight of every replicate.
     """
-    check_alike(before, after)
+    check_alike(checks.tree("before", before), checks.tree("after", after))
     if any((after[name] & ~keep).any() for name, keep in before.items()):
         raise ValueError("after keeps weights that before prunes; it must be the mask of a later level of the same run")
     gone = {name: keep & ~after[name] for name, keep in before.items()}
@@ -88,9 +88,10 @@ def random(state: State, mask: Mask, fraction: float, seed=0) -> Mask:
 def shuffle(mask: Mask, seed=0) -> Mask:
     """Permute each layer's mask within the layer: the same number of weights stays in each, at random places.
 
-    The control of Su et al. (2020) and Frankle et al. (2021); replicate r is drawn as ``seed + r``.
+    The control of Su et al. (2020) and Frankle et al. (2021); replicate r is drawn as ``seed + r``. Raises
+    ``ValueError`` for what is no mask, and a seed out of bounds.
     """
-    check("mask", mask, {name: keep.shape[1:] for name, keep in mask.items()}, kind=torch.bool)
+    check("mask", mask, {name: keep.shape[1:] for name, keep in checks.tree("mask", mask).items()}, kind=torch.bool)
     order = {name: drawn.flatten(1).argsort(1) for name, drawn in noise(mask, seed).items()}
     return {name: keep.flatten(1).gather(1, order[name]).view_as(keep) for name, keep in mask.items()}
 
@@ -100,7 +101,7 @@ def noise(mask: Mask, seed: int, draw=torch.rand) -> State:
 
     ``draw``, by default uniform, draws on the CPU: alike on every device. Raises ``ValueError`` for a seed below 0.
     """
-    checks.whole("seed", seed, 0)
+    checks.whole("seed", seed, 0, 2**63)
     generators = [torch.Generator().manual_seed(seed + r) for r in range(replicates(mask))]
     return {
         name: torch.stack([draw(keep.shape[1:], generator=g) for g in generators]).to(keep.device)

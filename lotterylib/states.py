@@ -20,17 +20,12 @@ def check(argument: str, tree: State, shapes: dict, count: int | None = None, ki
     Raises ``ValueError`` that names the entry if one lacks, is unknown or of another shape, or if the replicates are
     not ``count`` (``None``: as many as the first entry has). ``kind``: the ``torch.dtype`` that all must have.
     """
-    if not isinstance(tree, dict) or not tree:
-        came = "empty" if isinstance(tree, dict) else f"a {type(tree).__name__}"
-        raise ValueError(f"{argument} is {came}; it must be a dict of tensors with a replicate axis")
-    for name in tree:
+    for name in checks.tree(argument, tree):
         checks.choice(f"{argument} entry", name, shapes)
     for name, shape in shapes.items():
         if name not in tree:
             raise ValueError(f"{argument} lacks the entry {name!r}; it must hold {', '.join(shapes)}")
         tensor = tree[name]
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{argument} entry {name!r} is a {type(tensor).__name__}; it must be a tensor")
         found, shape = tuple(tensor.shape), tuple(shape)
         if found[1:] != shape or not found or found[0] != (count or found[0]) or not found[0]:
             allowed = ", ".join(map(str, (count or "R", *shape)))
@@ -48,14 +43,14 @@ def check_mask(state: State, mask: Mask, argument="mask") -> int:
 
     Raises ``ValueError`` unless the mask holds booleans, shaped as the entries of ``state`` with its names.
     """
-    names = mask if isinstance(mask, dict) else {}
-    shapes = {checks.choice(f"{argument} entry", name, state): state[name].shape[1:] for name in names}
-    return check(argument, mask, shapes, replicates(state) if names else None, torch.bool)
+    checks.tree("state", state)
+    shapes = {checks.choice(f"{argument} entry", n, state): state[n].shape[1:] for n in checks.tree(argument, mask)}
+    return check(argument, mask, shapes, replicates(state), torch.bool)
 
 
 def check_alike(a: State, b: State, axes=0) -> None:
     """Raise ``ValueError`` that names an entry which two states differ in, by name or by shape after ``axes`` axes."""
-    for name in (*a, *b):
+    for name in (*checks.tree("the first state", a), *checks.tree("the second state", b)):
         if name not in a or name not in b:
             raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")
         first, second = tuple(a[name].shape), tuple(b[name].shape)

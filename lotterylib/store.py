@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from . import checks
+
 
 def key(description) -> str:
     """Hash of everything that determines a result: JSON-able values and dataclasses, nested as one likes.
@@ -113,11 +115,12 @@ class Folder:
     """What one computation keeps: files in ``path/<key>/``, with the ``settings`` that the key stands for beside them.
 
     Other settings have another folder, so nothing is served to them, and nothing written over. Without a ``path``
-    nothing is kept.
+    nothing is kept. Raises ``ValueError`` for one that is no path.
     """
 
     def __init__(self, path, settings, device="cpu"):
         self.key, self.settings, self.device = key(settings), settings, device
+        checks.kind("checkpoint", "" if path is None else path, str, os.PathLike)
         self.path = None if path is None else Path(path).expanduser() / self.key
 
     def open(self):

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 
 from . import checks, memory, progress, pruning, sgd, store
+from .data import Dataset
+from .networks import Network
 from .states import replicates
 
 SCHEDULES = ("cosine", "constant", "step")  # of the learning rate
@@ -50,7 +52,9 @@ class Recipe:
         checks.within("momentum", self.momentum, 0, 1, open_high=True)
         checks.within("weight_decay", self.weight_decay, 0, math.inf, open_high=True)
         checks.whole("warmup", self.warmup, 0, self.steps)
-        object.__setattr__(self, "drops", tuple(checks.whole("drops", step, 0) for step in self.drops))
+        drops = checks.several("drops", self.drops)
+        object.__setattr__(self, "drops", tuple(checks.whole("drops", step, 0) for step in drops))
+        checks.choice("nesterov", self.nesterov, (False, True))
         checks.within("drop", self.drop, 0, math.inf, open_low=True, open_high=True)
         checks.choice("precision", self.precision, PRECISIONS)
         if self.drops and self.schedule != "step":
@@ -92,6 +96,12 @@ class Diverged(ArithmeticError):
         )
 
 
+def check(net, ds, recipe) -> None:
+    """Raise ``ValueError`` unless these are a ``Network``, a ``Dataset`` and a ``Recipe``."""
+    for name, value, kind in (("net", net, Network), ("ds", ds, Dataset), ("recipe", recipe, Recipe)):
+        checks.kind(name, value, kind)
+
+
 def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, checkpoint=None):
     """Train every replicate of ``state`` from step ``start`` to step ``stop`` (default: ``recipe.steps``).
 
@@ -102,8 +112,9 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     Returns the final state, and leaves the given one as it is. Raises ``Diverged``, and ``ValueError`` for arguments
     that do not fit each other, a folder that cannot be written, and if the memory does not suffice.
     """
-    last = recipe.steps if stop is None else stop
-    total = sum(max(0, last - first) for first in _each("start", start, net.check(state)))
+    check(net, ds, recipe)
+    last = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
+    total = sum(last - checks.whole("start", s, 0, last) for s in _each("start", start, net.check(state)))
     with progress.bar(total=total, desc="training", unit="step") as bar:
         for point in trajectory(net, state, ds, recipe, mask, start, stop, order_seed, checkpoint=checkpoint, bar=bar):
             state = point.state
@@ -132,12 +143,13 @@ def trajectory(
 
 
 def _trajectory(net, state, ds, recipe, mask, start, stop, order_seed, at, checkpoint, bar):
+    check(net, ds, recipe)
     count = net.check(state, mask, ds.test_x, ds.test_y)
     stop = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
     starts = [checks.whole("start", s, 0, stop) for s in _each("start", start, count)]
     at = [checks.whole("at", step, min(starts), stop) for step in at]
-    seeds = order_seed if hasattr(order_seed, "__len__") else [order_seed + r for r in range(count)]
-    seeds = [checks.whole("order_seed", seed, 0) for seed in _each("order_seed", seeds, count)]
+    seeds = [checks.whole("order_seed", seed, 0) for seed in _each("order_seed", order_seed, count)]
+    seeds = seeds if hasattr(order_seed, "__len__") else [seed + r for r, seed in enumerate(seeds)]
     checks.whole("batch_size", recipe.batch_size, 1, len(ds.train_y))
     mask = pruning.full(net, state) if mask is None else mask
     state = {name: tensor.clone() for name, tensor in pruning.apply(state, mask).items()}
@@ -189,7 +201,7 @@ def evaluate(net, state, x, y):
     Where a loss is not finite the error is NaN: the largest of NaN logits would pass for a guess. Raises ``ValueError``
     as ``Network.check`` does.
     """
-    net.check(state, x=x, y=y)
+    checks.kind("net", net, Network).check(state, x=checks.kind("x", x, torch.Tensor), y=y)
     loss = wrong = 0
     chunk = 2500 if x.is_cuda else 1024 if net.stacked else 256  # on a CPU: what stays in the cache
     for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):
@@ -202,7 +214,7 @@ def evaluate(net, state, x, y):
 
 def _each(argument, value, count):
     """One value for every replicate, from one number or from a sequence of ``count``."""
-    if not hasattr(value, "__len__"):
+    if isinstance(value, str) or not hasattr(value, "__len__"):
         return [value] * count
     values = value.tolist() if isinstance(value, torch.Tensor) else list(value)
     if len(values) != count:

@@ -186,7 +186,7 @@ def raises(function, private, seen=()):
 
 
 def silent(source):
-    """The public functions, methods and classes of a source that raise, and whose docstrings do not say ``Raise(s)``."""
+    """The public functions, methods and classes of a source that raise, and whose docstrings do not say so."""
     tree, found = ast.parse(source), []
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     private = {node.name: node for node in functions if re.match("_[^_]", node.name)}

@@ -55,6 +55,8 @@ def subspace_losses(hessian: Tensor, weights: Tensor, order="magnitude", seed=0,
     """
     checks.choice("order", order, ORDERS)
     checks.within("damping", damping, 0, 1, open_low=True)
+    checks.kind("hessian", hessian, Tensor)
+    checks.kind("weights", weights, Tensor)
     if not (hessian.isfinite().all() and weights.isfinite().all()):
         raise ValueError("hessian or weights hold values that are not finite; the training may have diverged")
     if hessian.shape != (len(weights),) * 2:
@@ -82,7 +84,7 @@ def meeting(eigenvalues, distance: float, epsilon: float, count=60, seed=0) -> T
     ``count`` below 1.
     """
     checks.within("distance", distance, 0)
-    values = torch.as_tensor(eigenvalues, dtype=torch.float64).cpu()
+    values = checks.array("eigenvalues", eigenvalues)
     size, draw = len(values), torch.Generator().manual_seed(checks.whole("seed", seed, 0))
     options = {"generator": draw, "dtype": torch.float64}
     if not (values > 0).all():
@@ -120,7 +122,7 @@ def crossing(x, rise, limit) -> Tensor:
     never is, NaN where a value is NaN before it is. An infinite value exceeds it from the point before on. Raises
     ``ValueError`` unless ``x`` are two or more increasing numbers, as many as ``rise`` has rows.
     """
-    x, rise, limit = (torch.as_tensor(values, dtype=torch.float64).cpu() for values in (x, rise, limit))
+    x, rise, limit = checks.array("x", x), checks.array("rise", rise), checks.array("limit", limit)
     if x.dim() != 1 or len(x) < 2 or not (x.diff() > 0).all() or len(rise) != len(x):
         raise ValueError(f"x is {x.tolist()}; it must be two or more increasing numbers, here {len(rise)} as rise has")
     above = rise > limit
@@ -139,7 +141,7 @@ def in_nats(losses, errors, tolerance: float) -> Tensor:
     than two rows.
     """
     checks.within("tolerance", tolerance, 0, 1, open_low=True, open_high=True)
-    losses, errors = (torch.as_tensor(values, dtype=torch.float64).cpu() for values in (losses, errors))
+    losses, errors = checks.array("losses", losses), checks.array("errors", errors)
     losses, errors = losses - losses[0], errors - errors[0]
     at = crossing(torch.arange(len(losses)), errors, tolerance)
     low = at.nan_to_num().floor().long().clamp_max(len(losses) - 2)
