@@ -127,5 +127,5 @@ def _prune_lowest(scores, mask, fraction):
     for name, keep in after.items():
         for r in (~keep.flatten(1).any(1)).nonzero()[:, 0].tolist():
             layer = f"layer {name!r} of replicate {r} ({int(mask[name][r].sum())} weights are left there)"
-            raise ValueError(f"fraction is {fraction}, which would empty {layer}; it must be smaller, or levels fewer")
+            raise ValueError(f"fraction is {fraction}, which empties {layer}: keep one or more, prune less")
     return after

@@ -88,7 +88,7 @@ def write(path, tree, about):
 def read(path, key=None, device="cpu"):
     """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
 
-    One that is damaged, or whose key is not ``key``, also gives ``None``, with a warning that names it.
+    Raises nothing for one that is damaged, or whose key is not ``key``: it gives ``None``, and a warning names it.
     """
     path = Path(path)
     if not path.exists():
@@ -125,7 +125,8 @@ class Folder:
             try:
                 write_bytes(self.path / "settings.json", json.dumps(plain(self.settings), indent=1).encode() + b"\n")
             except OSError as error:
-                raise ValueError(f"checkpoint is {self.path.parent}, which must be writable: {error}") from error
+                where = f"checkpoint is {self.path.parent}, a folder that must be writable"
+                raise ValueError(f"{where}: {error}") from error
         return self
 
     def load(self, name):
