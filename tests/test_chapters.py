@@ -1,7 +1,6 @@
 """Every chapter runs, and what is committed is what it shows: outputs, quoted numbers, first cell."""
 
 import json
-import os
 import re
 import sys
 from operator import attrgetter
@@ -14,7 +13,7 @@ import torch
 import yaml
 
 from lotterybook import build, claims, experiment, records
-from lotterylib import data, imp
+from lotterylib import data, imp, sgd
 from lotterylib.states import select
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -237,14 +236,35 @@ def test_readme_links_to_colab_once_published(numbers):
 
 
 def test_readme_example_runs(tmp_path, monkeypatch):
-    """The lines on one's own network, with fewer steps."""
+    """The lines on one's own network, with fewer steps: interrupted, taken up, one level more, and out as a module."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     example = next(block for block in blocks if "networks.wrap" in block)
     lines = example.splitlines()
-    assert len(lines) <= 15 and max(map(len, lines)) <= WIDE
-    monkeypatch.chdir(tmp_path)
-    namespace = {}
-    short = example.replace("steps=1500", "steps=30").replace("rewind_step=100", "rewind_step=5")
-    exec(compile(short, "README", "exec"), namespace)
-    assert namespace["run"].errors.shape[0] == namespace["run"].config.levels + 1
-    assert os.listdir(tmp_path)
+    assert len(lines) <= 25 and max(map(len, lines)) <= WIDE
+    short = compile(example.replace("1500", "30").replace("rewind_step=100", "rewind_step=5"), "README", "exec")
+    ends, update, steps = [], sgd.Group.update, []
+
+    def counted(group):
+        steps.append(1)
+        if len(steps) == 130:
+            raise KeyboardInterrupt
+        update(group)
+
+    for folder in ("whole", "interrupted"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        namespace = {}
+        if folder == "interrupted":
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(sgd.Group, "update", counted)
+                exec(short, {})
+        exec(short, namespace)
+        ends.append(namespace)
+    runs = [namespace["run"] for namespace in ends]
+    assert len(runs[0]) == 4 and len(list(Path("runs/mine").iterdir())) == 1
+    for one, two in zip(runs[0].levels, runs[1].levels, strict=True):
+        assert all(torch.equal(one.state[name], two.state[name]) for name in one.state)
+    module, ds = ends[0]["Mine"](), ends[0]["ds"]
+    module.load_state_dict(torch.load("ticket.pt"))
+    wrong = (module.eval()(ds.test_x).argmax(1) != ds.test_y).double().mean()
+    assert float(wrong) == pytest.approx(float(runs[0][3].error[0]))
