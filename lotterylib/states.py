@@ -49,7 +49,7 @@ def check_mask(state: State, mask: Mask, argument="mask") -> int:
 
 
 def check_alike(a: State, b: State, axes=0) -> None:
-    """Raise ``ValueError`` that names an entry which two states differ in, by name or by shape after ``axes`` axes."""
+    """Check that two states agree in names, and shapes after ``axes`` axes. Raises ``ValueError`` naming an entry."""
     for name in (*checks.tree("the first state", a), *checks.tree("the second state", b)):
         if name not in a or name not in b:
             raise ValueError(f"states differ: {name!r} is only in the {'first' if name in a else 'second'}")

@@ -172,64 +172,6 @@ def test_a_function_is_signed_as_it_is_called(reference):
             assert "*args" not in signature(member, function), member
 
 
-def raises(function, private, seen=()):
-    """Whether a function raises or checks an argument, in its body or in private functions that it calls."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Raise) and node.exc is not None:
-            return True
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func).removeprefix("self.")
-            inside = called in private and called not in seen
-            if called.startswith("checks.") or (inside and raises(private[called], private, (*seen, called))):
-                return True
-    return False
-
-
-def silent(source):
-    """The public functions, methods and classes of a source that raise, and whose docstrings do not say so."""
-    tree, found = ast.parse(source), []
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    private = {node.name: node for node in functions if re.match("_[^_]", node.name)}
-    for top in tree.body:
-        for node in top.body if isinstance(top, ast.ClassDef) else [top]:
-            if isinstance(node, ast.FunctionDef) and not any(re.match("_[^_]", name) for name in (top.name, node.name)):
-                described = top if node.name in ("__init__", "__post_init__") else node
-                if raises(node, private) and "Raise" not in (ast.get_docstring(described) or ""):
-                    found.append(described.name)
-    return found
-
-
-SILENT = [
-    "def f(x):\n    'Do.'\n    if x:\n        raise ValueError(x)",
-    "def f(x):\n    'Do.'\n    return [checks.whole('x', each, 0) for each in x]",
-    "def f(x):\n    'Do.'\n    return g(_h(x))\ndef _h(x):\n    return _i(x)\ndef _i(x):\n    raise ValueError",
-    "class C:\n    def f(self):\n        'Do.'\n        self._h()\n    def _h(self):\n        checks.whole()",
-    "class f:\n    'Do.'\n    def __init__(self, x):\n        'Raises.'\n        raise ValueError",
-    "@dataclass\nclass f:\n    'Do.'\n    def __post_init__(self):\n        checks.within('x', self.x, 0)",
-]
-OUTSPOKEN = [
-    *(source.replace("Do.", "Raises ``ValueError``.") for source in SILENT),
-    "def f(x):\n    'Do.'\n    try:\n        g(x)\n    except OSError:\n        raise",
-    "def f(x):\n    'Do.'\n    return _f(x)\ndef _f(x):\n    return _f(x - 1)",
-    "def _f(x):\n    raise ValueError",
-    "class _F:\n    def f(self):\n        raise ValueError",
-]
-
-
-def test_silence_is_noticed():
-    assert [silent(source) for source in SILENT] == [["f"]] * len(SILENT)
-    assert silent("def f(x):\n    raise ValueError") == ["f"]
-    assert [silent(source) for source in OUTSPOKEN] == [[]] * len(OUTSPOKEN)
-
-
-SOURCES = sorted(path for package in ("lotterylib", "lotterybook") for path in (ROOT / package).rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_raises_says_so(path):
-    assert set(silent(path.read_text(encoding="utf-8"))) <= {"main"}  # a command says what it refuses, and ends
-
-
 def test_every_record_is_in_the_table_with_what_it_says_of_itself():
     table = generated.fill("<!-- records -->")
     files = sorted(records.PUBLISHED.glob("*/*.safetensors"))
