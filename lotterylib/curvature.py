@@ -1,10 +1,9 @@
-"""Curvature of the training loss around a solution.
+"""Curvature around a solution: of the mean cross-entropy (nats) on given inputs, in evaluation mode.
 
-Everything here is about the mean cross-entropy (nats) on the inputs that are given, in evaluation mode, as a function
-of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero whatever the state
-holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a mask all prunable
-weights are kept; a mask must keep equally many of every replicate. Eigenvalues, quadrature and what Lanczos's method
-leaves of a matrix are float64 on the CPU.
+It is a function of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero
+whatever the state holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a
+mask all prunable weights are kept; a mask must keep equally many of every replicate. Eigenvalues, quadrature and what
+Lanczos's method leaves of a matrix are float64 on the CPU.
 """
 
 from typing import NamedTuple
@@ -131,9 +130,8 @@ def spectrum(
 
     Each probe is a random direction; ``iterations`` Hessian-vector products with it place up to as many point masses,
     which match the moments of the spectrum as the probe sees it. Eigenvectors that all of several probes find have the
-    share 1/D, known instead of estimated (after Bhattacharjee et al. 2025): that takes most of the noise away from the
-    few large eigenvalues. Replicate r is drawn as ``seed + r``. Memory: twice ``R * probes * iterations * D`` numbers.
-    Raises ``ValueError`` for fewer than one of either, and as ``hvp`` does.
+    share 1/D, known instead of estimated (after Bhattacharjee et al. 2025). Replicate r is drawn as ``seed + r``.
+    Memory: twice ``R * probes * iterations * D`` numbers. Raises ``ValueError`` for fewer than one, and as ``hvp``.
     """
     checks.whole("probes", probes, 1)
     mask, w = _checked(net, state, mask, x, y)
@@ -187,9 +185,9 @@ def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Te
     """Lanczos's method (1950), fully reorthogonalized, for a symmetric ``product`` of ``(R, V, D)`` with every vector.
 
     Returns the basis ``(R, V, m, D)`` that begins with ``start`` (normalised), and the tridiagonal matrix in it: its
-    diagonal and the entries beside it, float64 ``(R, V, m)`` on the CPU, the last of which leads out of the basis. m is
-    ``iterations``, or D if that is less. Where the basis closes early it goes on in a random direction: the matrix
-    falls into blocks, and only the first has a share in ``start``. Raises ``ValueError`` for ``iterations`` below 1.
+    diagonal and the entries beside it, ``(R, V, m)``, the last of which leads out of the basis. m is ``iterations``, or
+    D if that is less. A basis that closes early goes on in a random direction: the matrix falls into blocks, of which
+    only the first has a share in ``start``. Raises ``ValueError`` for ``iterations`` below 1.
     """
     steps = min(checks.whole("iterations", iterations, 1), start.shape[-1])
     basis = start.new_zeros(*start.shape[:2], steps, start.shape[-1])

@@ -1,8 +1,7 @@
 """The error landscape between solutions: barriers, paths, planes.
 
-Errors are test error rates in [0, 1] by definition, unless other inputs are given. On a path every entry of the state
-is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead. All but states is
-float64 on the CPU.
+Errors are rates in [0, 1]. On a path every entry of the state is interpolated, BatchNorm's running statistics included;
+``recalibrate`` measures them anew instead. All but states is float64 on the CPU.
 """
 
 import copy
@@ -102,8 +101,8 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
     """Test error on the 2-D plane through three states, which reaches ``margin`` of the triangle's extent beyond it.
 
     The axes are orthonormal in the space of parameters (Gram-Schmidt on ``first - origin``, then ``second - origin``).
-    BatchNorm statistics are recalibrated at every point, since outside the triangle extrapolated variances would turn
-    negative. Raises ``ValueError`` for fewer than two steps, a negative margin, or three states on a line.
+    BatchNorm is recalibrated at every point: extrapolated variances could be negative. Raises ``ValueError`` for fewer
+    than two steps, a negative margin, or three states on a line.
     """
     checks.whole("steps", steps, 2)
     checks.within("margin", margin, 0)

@@ -1,8 +1,7 @@
 """How far a solution can be pruned, as Gordon's escape theorem predicts from the spectrum of its Hessian.
 
 The theorem (1988): a random subspace through a point *misses* a set once it has more conditions than the set's squared
-Gaussian width, as seen from the point. Up to there an axial subspace may meet the well around a solution. Arguments may
-lie on any device.
+Gaussian width, as seen from the point. Up to there an axial subspace may meet the well around a solution.
 """
 
 import torch

@@ -37,10 +37,8 @@ class Network:
 
     def __init__(self, make, device, prunable=None, stacked=None):
         if isinstance(make, nn.Module) or not callable(make):
-            raise ValueError(
-                f"make is a {type(make).__name__}; it must be a function without arguments that returns a freshly "
-                "initialised nn.Module: networks.wrap(lambda: MyModule())"
-            )
+            allowed = "a function without arguments that returns a freshly initialised nn.Module, as lambda: MyModule()"
+            raise ValueError(f"make is a {type(make).__name__}; it must be {allowed}")
         self.make, self.device, self.module = make, device, _made(make, 0)
         _refuse(self.module, _made(make, 0))
         self.module.to(device)
@@ -274,9 +272,7 @@ def prunable_weights(module):
         own = dict(layer.named_parameters(recurse=False))
         for pattern in (pattern for kinds, pattern in _MATRICES if isinstance(layer, kinds)):
             if pattern == "weight" and "weight" not in own:
-                raise ValueError(
-                    f"layer {path!r} computes its weight from other tensors (weight_norm, spectral_norm, torch's "
-                    "pruning); take that off, or name what may be pruned in prunable"
-                )
+                found = f"layer {path!r} computes its weight from others (weight_norm, spectral_norm, torch's pruning)"
+                raise ValueError(f"{found}; take that off, or name what may be pruned in prunable")
             names |= {known[w]: None for name, w in own.items() if w.requires_grad and re.fullmatch(pattern, name)}
     return tuple(names)
