@@ -17,10 +17,9 @@ class Linear(nn.Linear):
 
 
 class Conv1d(nn.Module):
-    """1-D convolution of ``(N, length, inputs)`` as slices and one matrix product, padded by ``kernel // 2``.
+    """1-D convolution from ``(N, length, inputs)`` to ``(N, ceil(length / stride), outputs)``, for odd kernels.
 
-    With an odd kernel the result is ``(N, ceil(length / stride), outputs)``; ``weight`` is ``(outputs, kernel,
-    inputs)``. Under the replicate axis 2-4 times faster than ``nn.Conv1d``, which becomes a grouped convolution.
+    One matrix product of slices: stacked, it is 2-4 times faster than ``nn.Conv1d``, which becomes a grouped one.
     """
 
     def __init__(self, inputs, outputs, kernel, stride, bias):
@@ -138,10 +137,7 @@ def _resnet(depth, shape, classes, width=16):
 
 
 def module(name, shape, classes, **options) -> nn.Module:
-    """Make a freshly initialised network by its name in ``NAMES``, for inputs of ``shape`` and so many classes.
-
-    Raises ``ValueError`` for an unknown name or inputs that it does not take.
-    """
+    """Make a network by its name in ``NAMES``. Raises ``ValueError`` if it is unknown or takes no such ``shape``."""
     return _CONSTRUCTORS[checks.choice("network", name, NAMES)](shape, classes, **options)
 
 

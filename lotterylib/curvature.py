@@ -81,10 +81,7 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
 
 
 def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None) -> Tensor:
-    """The exact Hessian of every replicate, symmetric ``(R, D, D)``, in the dtype of the state.
-
-    Raises ``ValueError`` for more than 10,000 weights, for which ``spectrum`` needs no matrix, and as ``hvp`` does.
-    """
+    """The exact Hessian ``(R, D, D)`` in the state's dtype. Raises ``ValueError`` for D > 10,000, and as ``hvp``."""
     mask, w = _checked(net, state, mask, x, y)
     count, size = w.shape
     if size > EXACT:
@@ -98,10 +95,7 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
 
 
 class Spectrum(NamedTuple):
-    """A spectrum as point masses: ``eigenvalues`` and ``quadrature`` (their shares of D), float64 ``(R, V, m)``.
-
-    Each of the V probes is an estimate of its own, whose shares sum to 1.
-    """
+    """Point masses as each of V probes sees them: ``eigenvalues`` and their shares of D, float64 ``(R, V, m)``."""
 
     eigenvalues: Tensor
     quadrature: Tensor
@@ -140,10 +134,9 @@ def spectrum(
 
 
 def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
-    """The spectrum as the probes see it, from what ``lanczos`` returned for them.
+    """The spectrum as the probes see it: the eigenvalues of each tridiagonal matrix that ``lanczos`` returned.
 
-    ``basis`` ``(R, V, m, D)``, ``alpha`` and ``beta`` ``(R, V, m)``: the eigenvalues of each tridiagonal matrix, whose
-    shares are the squared first components of its eigenvectors, or 1/D where ``spectrum`` says so.
+    Their shares are the squared first components of its eigenvectors, or 1/D where ``spectrum`` says so.
     """
     values, vectors = torch.linalg.eigh(_tridiagonal(alpha.cpu(), beta.cpu()))
     shares, size = vectors[..., 0, :] ** 2, basis.shape[-1]

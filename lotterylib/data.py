@@ -194,10 +194,7 @@ def _checked(label, x):
 
 
 def normalise(x, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Standardise inputs by ``mean`` and ``std``, shaped as in ``Dataset``; token ids, int64, stay as they are.
-
-    Images, uint8 ``(..., H, W[, C])``, become ``(x / 255 - mean) / std``, float ``(..., C, H, W)``.
-    """
+    """Standardise features, and images, uint8 ``(..., H, W[, C])`` to float ``(..., C, H, W)``; token ids stay."""
     if x.dtype == torch.int64:
         return x
     if x.dtype != torch.uint8:

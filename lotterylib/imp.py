@@ -65,15 +65,12 @@ class Config:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The solution of one level: ``state`` ``w^(L)``, ``mask`` ``m^(L)``, test ``error`` ``(R,)``.
-
-    ``diverged`` maps each replicate whose loss ceased to be finite to the step at which it did.
-    """
+    """The solution of one level: ``state`` ``w^(L)``, ``mask`` ``m^(L)``, test ``error`` ``(R,)``."""
 
     state: dict
     mask: dict
     error: torch.Tensor
-    diverged: dict
+    diverged: dict  # the replicates whose loss ceased to be finite, with the step at which it did
 
     @property
     def density(self) -> float:
@@ -172,10 +169,7 @@ def levels(net, ds, config, checkpoint=None):
 
 
 def load(net, ds, config, checkpoint) -> Run | None:
-    """Return the finished run that lies in a folder, or ``None``; nothing is trained, and nothing written.
-
-    Raises ``training.Diverged`` as ``levels`` does.
-    """
+    """Return the finished run that lies in a folder, or ``None``, without training. Raises ``training.Diverged``."""
     files = _folder(net, ds, config, checkpoint)
     points = [files.load(f"rewind_{step}") for step in config.rewind_step]
     found = [files.load(f"level_{level:02d}") for level in range(config.levels + 1)] if all(points) else [None]
@@ -253,14 +247,11 @@ class _Work:
         return replace(run, levels=(*run.levels, self.finish(name, state, mask, diverged)))
 
     def train(self, name, state, mask, start, seeds, points=None):
-        """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate.
-
-        ``points``, a dict by rewind step, receives the rewind points that are passed, and so does the folder.
-        """
+        """The solution, and when replicates diverged; ``points``, by rewind step, and the folder get those passed."""
         folder, recipe, at = self.files.path and self.files.path / name, self.config.recipe, tuple(points or ())
-        way = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
+        path = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
         try:
-            for point in way:
+            for point in path:
                 if point.step in at:
                     points[point.step] = point.state, {}
                     self.files.save(f"rewind_{point.step}", point.state)

@@ -19,28 +19,21 @@ from .threads import beside
 
 @dataclass
 class Training:
-    """Replicates in training: what the steps need, and what they change.
-
-    ``momentum`` is like ``state``, of the trained entries. ``failed``, int64 ``(R,)``, is the step at which a
-    replicate's loss ceased to be finite, -1 while it is. ``seeds`` are the R order seeds.
-    """
+    """Replicates in training: what the steps need, and what they change."""
 
     net: object
     ds: object
     recipe: object
     stacked: bool
     mask: dict
-    seeds: list
+    seeds: list  # of the data order, one for each replicate
     state: dict
-    momentum: dict
-    failed: torch.Tensor
+    momentum: dict  # of the trained entries
+    failed: torch.Tensor  # int64 (R,): the step at which a replicate's loss ceased to be finite, -1 while it is
 
 
 class Group:
-    """The replicates ``rows`` of a training, stepped together in memory of their own, from step ``step`` on.
-
-    Several are stacked in one program; a network that is not stacked takes one at a time.
-    """
+    """The replicates ``rows`` of a training, from ``step`` on in memory of their own: one, where it is not stacked."""
 
     def __init__(self, training, rows, step):
         net, self.training, self.rows = training.net, training, rows

@@ -107,10 +107,7 @@ def read(path, key=None, device="cpu"):
 
 
 class Folder:
-    """What one computation keeps: files in ``path/<key>/``, with the ``settings`` that the key stands for beside them.
-
-    Other settings have another folder. Without a ``path`` nothing is kept.
-    """
+    """Files in ``path/<key>/``, beside the ``settings`` that the key stands for; without a ``path`` nothing is kept."""
 
     def __init__(self, path, settings, device="cpu"):
         self.key, self.settings, self.device = key(settings), settings, device

@@ -75,10 +75,7 @@ class Point(NamedTuple):
 
 
 class Diverged(ArithmeticError):
-    """The loss of some replicates became NaN or infinite.
-
-    ``steps`` maps each such replicate to the step at which it did; ``state`` holds every replicate, the others sound.
-    """
+    """The loss of replicates became NaN or infinite: ``steps`` says when; ``state`` holds all, the others sound."""
 
     def __init__(self, steps, state, lr, where=""):
         self.steps, self.state = steps, state
