@@ -102,8 +102,7 @@ class ResNet(nn.Module):
     """Residual network for small images (He et al. 2016): 3x3 stem, stages of basic blocks, mean over pixels, linear.
 
     ``widths`` and ``blocks``: channels and number of blocks of each stage; each but the first halves height and width.
-    Weights are drawn as torchvision draws those of its ResNets. Inputs are ``(N, *shape)``, logits ``(N, classes)``.
-    Raises ``ValueError`` unless ``shape`` is ``(channels, height, width)``.
+    Weights are drawn as torchvision's. Raises ``ValueError`` unless ``shape`` is ``(channels, height, width)``.
     """
 
     def __init__(self, shape, classes, widths, blocks):

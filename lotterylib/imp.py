@@ -43,11 +43,10 @@ class Config:
 
     def __post_init__(self):
         steps = self.rewind_step if isinstance(self.rewind_step, tuple | list) else (self.rewind_step,)
-        for step in steps:
-            checks.whole("rewind_step", step, 0, self.recipe.steps - 1)
+        steps = tuple(checks.whole("rewind_step", step, 0, self.recipe.steps - 1) for step in steps)
         if len(set(steps)) != len(steps) or not steps:
             raise ValueError(f"rewind_step is {self.rewind_step}; it must name at least one step, and each only once")
-        object.__setattr__(self, "rewind_step", tuple(steps))
+        object.__setattr__(self, "rewind_step", steps)
         checks.whole("levels", self.levels, 0)
         if not (callable(self.fraction) and is_dataclass(self.fraction)):
             for rate in self.fraction.values() if isinstance(self.fraction, dict) else [self.fraction]:
@@ -139,7 +138,7 @@ class Run:
 
 
 def run(net, ds, config, checkpoint=None) -> Run:
-    """Run IMP on every replicate and rewind step at once, to the last of ``config.levels``; all as in ``levels``."""
+    """Run IMP on every replicate and rewind step at once, to the last of ``config.levels``. Raises as ``levels``."""
     return deque(levels(net, ds, config, checkpoint), maxlen=1).pop()
 
 

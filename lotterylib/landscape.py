@@ -128,8 +128,7 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
         a = (horizontal[column] - b * along) / base
         along_u, along_v = times(u, a), times(v, b)
         moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
-        point = recalibrate(net, {**origin, **moved}, ds)
-        errors[row, column] = error(net, point, ds.test_x, ds.test_y)
+        errors[row, column] = error(net, recalibrate(net, {**origin, **moved}, ds), ds.test_x, ds.test_y)
     return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
 
 
@@ -137,8 +136,8 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
 def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> State:
     """Return the state with BatchNorm statistics measured anew on the training set (without augmentation).
 
-    Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
-    al. 2018), whatever the layers' momentum is. Without running statistics the state stays. Raises as ``net.check``.
+    They are averages of each batch's mean and variance (Izmailov et al. 2018), whatever the layers' momentum is.
+    Without running statistics the state stays. Raises as ``net.check``.
     """
     net.check(state)
     checks.whole("batch_size", batch_size, 1)

@@ -51,10 +51,8 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
         fraction = (low + high) / 2
         whole, part = divmod(fraction * len(squares), 1)
         distance = float(sums[int(whole)] + part * squares[int(whole)]) ** 0.5
-        if fraction < angular_dimension(values, distance, epsilon, shares):
-            low = fraction
-        else:
-            high = fraction
+        met = fraction < angular_dimension(values, distance, epsilon, shares)
+        low, high = (fraction, high) if met else (low, fraction)
     return high
 
 

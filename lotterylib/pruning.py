@@ -50,8 +50,7 @@ def pruned(before: Mask, after: Mask) -> Mask:
 def magnitude(state: State, mask: Mask, fraction: float) -> Mask:
     """Prune the smallest ``fraction`` of the remaining weights by magnitude, all layers ranked together.
 
-    Raises ``ValueError`` if ``fraction`` is not strictly between 0 and 1, for weights that are NaN, or if a layer or
-    the network would be empty.
+    Raises ``ValueError`` unless 0 < ``fraction`` < 1, for weights that are NaN, and if a layer would be empty.
     """
     check_mask(state, mask)
     return _prune_lowest({name: state[name].abs() for name in mask}, mask, fraction)
@@ -74,7 +73,7 @@ def layerwise(state: State, mask: Mask, fraction: float | dict[str, float]) -> M
 
 
 def random(state: State, mask: Mask, fraction: float, seed=0) -> Mask:
-    """Prune a random ``fraction``, all layers together, drawn as ``seed + r`` for any ``state``; else as ``magnitude``."""
+    """Prune a random ``fraction``, all together, drawn by ``seed + r``, not by ``state``. Raises as ``magnitude``."""
     check_mask(state, mask)
     return _prune_lowest(noise(mask, seed), mask, fraction)
 
