@@ -74,16 +74,11 @@ def tree(argument, value):
 
 
 def labels(x, y, classes):
-    """Check labels ``y`` ``(N,)``: whole numbers from 0 to ``classes - 1``, one for each of one or more inputs ``x``.
-
-    Raises ``ValueError`` if they are not.
-    """
+    """Raise ``ValueError`` unless ``y`` ``(N,)`` are labels from 0 to ``classes - 1``, for one or more inputs ``x``."""
     shape, kind = (tuple(y.shape), y.dtype) if torch.is_tensor(y) else ((), type(y).__name__)
     if shape != (len(x),) or not len(x) or y.is_floating_point() or y.is_complex():
-        raise ValueError(
-            f"y has shape {shape} and type {kind}; it must be ({len(x)},) whole numbers, one for each of one or more "
-            "inputs"
-        )
+        found = f"y has shape {shape} and type {kind}"
+        raise ValueError(f"{found}; it must be ({len(x)},) whole numbers, one for each of one or more inputs")
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= classes:
         raise ValueError(f"y runs from {low} to {high}; for this network it must lie between 0 and {classes - 1}")

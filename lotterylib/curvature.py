@@ -1,10 +1,9 @@
-"""Curvature of the training loss around a solution.
+"""Curvature around a solution: of the mean cross-entropy (nats) on given inputs, in evaluation mode.
 
-Everything here is about the mean cross-entropy (nats) on the inputs that are given, in evaluation mode, as a function
-of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero whatever the state
-holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a mask all prunable
-weights are kept; a mask must keep equally many of every replicate. Eigenvalues, quadrature and what Lanczos's method
-leaves of a matrix are float64 on the CPU.
+It is a function of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero
+whatever the state holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a
+mask all prunable weights are kept; a mask must keep equally many of every replicate. Eigenvalues, quadrature and what
+Lanczos's method leaves of a matrix are float64 on the CPU.
 """
 
 from typing import NamedTuple
@@ -84,10 +83,7 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
 
 
 def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None) -> Tensor:
-    """The exact Hessian of every replicate, symmetric ``(R, D, D)``, in the dtype of the state.
-
-    Raises ``ValueError`` for more than 10,000 weights, for which ``spectrum`` needs no matrix, and as ``hvp`` does.
-    """
+    """The exact Hessian ``(R, D, D)`` in the state's dtype. Raises ``ValueError`` for D > 10,000, and as ``hvp``."""
     mask, w = _checked(net, state, mask, x, y)
     count, size = w.shape
     if size > EXACT:
@@ -101,10 +97,7 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
 
 
 class Spectrum(NamedTuple):
-    """A spectrum as point masses: ``eigenvalues`` and ``quadrature`` (their shares of D), float64 ``(R, V, m)``.
-
-    Each of the V probes is an estimate of its own, whose shares sum to 1.
-    """
+    """Point masses as each of V probes sees them: ``eigenvalues`` and their shares of D, float64 ``(R, V, m)``."""
 
     eigenvalues: Tensor
     quadrature: Tensor
@@ -133,9 +126,8 @@ def spectrum(
 
     Each probe is a random direction; ``iterations`` Hessian-vector products with it place up to as many point masses,
     which match the moments of the spectrum as the probe sees it. Eigenvectors that all of several probes find have the
-    share 1/D, known instead of estimated (after Bhattacharjee et al. 2025): that takes most of the noise away from the
-    few large eigenvalues. Replicate r is drawn as ``seed + r``. Memory: twice ``R * probes * iterations * D`` numbers.
-    Raises ``ValueError`` for fewer than one of either, and as ``hvp`` does.
+    share 1/D, known instead of estimated (after Bhattacharjee et al. 2025). Replicate r is drawn as ``seed + r``.
+    Memory: twice ``R * probes * iterations * D`` numbers. Raises ``ValueError`` for fewer than one, and as ``hvp``.
     """
     checks.whole("probes", probes, 1)
     mask, w = _checked(net, state, mask, x, y)
@@ -144,10 +136,9 @@ def spectrum(
 
 
 def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
-    """The spectrum as the probes see it, from what ``lanczos`` returned for them.
+    """The spectrum as the probes see it: the eigenvalues of each tridiagonal matrix that ``lanczos`` returned.
 
-    ``basis`` ``(R, V, m, D)``, ``alpha`` and ``beta`` ``(R, V, m)``: the eigenvalues of each tridiagonal matrix, whose
-    shares are the squared first components of its eigenvectors, or 1/D where ``spectrum`` says so.
+    Their shares are the squared first components of its eigenvectors, or 1/D where ``spectrum`` says so.
     """
     values, vectors = torch.linalg.eigh(_tridiagonal(alpha.cpu(), beta.cpu()))
     shares, size = vectors[..., 0, :] ** 2, basis.shape[-1]
@@ -189,9 +180,9 @@ def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Te
     """Lanczos's method (1950), fully reorthogonalized, for a symmetric ``product`` of ``(R, V, D)`` with every vector.
 
     Returns the basis ``(R, V, m, D)`` that begins with ``start`` (normalised), and the tridiagonal matrix in it: its
-    diagonal and the entries beside it, float64 ``(R, V, m)`` on the CPU, the last of which leads out of the basis. m is
-    ``iterations``, or D if that is less. Where the basis closes early it goes on in a random direction: the matrix
-    falls into blocks, and only the first has a share in ``start``. Raises ``ValueError`` for ``iterations`` below 1.
+    diagonal and the entries beside it, ``(R, V, m)``, the last of which leads out of the basis. m is ``iterations``, or
+    D if that is less. A basis that closes early goes on in a random direction: the matrix falls into blocks, of which
+    only the first has a share in ``start``. Raises ``ValueError`` for ``iterations`` below 1.
     """
     steps = min(checks.whole("iterations", iterations, 1), start.shape[-1])
     basis = start.new_zeros(*start.shape[:2], steps, start.shape[-1])

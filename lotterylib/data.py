@@ -1,8 +1,4 @@
-"""Datasets as tensors on the device.
-
-A training batch is an index gather, normalised (and for CIFAR augmented) where the tensors lie, so no worker process
-and no host copy stands between two training steps.
-"""
+"""Datasets as tensors on one device, where training batches are gathered, normalised and augmented."""
 
 import hashlib
 import os
@@ -77,15 +73,12 @@ class Dataset:
         return normalise(x.unflatten(0, indices.shape), self.mean, self.std), y
 
     def training_set(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return all training inputs, ready to feed and not augmented, and their labels: ``(N, ...)`` and ``(N,)``."""
+        """Return all training inputs, ready to feed and not augmented, ``(N, ...)``, and their labels ``(N,)``."""
         return self.gather(torch.arange(len(self.train_y), device=self.device))
 
 
 def find_device(name: str | torch.device = "auto") -> torch.device:
-    """Return the torch device called ``name``; ``"auto"`` is CUDA where there is one, else the CPU.
-
-    Raises ``ValueError`` for another name, and if CUDA is asked for where there is none.
-    """
+    """The device called ``name``; ``"auto"``: CUDA if there is one, else the CPU. Raises ``ValueError`` for others."""
     name, cuda = str(name), torch.cuda.is_available()
     if name.startswith("cuda") and not cuda:
         raise ValueError(f"device is {name!r}, but torch sees no CUDA device; allowed here are 'auto' and 'cpu'")
@@ -139,10 +132,9 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     for split in ("train", "test"):
         x, y = t[f"{split}_x"], t[f"{split}_y"]
         if y.is_floating_point() or y.shape != x.shape[:1] or len(y) == 0:
-            raise ValueError(
-                f"{name}: {split}_y has shape {tuple(y.shape)} and type {y.dtype}; it must be {len(x)} whole numbers, "
-                f"one for each entry of {split}_x, and at least one"
-            )
+            found = f"{split}_y has shape {tuple(y.shape)} and type {y.dtype}"
+            allowed = f"{len(x)} whole numbers, one for each entry of {split}_x, and at least one"
+            raise ValueError(f"{name}: {found}; it must be {allowed}")
     x, test_x = t["train_x"], t["test_x"]
     kinds = [f"{'float' if part.is_floating_point() else part.dtype} {(*part.shape[1:],)}" for part in (test_x, x)]
     if kinds[0] != kinds[1]:
@@ -202,10 +194,7 @@ def _checked(label, x):
 
 
 def normalise(x, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Standardise inputs by ``mean`` and ``std``, shaped as in ``Dataset``; token ids, int64, stay as they are.
-
-    Images, uint8 ``(..., H, W[, C])``, become ``(x / 255 - mean) / std``, float ``(..., C, H, W)``.
-    """
+    """Standardise features, and images, uint8 ``(..., H, W[, C])`` to float ``(..., C, H, W)``; token ids stay."""
     if x.dtype == torch.int64:
         return x
     if x.dtype != torch.uint8:
@@ -251,10 +240,9 @@ def _torchvision(name, root):
         train, test = (make(root, train=train, download=True) for train in (True, False))  # only what is not there
     except (OSError, RuntimeError) as error:
         files = f"{make.base_folder}/ (unpacked)" if name.startswith("cifar") else f"{make.__name__}/raw/*-ubyte"
-        raise FileNotFoundError(
-            f"dataset {name!r} is not complete in {root} and could not be downloaded ({error}). Put {root}/{files} "
-            "there, or set LOTTERYLIB_DATA to the folder that holds it; 'mnist1d' needs no download at all"
-        ) from error
+        found = f"dataset {name!r} is not complete in {root} and could not be downloaded ({error})"
+        remedy = f"Put {root}/{files} there, or set LOTTERYLIB_DATA to the folder that holds it"
+        raise FileNotFoundError(f"{found}. {remedy}; 'mnist1d' needs no download at all") from error
     return {"train_x": np.asarray(train.data), "train_y": np.asarray(train.targets),
             "test_x": np.asarray(test.data), "test_y": np.asarray(test.targets)}  # fmt: skip
 

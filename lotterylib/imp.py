@@ -44,11 +44,10 @@ class Config:
     def __post_init__(self):
         checks.kind("recipe", self.recipe, training.Recipe)
         steps = self.rewind_step if isinstance(self.rewind_step, tuple | list) else (self.rewind_step,)
-        for step in steps:
-            checks.whole("rewind_step", step, 0, self.recipe.steps - 1)
+        steps = tuple(checks.whole("rewind_step", step, 0, self.recipe.steps - 1) for step in steps)
         if len(set(steps)) != len(steps) or not steps:
             raise ValueError(f"rewind_step is {self.rewind_step}; it must name at least one step, and each only once")
-        object.__setattr__(self, "rewind_step", tuple(steps))
+        object.__setattr__(self, "rewind_step", steps)
         checks.whole("levels", self.levels, 0)
         if not (callable(self.fraction) and is_dataclass(self.fraction)):
             for rate in self.fraction.values() if isinstance(self.fraction, dict) else [self.fraction]:
@@ -66,15 +65,12 @@ class Config:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The solution of one level: ``state`` ``w^(L)``, ``mask`` ``m^(L)``, test ``error`` ``(R,)``.
-
-    ``diverged`` maps each replicate whose loss ceased to be finite to the step at which it did.
-    """
+    """The solution of one level: ``state`` ``w^(L)``, ``mask`` ``m^(L)``, test ``error`` ``(R,)``."""
 
     state: dict
     mask: dict
     error: torch.Tensor
-    diverged: dict
+    diverged: dict  # the replicates whose loss ceased to be finite, with the step at which it did
 
     @property
     def density(self) -> float:
@@ -143,7 +139,7 @@ class Run:
 
 
 def run(net, ds, config, checkpoint=None) -> Run:
-    """Run IMP on every replicate and rewind step at once, to the last of ``config.levels``; all as in ``levels``."""
+    """Run IMP on every replicate and rewind step at once, to the last of ``config.levels``. Raises as ``levels``."""
     return deque(levels(net, ds, config, checkpoint), maxlen=1).pop()
 
 
@@ -174,10 +170,7 @@ def levels(net, ds, config, checkpoint=None):
 
 
 def load(net, ds, config, checkpoint) -> Run | None:
-    """Return the finished run that lies in a folder, or ``None``; nothing is trained, and nothing written.
-
-    Raises ``training.Diverged`` as ``levels`` does.
-    """
+    """Return the finished run that lies in a folder, or ``None``, without training. Raises ``training.Diverged``."""
     files = _folder(net, ds, config, checkpoint)
     points = [files.load(f"rewind_{step}") for step in config.rewind_step]
     found = [files.load(f"level_{level:02d}") for level in range(config.levels + 1)] if all(points) else [None]
@@ -255,14 +248,11 @@ class _Work:
         return replace(run, levels=(*run.levels, self.finish(name, state, mask, diverged)))
 
     def train(self, name, state, mask, start, seeds, points=None):
-        """Train to the end whatever diverges: the solution, and the failing step of each diverged replicate.
-
-        ``points``, a dict by rewind step, receives the rewind points that are passed, and so does the folder.
-        """
+        """The solution, and when replicates diverged; ``points``, by rewind step, and the folder get those passed."""
         folder, recipe, at = self.files.path and self.files.path / name, self.config.recipe, tuple(points or ())
-        way = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
+        path = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
         try:
-            for point in way:
+            for point in path:
                 if point.step in at:
                     points[point.step] = point.state, {}
                     self.files.save(f"rewind_{point.step}", point.state)

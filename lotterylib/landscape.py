@@ -1,8 +1,7 @@
 """The error landscape between solutions: barriers, paths, planes.
 
-Errors are test error rates in [0, 1] by definition, unless other inputs are given. On a path every entry of the state
-is interpolated, BatchNorm's running statistics included; ``recalibrate`` measures them anew instead. All but states is
-float64 on the CPU.
+Errors are rates in [0, 1]. On a path every entry of the state is interpolated, BatchNorm's running statistics included;
+``recalibrate`` measures them anew instead. All but states is float64 on the CPU.
 """
 
 import copy
@@ -108,8 +107,8 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
     """Test error on the 2-D plane through three states, which reaches ``margin`` of the triangle's extent beyond it.
 
     The axes are orthonormal in the space of parameters (Gram-Schmidt on ``first - origin``, then ``second - origin``).
-    BatchNorm statistics are recalibrated at every point, since outside the triangle extrapolated variances would turn
-    negative. Raises ``ValueError`` for fewer than two steps, a negative margin, or three states on a line.
+    BatchNorm is recalibrated at every point: extrapolated variances could be negative. Raises ``ValueError`` for fewer
+    than two steps, a negative margin, or three states on a line.
     """
     checks.whole("steps", steps, 2)
     checks.within("margin", margin, 0)
@@ -136,8 +135,7 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
         a = (horizontal[column] - b * along) / base
         along_u, along_v = times(u, a), times(v, b)
         moved = {name: origin[name] + along_u[name] + along_v[name] for name in u}
-        point = recalibrate(net, {**origin, **moved}, ds)
-        errors[row, column] = error(net, point, ds.test_x, ds.test_y)
+        errors[row, column] = error(net, recalibrate(net, {**origin, **moved}, ds), ds.test_x, ds.test_y)
     return Plane(errors, horizontal.cpu(), vertical.cpu(), corners.cpu())
 
 
@@ -145,8 +143,8 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
 def recalibrate(net: Network, state: State, ds: Dataset, batch_size=500) -> State:
     """Return the state with BatchNorm statistics measured anew on the training set (without augmentation).
 
-    Each batch gives a mean and a variance; the recalibrated statistics are their averages over batches (Izmailov et
-    al. 2018), whatever the layers' momentum is. Without running statistics the state stays. Raises as ``net.check``.
+    They are averages of each batch's mean and variance (Izmailov et al. 2018), whatever the layers' momentum is.
+    Without running statistics the state stays. Raises as ``net.check``.
     """
     checks.kind("ds", ds, Dataset)
     checks.kind("net", net, Network).check(state)

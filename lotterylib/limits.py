@@ -1,8 +1,7 @@
 """How far a solution can be pruned, as Gordon's escape theorem predicts from the spectrum of its Hessian.
 
 The theorem (1988): a random subspace through a point *misses* a set once it has more conditions than the set's squared
-Gaussian width, as seen from the point. Up to there an axial subspace may meet the well around a solution. Arguments may
-lie on any device.
+Gaussian width, as seen from the point. Up to there an axial subspace may meet the well around a solution.
 """
 
 import torch
@@ -52,10 +51,8 @@ def gordon_fraction(eigenvalues, weights, epsilon: float, quadrature=None, order
         fraction = (low + high) / 2
         whole, part = divmod(fraction * len(squares), 1)
         distance = float(sums[int(whole)] + part * squares[int(whole)]) ** 0.5
-        if fraction < angular_dimension(values, distance, epsilon, shares):
-            low = fraction
-        else:
-            high = fraction
+        met = fraction < angular_dimension(values, distance, epsilon, shares)
+        low, high = (fraction, high) if met else (low, fraction)
     return high
 
 

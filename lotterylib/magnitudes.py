@@ -19,10 +19,7 @@ def flat(state: State, mask: Mask) -> list[Tensor]:
 
 
 def histogram(state: State, mask: Mask, edges) -> Tensor:
-    """Share of the kept weights in each bin of magnitude, ``(R, len(edges) - 1)``; what lies outside counts nowhere.
-
-    Raises ``ValueError`` unless ``edges`` are two or more increasing numbers.
-    """
+    """Share of kept weights in each bin, ``(R, len(edges) - 1)``. Raises ``ValueError`` unless ``edges`` increase."""
     edges = checks.array("edges", edges)
     if edges.dim() != 1 or len(edges) < 2 or not (edges.diff() > 0).all():
         raise ValueError(f"edges are {edges.tolist()}; they must be two or more increasing numbers")
@@ -35,10 +32,7 @@ def threshold(state: State, before: Mask, after: Mask) -> Tensor:
 
 
 def refilled(state: State, mask: Mask, limit) -> Tensor:
-    """Share of the kept weights, ``(R,)``, whose magnitude is at most ``limit`` ``(R,)``.
-
-    For a projection and the threshold that made it this is 0. Raises ``ValueError`` for a ``limit`` of another shape.
-    """
+    """Share of kept weights, ``(R,)``, of magnitude <= ``limit`` ``(R,)``. Raises ``ValueError`` for another shape."""
     limit, rows = checks.array("limit", limit), flat(state, mask)
     if limit.shape != (len(rows),):
         raise ValueError(f"limit has shape {tuple(limit.shape)}; it must be ({len(rows)},), one for each replicate")

@@ -38,10 +38,8 @@ class Network:
 
     def __init__(self, make, device, prunable=None, stacked=None):
         if isinstance(make, nn.Module) or not callable(make):
-            raise ValueError(
-                f"make is a {type(make).__name__}; it must be a function without arguments that returns a freshly "
-                "initialised nn.Module: networks.wrap(lambda: MyModule())"
-            )
+            allowed = "a function without arguments that returns a fresh nn.Module: networks.wrap(lambda: MyModule())"
+            raise ValueError(f"make is a {type(make).__name__}; it must be {allowed}")
         self.make, self.device, self.module = make, device, _made(make, 0)
         _refuse(self.module, _made(make, 0))
         self.module.to(device)
@@ -58,10 +56,7 @@ class Network:
         self._asked, self._tried, self.channels_last = stacked, {}, False
 
     def init(self, replicates=1, seed=0):
-        """Return a freshly initialised state; replicate r is drawn as ``seed + r``, whatever ``replicates`` is.
-
-        Raises ``ValueError`` unless ``replicates`` is a whole number, at least 1, and ``seed`` one, at least 0.
-        """
+        """Draw a fresh state, replicate r from ``seed + r``. Raises ``ValueError`` for none, or a negative seed."""
         checks.whole("replicates", replicates, 1)
         checks.whole("seed", seed, 0, 2**63)
         return self._state([_made(self.make, seed + r) for r in range(replicates)])
@@ -71,10 +66,7 @@ class Network:
         return {name: torch.stack([e[name].detach() for e in each]).to(self.device) for name in self.shapes}
 
     def state_dict(self, state, replicate=0):
-        """One replicate as the plain ``state_dict`` of a module that ``make`` returns: copies, on the network's device.
-
-        Raises ``ValueError`` for a state of another network, or a ``replicate`` that it does not have.
-        """
+        """One replicate as a module's plain ``state_dict``, copied. Raises ``ValueError`` if there is no such one."""
         checks.whole("replicate", replicate, 0, self.check(state) - 1)
         module = copy.deepcopy(self.module)  # which knows tied weights by each of their names
         for name, tensor in _entries(module).items():
@@ -82,10 +74,7 @@ class Network:
         return module.state_dict()
 
     def from_state_dicts(self, state_dicts):
-        """The state whose replicates are plain ``state_dict``s, a list: what ``state_dict`` gave, or a module's own.
-
-        Raises ``ValueError`` if there is none, or if one has other names or shapes than the network.
-        """
+        """The state of a list of plain ``state_dict``s. Raises ``ValueError`` for none, or other names or shapes."""
         checks.whole("number of state_dicts", len(checks.several("state_dicts", state_dicts)), 1)
         modules = [copy.deepcopy(self.module) for _ in state_dicts]
         try:
@@ -157,10 +146,7 @@ class Network:
         return store.sketch({"evaluation": evaluation, "training": training, **state})
 
     def forward(self, state, x, train):
-        """Logits ``(N, C)`` of one replicate, whose state has no replicate axis, on inputs ``x`` ``(N, ...)``.
-
-        With ``train`` BatchNorm takes the statistics of ``x``, and changes the running ones in ``state`` in place.
-        """
+        """Logits ``(N, C)`` of one replicate's state on ``x`` ``(N, ...)``; ``train`` changes its buffers in place."""
         own = vars(_THREAD).setdefault("modules", weakref.WeakKeyDictionary())  # a call swaps the module's tensors
         if self not in own:
             own[self] = copy.deepcopy(self.module)
@@ -168,8 +154,7 @@ class Network:
 
     def taken(self, x, dtype):
         """Inputs as the module takes them: of the weights' type, and images laid out as plain torch has them."""
-        if x.is_floating_point() and x.dtype != dtype:
-            x = x.to(dtype)
+        x = x.to(dtype) if x.is_floating_point() else x
         return x if x.dim() < 4 or self.channels_last else x.contiguous()
 
     def map(self, function):
@@ -178,10 +163,7 @@ class Network:
 
     @torch.no_grad()
     def __call__(self, state, x):
-        """Logits ``net(state, x)`` ``(R, N, C)`` of every replicate on the same ``x`` ``(N, ...)``, as evaluated.
-
-        Raises ``ValueError`` for the state of another network, and inputs that it does not take.
-        """
+        """Logits ``(R, N, C)`` on ``x`` ``(N, ...)``, in evaluation mode. Raises ``ValueError`` as ``check`` does."""
         self.check(state)
         checks.kind("x", x, torch.Tensor)
 
@@ -275,18 +257,13 @@ def exact(recurrent=True):
 
 
 def prunable_weights(module):
-    """Names of the weights that multiply inputs in a module's layers, each once, by its first name.
-
-    Raises ``ValueError`` for a layer whose weight is computed from others, as under weight_norm.
-    """
+    """Names of the weights that multiply inputs, each once. Raises ``ValueError`` for one computed from others."""
     known, names = {parameter: name for name, parameter in module.named_parameters()}, {}
     for path, layer in module.named_modules():
         own = dict(layer.named_parameters(recurse=False))
         for pattern in (pattern for kinds, pattern in _MATRICES if isinstance(layer, kinds)):
             if pattern == "weight" and "weight" not in own:
-                raise ValueError(
-                    f"layer {path!r} computes its weight from other tensors (weight_norm, spectral_norm, torch's "
-                    "pruning); take that off, or name what may be pruned in prunable"
-                )
+                found = f"layer {path!r} computes its weight from other tensors (weight_norm, spectral_norm, pruning)"
+                raise ValueError(f"{found}; take that off, or name what may be pruned in prunable")
             names |= {known[w]: None for name, w in own.items() if w.requires_grad and re.fullmatch(pattern, name)}
     return tuple(names)

@@ -28,10 +28,7 @@ def random_direction(state: State, mask: Mask, norm, seed=0) -> State:
 
 
 def pruning_direction(rewind: State, before: Mask, after: Mask) -> State:
-    """Return ``-(m^(L) - m^(L+1)) * w_k``: what the pruning from mask ``before`` to ``after`` does to a rewind point.
-
-    Its ``states.length`` is the successive-rewind distance. Raises ``ValueError`` as ``pruning.pruned`` does.
-    """
+    """What pruning does to a rewind point: ``-(m^(L) - m^(L+1)) * w_k``. Raises ``ValueError`` as ``pruned`` does."""
     check_mask(rewind, before, "before")
     removed = pruned(before, after)
     return _embedded(rewind, {name: torch.where(gone, -rewind[name], 0.0) for name, gone in removed.items()})

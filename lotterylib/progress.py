@@ -6,9 +6,6 @@ from tqdm.auto import tqdm
 
 
 def bar(iterable=None, **options):
-    """A tqdm bar that appears after two seconds and goes when it is done; none where ``TQDM_DISABLE`` is set.
-
-    tqdm itself overlooks that variable in notebooks, where a bar would leave a dead widget in the kept output.
-    """
-    disable = bool(os.environ.get("TQDM_DISABLE"))
+    """A tqdm bar that appears after two seconds and goes when it is done; none where ``TQDM_DISABLE`` is set."""
+    disable = bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself overlooks in notebooks
     return tqdm(iterable, delay=2, leave=False, disable=disable, **options)

@@ -37,10 +37,7 @@ def density(mask: Mask) -> float:
 
 
 def pruned(before: Mask, after: Mask) -> Mask:
-    """The weights that ``after`` prunes from ``before``, as a mask.
-
-    Raises ``ValueError`` unless ``after`` lies in ``before`` and prunes some weight of every replicate.
-    """
+    """What ``after`` prunes from ``before``, as a mask. Raises ``ValueError`` unless that is some of each replicate."""
     check_alike(checks.tree("before", before), checks.tree("after", after))
     if any((after[name] & ~keep).any() for name, keep in before.items()):
         raise ValueError("after keeps weights that before prunes; it must be the mask of a later level of the same run")
@@ -53,8 +50,7 @@ def pruned(before: Mask, after: Mask) -> Mask:
 def magnitude(state: State, mask: Mask, fraction: float) -> Mask:
     """Prune the smallest ``fraction`` of the remaining weights by magnitude, all layers ranked together.
 
-    Raises ``ValueError`` if ``fraction`` is not strictly between 0 and 1, for weights that are NaN, or if a layer or
-    the network would be empty.
+    Raises ``ValueError`` unless 0 < ``fraction`` < 1, for weights that are NaN, and if a layer would be empty.
     """
     check_mask(state, mask)
     return _prune_lowest({name: state[name].abs() for name in mask}, mask, fraction)
@@ -77,30 +73,20 @@ def layerwise(state: State, mask: Mask, fraction: float | dict[str, float]) -> M
 
 
 def random(state: State, mask: Mask, fraction: float, seed=0) -> Mask:
-    """Prune a random ``fraction`` of the remaining weights, all layers together; replicate r is drawn as ``seed + r``.
-
-    Values in ``state`` do not matter; it lets rules stand in for one another. Raises as ``magnitude`` does.
-    """
+    """Prune a random ``fraction``, all together, drawn by ``seed + r``, not by ``state``. Raises as ``magnitude``."""
     check_mask(state, mask)
     return _prune_lowest(noise(mask, seed), mask, fraction)
 
 
 def shuffle(mask: Mask, seed=0) -> Mask:
-    """Permute each layer's mask within the layer: the same number of weights stays in each, at random places.
-
-    The control of Su et al. (2020) and Frankle et al. (2021); replicate r is drawn as ``seed + r``. Raises
-    ``ValueError`` for what is no mask, and a seed out of bounds.
-    """
+    """Permute each layer's mask within it (Su et al. 2020, Frankle et al. 2021); replicate r drawn as ``seed + r``."""
     check("mask", mask, {name: keep.shape[1:] for name, keep in checks.tree("mask", mask).items()}, kind=torch.bool)
     order = {name: drawn.flatten(1).argsort(1) for name, drawn in noise(mask, seed).items()}
     return {name: keep.flatten(1).gather(1, order[name]).view_as(keep) for name, keep in mask.items()}
 
 
 def noise(mask: Mask, seed: int, draw=torch.rand) -> State:
-    """Random numbers shaped like the mask, ``(R, ...)`` by entry, on its device; replicate r is drawn as ``seed + r``.
-
-    ``draw``, by default uniform, draws on the CPU: alike on every device. Raises ``ValueError`` for a seed below 0.
-    """
+    """Random numbers like the mask, drawn on the CPU as ``seed + r``. Raises ``ValueError`` for a seed below 0."""
     checks.whole("seed", seed, 0, 2**63)
     generators = [torch.Generator().manual_seed(seed + r) for r in range(replicates(mask))]
     return {

@@ -19,32 +19,25 @@ from .threads import beside
 
 @dataclass
 class Training:
-    """Replicates in training: what the steps need, and what they change.
-
-    ``momentum`` is like ``state``, of the trained entries. ``failed``, int64 ``(R,)``, is the step at which a
-    replicate's loss ceased to be finite, -1 while it is. ``seeds`` are the R order seeds.
-    """
+    """Replicates in training: what the steps need, and what they change."""
 
     net: object
     ds: object
     recipe: object
     stacked: bool
     mask: dict
-    seeds: list
+    seeds: list  # of the data order, one for each replicate
     state: dict
-    momentum: dict
-    failed: torch.Tensor
+    momentum: dict  # of the trained entries
+    failed: torch.Tensor  # int64 (R,): the step at which a replicate's loss ceased to be finite, -1 while it is
 
 
 class Group:
-    """The replicates ``rows`` of a training, stepped together in memory of their own, from step ``step`` on.
-
-    Several are stacked in one program; a network that is not stacked takes one at a time.
-    """
+    """The replicates ``rows`` of a training, from ``step`` on in memory of their own: one, where it is not stacked."""
 
     def __init__(self, training, rows, step):
         net, self.training, self.rows = training.net, training, rows
-        self.ds, self.recipe = training.ds, training.recipe
+        ds, recipe = self.ds, self.recipe = training.ds, training.recipe
         self.channels_last = net.channels_last and not training.stacked
         self.state, self.momentum, mask = map(self._own, (training.state, training.momentum, training.mask))
         self.leaves = {name: self.state[name].detach().requires_grad_() for name in net.parameters}  # the same memory
@@ -61,13 +54,12 @@ class Group:
             return logits({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
 
         self.logits = torch.vmap(logits) if training.stacked else alone
-        self.step = torch.tensor([step], device=self.ds.device)
-        precision = torch.float32 if self.ds.device.type == "cuda" else torch.float64  # what the fused update takes
-        rates = [self.recipe.lr_at(t) for t in range(self.recipe.steps)]
-        self.rates = torch.tensor(rates, dtype=precision, device=self.ds.device)
-        epoch = step // steps_per_epoch(self.ds, self.recipe)
-        self.drawn = [table.to(self.ds.device) for table in self.order(epoch)]  # where the step reads the order
-        if self.ds.device.type == "cuda":
+        self.step = torch.tensor([step], device=ds.device)
+        precision = torch.float32 if ds.device.type == "cuda" else torch.float64  # what the fused update takes
+        self.rates = torch.tensor([recipe.lr_at(t) for t in range(recipe.steps)], dtype=precision, device=ds.device)
+        epoch = step // steps_per_epoch(ds, recipe)
+        self.drawn = [table.to(ds.device) for table in self.order(epoch)]  # where the step reads the order
+        if ds.device.type == "cuda":
             self._capture()
 
     def _own(self, tree):

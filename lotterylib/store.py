@@ -109,10 +109,7 @@ def read(path, key=None, device="cpu"):
 
 
 class Folder:
-    """What one computation keeps: files in ``path/<key>/``, with the ``settings`` that the key stands for beside them.
-
-    Other settings have another folder. Without a ``path`` nothing is kept. Raises ``ValueError`` for what is no path.
-    """
+    """Files in ``path/<key>/``, beside the ``settings`` that the key stands for; no ``path``, nothing kept."""
 
     def __init__(self, path, settings, device="cpu"):
         self.key, self.settings, self.device = key(settings), settings, device

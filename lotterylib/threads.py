@@ -10,8 +10,7 @@ def beside(function, rows, device, stop=None):
     """Call ``function(*row)`` for each of ``rows``; return the results in their order.
 
     On a CPU the calls run in as many threads as torch has, each computing alone: bits do not depend on their number. A
-    single call has all threads to itself. ``stop``, a ``threading.Event``, is set if a call fails or is interrupted, so
-    that long ones can end.
+    single call has all threads. ``stop``, an event, is set if a call fails or is interrupted, so that long ones end.
     """
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     if len(rows) == 1 or threads == 1 or device.type != "cpu":

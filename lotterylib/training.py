@@ -1,8 +1,7 @@
 """Training: a function (state, momentum, t) -> (state, momentum, t + 1), for every replicate at once.
 
-The batch at step t and the learning rate at step t depend on nothing but the order seed, the recipe and t. So a run
-resumes from its state, its momentum and t alone, and two runs with the same order seed see the same data in the same
-order, wherever they start.
+Batch and learning rate at step t depend on nothing but the order seed, the recipe and t: so a run resumes from state,
+momentum and t alone, and two with one order seed see the same data in the same order, wherever they start.
 """
 
 import gc
@@ -72,7 +71,7 @@ class Recipe:
 
 
 class Point(NamedTuple):
-    """A moment of training: ``step`` updates are done, and resuming needs ``state`` and ``momentum``, nothing else."""
+    """A moment of training: ``step`` updates are done; resuming needs ``state`` and ``momentum``, nothing else."""
 
     step: int
     state: dict
@@ -80,18 +79,14 @@ class Point(NamedTuple):
 
 
 class Diverged(ArithmeticError):
-    """The loss of some replicates became NaN or infinite.
-
-    ``steps`` maps each such replicate to the step at which it did; ``state`` holds every replicate, the others sound.
-    """
+    """The loss of replicates became NaN or infinite: ``steps`` says when; ``state`` holds all, the others sound."""
 
     def __init__(self, steps, state, lr, where=""):
         self.steps, self.state = steps, state
         where = where or ", ".join(f"replicate {r} at step {step}" for r, step in steps.items())
-        super().__init__(
-            f"the loss became NaN or infinite in {where}. The other replicates were trained to the end and are kept. "
-            f"Lower lr (it is {lr}) or lengthen warmup"
-        )
+        remedy = f"Lower lr (it is {lr}) or lengthen warmup"
+        others = "The other replicates were trained to the end and are kept"
+        super().__init__(f"the loss became NaN or infinite in {where}. {others}. {remedy}")
 
 
 def check(net, ds, recipe) -> None:
@@ -101,14 +96,13 @@ def check(net, ds, recipe) -> None:
 
 
 def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, checkpoint=None):
-    """Train every replicate of ``state`` from step ``start`` to step ``stop`` (default: ``recipe.steps``).
+    """Train every replicate of ``state`` from step ``start`` to ``stop`` (``None``: the last); return the final state.
 
     ``start`` and ``order_seed`` are one number or one for each replicate; a single ``order_seed`` s gives replicate r
     the data order of seed s + r. Momentum starts at zero. Weights outside ``mask`` are exactly zero throughout; without
     a mask all weights train. ``checkpoint`` names a folder from which the same call carries on after an interruption.
-
-    Returns the final state, and leaves the given one as it is. Raises ``Diverged``, and ``ValueError`` for arguments
-    that do not fit each other, a folder that cannot be written, and if the memory does not suffice.
+    Raises ``Diverged``, and ``ValueError`` for arguments that do not fit each other, a folder that cannot be written,
+    and if the memory does not suffice.
     """
     check(net, ds, recipe)
     last = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)
@@ -151,23 +145,17 @@ def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed
             bar.update(sum(max(0, now - s) for s in starts))
     stacked = net.stacks(ds.test_x, recipe.precision)
     training = sgd.Training(net, ds, recipe, stacked, mask, seeds, state, momentum, failed)
-
-    def point():
-        return Point(now, *({name: tensor.clone() for name, tensor in tree.items()} for tree in (state, momentum)))
-
-    if now in at or now == stop:
-        yield point()
-    groups = []
-    tenths = range(first, stop, max(1, (stop - first) // 10)) if checkpoint else ()
+    groups, tenths = [], range(first, stop, max(1, (stop - first) // 10))[1:] if checkpoint else ()
     try:
-        for end in sorted({stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)} - {now}):
-            groups = sgd.groups_of(training, [r for r in range(count) if starts[r] <= now], now, groups)
-            sgd.advance(groups, now, end, bar)
-            for group in groups:
-                group.store()
+        for end in sorted({now, stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)}):
+            if now < end:
+                groups = sgd.groups_of(training, [r for r in range(count) if starts[r] <= now], now, groups)
+                sgd.advance(groups, now, end, bar)
+                for group in groups:
+                    group.store()
             now = end
             if now in at or now == stop:
-                yield point()
+                yield Point(now, *({name: t.clone() for name, t in tree.items()} for tree in (state, momentum)))
             if now in tenths or now == stop:
                 files.save("training", {"state": state, "momentum": momentum, "failed": failed}, step=now)
     except torch.cuda.OutOfMemoryError:
@@ -186,9 +174,8 @@ def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed
 def evaluate(net, state, x, y):
     """Return the mean cross-entropy in nats and the error rate in [0, 1] of every replicate, each ``(R,)`` float64.
 
-    ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, for instance ``ds.test_x``, ``ds.test_y``.
-    Where a loss is not finite the error is NaN: the largest of NaN logits would pass for a guess. Raises ``ValueError``
-    as ``Network.check`` does.
+    ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed inputs and labels, as ``ds.test_x``, ``ds.test_y``. Where a loss
+    is not finite the error is NaN, not what NaN logits guess. Raises ``ValueError`` as ``Network.check`` does.
     """
     checks.kind("net", net, Network).check(state, x=checks.kind("x", x, torch.Tensor), y=y)
     loss = wrong = 0

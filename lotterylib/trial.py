@@ -19,16 +19,12 @@ def classes(module, x) -> int:
     except Exception as error:  # a module may raise anything
         raise ValueError(f"the network does not take inputs x of shape {tuple(x.shape)}, {x.dtype}: {error}") from error
     if any(not torch.equal(a, b) for a, b in zip(before, _generators(x.device), strict=True)):
-        raise ValueError(
-            "the module draws random numbers in training (dropout, noise, stochastic depth), which no seed here "
-            "governs; switch them off, for instance with p = 0"
-        )
+        found = "the module draws random numbers in training (dropout, noise, stochastic depth)"
+        raise ValueError(f"{found}, which no seed here governs; switch them off, for instance with p = 0")
     lost = [name for name, tensor in module.named_buffers() if buffers.get(name) is not tensor]
     if lost:
-        raise ValueError(
-            f"the module's forward puts another tensor in the place of its buffer {lost[0]!r}, which would be lost; it "
-            "must change the buffer in place, with copy_ or the like"
-        )
+        found = f"the module's forward puts another tensor in the place of its buffer {lost[0]!r}, which would be lost"
+        raise ValueError(f"{found}; it must change the buffer in place, with copy_ or the like")
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
         came = f"{type(logits).__name__} {tuple(getattr(logits, 'shape', ()))}"
         raise ValueError(f"the network returns a {came} for 2 inputs; it must return one tensor of logits (2, classes)")
