@@ -2,7 +2,7 @@
 
 Read the modules in this order; each uses only those before it: ``checks``, ``store``, ``progress`` -> ``states`` ->
 ``data``, ``architectures``, ``networks`` -> ``pruning`` -> ``order``, ``memory``, ``sgd``, ``training`` -> ``imp`` ->
-``landscape``, ``curvature``, ``limits``, ``perturbation``, ``magnitudes``.
+``landscape``, ``curvature``, ``limits``, ``perturbation``.
 """
 
 __version__ = "0.2.0"

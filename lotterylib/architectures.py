@@ -144,7 +144,7 @@ def module(name, shape, classes, **options) -> nn.Module:
     make = _CONSTRUCTORS[checks.choice("network", name, NAMES)]
     for option in options:
         checks.choice(f"option of network {name!r}", option, list(inspect.signature(make).parameters)[2:])
-    for units in (options.get("width", 1), *checks.several("hidden", options.get("hidden", ()))):
+    for units in (options.get("width", 1), *checks.kind("hidden", options.get("hidden", ()), list, tuple)):
         checks.whole("width" if "width" in options else "hidden", units, 1)
     return make(shape, classes, **options)
 

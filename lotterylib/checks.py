@@ -13,7 +13,7 @@ def choice(argument, value, allowed):
     if value in allowed:
         return value
     names, shown = list(map(str, allowed)), ", ".join(map(repr, allowed)) or "none"
-    begun = [name for name in names if isinstance(value, str) and value and name.startswith(value)]
+    begun = [name for name in names if value and name.startswith(str(value))]
     near = begun or difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{argument} is {value!r}, which is unknown; allowed are {shown}{hint}")
@@ -45,13 +45,6 @@ def kind(argument, value, *kinds):
         return value
     allowed = " or ".join(f"a {kind.__name__}" for kind in kinds)
     raise ValueError(f"{argument} is {reprlib.repr(value)}, a {type(value).__name__}; it must be {allowed}")
-
-
-def several(argument, values) -> tuple:
-    """Return a list's or another sequence's ``values``. Raises ``ValueError`` for a text, a dict, or a single one."""
-    if isinstance(values, str | dict) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{argument} is {reprlib.repr(values)}, a {type(values).__name__}; it must be a list")
-    return tuple(values)
 
 
 def array(argument, values) -> torch.Tensor:

@@ -39,9 +39,8 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
     mask, w = _checked(net, state, mask, x, y)
     checks.kind("vectors", vectors, Tensor)
     if not vectors.is_floating_point() or vectors.dim() != 3 or vectors.shape[::2] != w.shape or not vectors.shape[1]:
-        allowed = f"(replicates, 1 or more, kept weights), here ({len(w)}, 1 or more, {w.shape[1]})"
-        found = f"vectors have shape {tuple(vectors.shape)}; they must be floats {allowed}"
-        raise ValueError(f"{found}, and are {vectors.dtype}")
+        found = f"vectors have shape {tuple(vectors.shape)} and type {vectors.dtype}"
+        raise ValueError(f"{found}; they must be floats (R, V, D), here ({len(w)}, 1 or more, {w.shape[1]})")
     kind, kept = vectors.dtype, _kept(mask)[:, None].expand_as(vectors)
     state = {n: t.to(kind) if t.is_floating_point() else t for n, t in pruning.apply(state, mask).items()}
     shapes = {name: state[name].shape[1:] for name in mask}
@@ -102,26 +101,13 @@ class Spectrum(NamedTuple):
     eigenvalues: Tensor
     quadrature: Tensor
 
-    def density(self, grid, width: float) -> tuple[Tensor, Tensor]:
-        """The density on ``grid`` ``(G,)``, smoothed by Gaussians of standard deviation ``width``, each ``(R, G)``.
-
-        The mean over probes and its standard error (NaN for one probe). Raises ``ValueError`` unless ``width`` > 0.
-        """
-        checks.within("width", width, 0, open_low=True)
-        grid = checks.array("grid", grid).to(self.eigenvalues.device)
-        bells = torch.distributions.Normal(self.eigenvalues[..., None], width).log_prob(grid).exp()
-        each = (self.quadrature[..., None] * bells).sum(2)
-        return each.mean(1), each.std(1) / each.shape[1] ** 0.5
-
     def nodes(self, r: int) -> tuple[Tensor, Tensor]:
         """All probes of replicate ``r`` as one: eigenvalues and quadrature ``(K,)``. Raises if there is none such."""
         checks.whole("r", r, 0, len(self.eigenvalues) - 1)
         return self.eigenvalues[r].flatten(), self.quadrature[r].flatten() / self.quadrature.shape[1]
 
 
-def spectrum(
-    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, probes=8, iterations=80, seed=0
-) -> Spectrum:
+def spectrum(net: Network, state: State, x, y, mask: Mask | None = None, probes=8, iterations=80, seed=0) -> Spectrum:
     """Estimate the spectrum by stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani et al. 2019).
 
     Each probe is a random direction; ``iterations`` Hessian-vector products with it place up to as many point masses,
@@ -153,9 +139,7 @@ def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
     return Spectrum(values, shares)
 
 
-def top(
-    net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None = None, count=1, iterations=40, seed=0
-) -> tuple[Tensor, Tensor]:
+def top(net: Network, state: State, x, y, mask: Mask | None = None, count=1, iterations=40, seed=0):
     """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
 
     The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,

@@ -176,13 +176,11 @@ def load(net, ds, config, checkpoint) -> Run | None:
     found = [files.load(f"level_{level:02d}") for level in range(config.levels + 1)] if all(points) else [None]
     if not all(found):
         return None
-    rewind = concatenate([state for state, _ in points])
-    return _sound(Run(config, rewind, tuple(_unpack(net, *level) for level in found)))
+    return _sound(Run(config, concatenate([p for p, _ in points]), tuple(_unpack(net, *level) for level in found)))
 
 
 def _folder(net, ds, config, checkpoint):
-    settings = {name: value for name, value in vars(config).items() if name != "levels"}
-    settings["rule"] = type(config.fraction).__name__
+    settings = vars(config) | {"levels": None, "rule": type(config.fraction).__name__}
     if checkpoint:
         settings |= {"network": net.identity(ds.test_x, config.seed), "data": ds.digest}
     return store.Folder(checkpoint, settings, ds.device)

@@ -73,7 +73,7 @@ def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points
 
 def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11, definition="line") -> Tensor:
     """Barrier heights between all pairs of one or more ``states``, ``(n, n, R)``. Raises as ``barrier`` does."""
-    checks.whole("number of states", len(checks.several("states", states)), 1)
+    checks.whole("number of states", len(checks.kind("states", states, list, tuple)), 1)
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
     for i, j in progress.bar(list(combinations(range(len(states)), 2)), desc="all pairs"):
         heights[i, j] = heights[j, i] = error_barrier(net, states[j], states[i], x, y, points, definition).height
@@ -85,7 +85,7 @@ def path(net: Network, states: list[State], x: Tensor, y: Tensor, points=11) -> 
 
     Returns ``position`` ``(P,)``, where 0, 1, 2, ... are the states, and ``error`` ``(P, R)``. Raises as ``barrier``.
     """
-    checks.whole("number of states", len(checks.several("states", states)), 2)
+    checks.whole("number of states", len(checks.kind("states", states, list, tuple)), 2)
     pieces = [error_barrier(net, b, a, x, y, points) for a, b in pairwise(states)]
     position = [i + piece.gamma[i > 0 :] for i, piece in enumerate(pieces)]  # after the first without the shared corner
     return torch.cat(position), torch.cat([piece.curve[i > 0 :] for i, piece in enumerate(pieces)])
@@ -118,12 +118,10 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
         check_alike(origin, other)
     u, v = ({name: other[name] - origin[name] for name in net.parameters} for other in (first, second))
     base = length(u)
-    if (base == 0).any():
-        raise ValueError("the states origin and first are the same; a plane needs three states not on a line")
     along = dot(u, v) / base  # how far v reaches along u, and across it
     across = (dot(v, v) - along**2).clamp_min(0).sqrt()
-    if (across <= 1e-4 * base).any():
-        raise ValueError("the three states lie on one line; a plane needs three states not on a line")
+    if not (across > 1e-4 * base).all():
+        raise ValueError("the states origin, first and second lie on one line, which spans no plane; they must not")
     zero = torch.zeros_like(base)
     corners = torch.stack([zero, zero, base, zero, along, across]).unflatten(0, (3, 2))
     low, high = corners.amin(0), corners.amax(0)

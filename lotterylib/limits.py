@@ -66,8 +66,7 @@ def _well(eigenvalues, epsilon, quadrature):
         raise ValueError("eigenvalues hold values that are not finite; the training may have diverged")
     if not (values > 0).any():
         raise ValueError("no eigenvalue is positive: the point is no minimum, and nothing limits the pruning")
-    shares = torch.full_like(values, 1 / len(values)) if quadrature is None else quadrature
-    shares = checks.array("quadrature", shares)
+    shares = checks.array("quadrature", torch.full_like(values, 1 / len(values)) if quadrature is None else quadrature)
     if shares.shape != values.shape:
         found = f"quadrature has shape {tuple(shares.shape)} and eigenvalues {tuple(values.shape)}"
         raise ValueError(f"{found}; they must be equal")

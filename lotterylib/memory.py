@@ -11,8 +11,7 @@ _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mas
 def require(net, ds, recipe, count, kept=0):
     """Raise ``ValueError``, with the number that fits, unless ``count`` replicates fit; arguments as in ``fitting``."""
     if count > (fit := fitting(net, ds, recipe, kept)):
-        found = f"replicates are {count}, of all rewind steps together"
-        raise ValueError(f"{found}; the memory of {ds.device} suffices for about {fit}: train fewer at a time")
+        raise ValueError(f"replicates are {count} in all; the memory of {ds.device} suffices for about {fit}")
 
 
 def fitting(net, ds, recipe, kept=0) -> int:

@@ -29,11 +29,9 @@ _MATRICES = (  # kinds of layers, and their weights that multiply inputs: no bia
 class Network:
     """A module together with the way its replicates are computed: stacked in one program, or each in its own.
 
-    Both give the same results. Stacking is faster for small matrices; convolutions it turns into grouped ones, which
-    are several times slower. Arguments as in ``wrap``. Attributes: these, ``module``, which is one made by ``make``;
-    ``parameters``, the names of the entries that are trained; ``shapes``, those of all entries without the replicate
-    axis; ``stacked``, false too where a trial shows that torch cannot stack the module. Raises ``ValueError`` as
-    ``wrap`` does.
+    Arguments and errors as in ``wrap``. Attributes: these, ``module``, which is one made by ``make``; ``parameters``,
+    the names of the entries that are trained; ``shapes``, those of all entries without the replicate axis; ``stacked``,
+    false too where a trial shows that torch cannot stack the module. Raises ``ValueError`` as ``wrap`` does.
     """
 
     def __init__(self, make, device, prunable=None, stacked=None):
@@ -45,7 +43,8 @@ class Network:
         self.module.to(device)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in _entries(self.module).items()}
         self.parameters = tuple(name for name, p in self.module.named_parameters() if p.requires_grad)
-        self.prunable = prunable_weights(self.module) if prunable is None else checks.several("prunable", prunable)
+        named = prunable_weights(self.module) if prunable is None else checks.kind("prunable", prunable, list, tuple)
+        self.prunable = tuple(named)
         for name in self.prunable:
             checks.choice("prunable entry", name, self.parameters)
         if not self.prunable:
@@ -75,7 +74,7 @@ class Network:
 
     def from_state_dicts(self, state_dicts):
         """The state of a list of plain ``state_dict``s. Raises ``ValueError`` for none, or other names or shapes."""
-        checks.whole("number of state_dicts", len(checks.several("state_dicts", state_dicts)), 1)
+        checks.whole("number of state_dicts", len(checks.kind("state_dicts", state_dicts, list, tuple)), 1)
         modules = [copy.deepcopy(self.module) for _ in state_dicts]
         try:
             for module, state_dict in zip(modules, state_dicts, strict=True):
@@ -228,10 +227,10 @@ def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
     read a tensor's value (``.item()``, a boolean mask) nor make one from Python numbers.
 
     ``prunable`` names the weights that may be pruned; the default is every weight of a convolution, linear, attention
-    or recurrent layer, never a bias, a normalisation's or an embedding's. ``stacked`` says whether replicates are
-    computed in one program or each in its own; by default those with torch's convolutions are not stacked, nor those
-    that torch cannot stack. Raises ``ValueError`` for a ``make`` that does not do what it must, for lazy layers,
-    without a prunable weight, and if ``prunable`` names what is not a parameter.
+    or recurrent layer, never a bias, a normalisation's or an embedding's. ``stacked``: whether replicates are computed
+    in one program, which is faster for small matrices, or each in its own, which is faster for torch's convolutions,
+    and the default for them and for what torch cannot stack; the results are the same. Raises ``ValueError`` for a
+    ``make`` that does not do what it must, lazy layers, no prunable weight, or a ``prunable`` that is not a parameter.
     """
     return Network(make, find_device(device), prunable, stacked)
 

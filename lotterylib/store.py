@@ -25,12 +25,11 @@ def key(description) -> str:
 
 
 def plain(value):
-    """Make dataclasses into dicts of their fields that are not ``None``, and numpy's numbers into Python's."""
+    """Make dataclasses into dicts, leave out what is ``None``, and make numpy's numbers into Python's."""
     if dataclasses.is_dataclass(value):
-        entries = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {name: plain(entry) for name, entry in entries.items() if entry is not None}
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(name): plain(entry) for name, entry in value.items()}
+        return {str(name): plain(entry) for name, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
     return value.item() if hasattr(value, "item") else value

@@ -50,7 +50,7 @@ class Recipe:
         checks.within("momentum", self.momentum, 0, 1, open_high=True)
         checks.within("weight_decay", self.weight_decay, 0, math.inf, open_high=True)
         checks.whole("warmup", self.warmup, 0, self.steps)
-        drops = checks.several("drops", self.drops)
+        drops = checks.kind("drops", self.drops, list, tuple)
         object.__setattr__(self, "drops", tuple(checks.whole("drops", step, 0) for step in drops))
         checks.choice("nesterov", self.nesterov, (False, True))
         checks.within("drop", self.drop, 0, math.inf, open_low=True, open_high=True)

@@ -17,10 +17,10 @@ from torch.testing import assert_close
 from lotterybook import claims, experiment, records
 from lotterybook.limits import wells
 from lotterybook.presets import PRESETS
-from lotterybook.retraining import weight_changes
+from lotterybook.retraining import magnitudes, weight_changes
 from lotterybook.robustness import displacements
 from lotterybook.tickets import figures
-from lotterylib import curvature, data, landscape, magnitudes, networks, perturbation, pruning, sgd, training
+from lotterylib import curvature, data, landscape, networks, perturbation, pruning, sgd, training
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
 EXPERIMENTS, RUNS = tuple(claims.EXPERIMENTS), "LOTTERYLIB_RUNS"
@@ -257,7 +257,6 @@ PUBLIC = {  # what gives tensors, tuples or states of them, or numbers
     "coordinates": lambda t: displacements.coordinates(t.net, t.state, t.other, t.third, t.other),
     "overlap": lambda t: displacements.overlap(t.net, (t.state, t.other), (t.state, t.third)),
     "pruning_direction": lambda t: perturbation.pruning_direction(t.state, t.mask, t.pruned),
-    "density": lambda t: t.spectrum.density(torch.linspace(-1, 1, 5, dtype=torch.float64), 0.1),
     "top": lambda t: curvature.top(t.net, t.state, t.x, t.y, t.mask, count=1)[0],
     "angular_dimension": lambda t: curvature.angular_dimension(t.values, float(t.length[0]), 0.1),
     "gordon_fraction": lambda t: curvature.gordon_fraction(t.values, t.w, 0.1),

@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LADDER = (
     "checks", "store", "progress", "states", "threads", "data", "architectures", "trial", "networks", "pruning",
     "order", "memory", "sgd",
-    "training", "imp", "landscape", "limits", "curvature", "perturbation", "magnitudes",
+    "training", "imp", "landscape", "limits", "curvature", "perturbation",
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
-    "adaptive", "wells", "weight_changes", "displacements", "experiments", "costs", "findings", "figures", "agreement",
-    "subspaces",
+    "adaptive", "wells", "magnitudes", "weight_changes", "displacements", "experiments", "costs", "findings", "figures",
+    "agreement", "subspaces",
 )  # fmt: skip
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",

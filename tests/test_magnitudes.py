@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lotterylib import magnitudes, pruning
+from lotterybook.retraining import magnitudes
+from lotterylib import pruning
 
 
 def made(*rows):

@@ -319,9 +319,6 @@ curvature.top(net, state, x, y, count=61)              | count | 61 | <= 60
 curvature.top(net, state, x, y, count=1.0)             | count | 1.0 | whole number
 curvature.top(net, state, x, y, iterations='40')       | iterations | '40' | whole number
 curvature.top(net, state, x, y, seed=-1)               | seed | -1 | >= 0
-spectrum.density('grid', 0.1)                          | grid | 'grid' | numbers
-spectrum.density([0.0], 0)                             | width | 0 | > 0
-spectrum.density([0.0], None)                          | width | None | number
 spectrum.nodes(1)                                      | r | 1 | <= 0
 spectrum.nodes(0.0)                                    | r | 0.0 | whole number
 
@@ -412,7 +409,7 @@ def test_the_calls_are_right_but_for_what_is_wrong_in_them(scope):
     for call in ("arrays()", "train()", "imp.run(net, ds, config)", "run.first(1)",
                  "networks.wrap(linear, 'cpu')(linear_state, x[:, :5])",
                  "curvature.hvp(net, state, x, y, v)", "limits.gordon_fraction([1.0] * 3, w, 0.1)",
-                 "landscape.plane(net, state, other, third, ds, 2)", "spectrum.density([0.0], 0.1)",
+                 "landscape.plane(net, state, other, third, ds, 2)",
                  "perturbation.random_direction(state, mask, 1)"):  # fmt: skip
         eval(call, scope)
     assert len(ROWS) > 250 and all(len(row) == 4 for row in ROWS)

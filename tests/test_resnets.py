@@ -200,7 +200,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(pictures, monkeypatch
     config = imp.Config(training.Recipe(steps=4, batch_size=20), rewind_step=(0, 2), levels=3, replicates=5)
     monkeypatch.setattr(sgd.Group, "update", lambda group: pytest.fail("it was started"))
     monkeypatch.setattr(memory, "fitting", lambda *_, **__: 7)
-    with pytest.raises(ValueError, match="replicates are 10, of all rewind steps.* cpu suffices for about 7"):
+    with pytest.raises(ValueError, match="replicates are 10 in all.* cpu suffices for about 7"):
         imp.run(net, pictures, config)
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lotterybook.limits import wells
-from lotterybook.retraining import weight_changes
+from lotterybook.retraining import magnitudes, weight_changes
 from lotterybook.robustness import displacements
-from lotterylib import curvature, data, landscape, limits, magnitudes, networks, perturbation, pruning, states
+from lotterylib import curvature, data, landscape, limits, networks, perturbation, pruning, states
 
 SHAPES = {"w": (2, 3), "b": (3,)}
 
@@ -132,7 +132,7 @@ def everything(net, ds, several):
     ]  # fmt: skip
     test = ds.test_x, ds.test_y
     on_cpu = [
-        *spectrum, *spectrum.density(torch.linspace(-1, 1, 5).to(there), 0.1), losses, errors, limit,
+        *spectrum, losses, errors, limit,
         curvature.top(net, a, x, y, mask)[0],
         *(wells.subspace_losses(matrix, kept, order) for order in limits.ORDERS for kept in (w[0], w[0].cpu())),
         wells.meeting(values, 1.0, 0.1, 3), wells.crossing(torch.arange(3), losses.to(there), 2.0),

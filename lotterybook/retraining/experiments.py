@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import torch
 
-from lotterylib import magnitudes, pruning
+from lotterylib import pruning
 
 from ..experiment import append, axes, experiment, grouped, stacked
-from . import weight_changes
+from . import magnitudes, weight_changes
 
 EDGES = torch.cat([torch.zeros(1, dtype=torch.float64), torch.logspace(-4, 0.5, 37, dtype=torch.float64)])
 

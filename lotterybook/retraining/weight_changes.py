@@ -6,8 +6,10 @@ All results are float64 ``(R,)`` on the CPU.
 import torch
 from torch import Tensor
 
-from lotterylib import magnitudes, pruning
+from lotterylib import pruning
 from lotterylib.states import Mask, State, check_mask, dot, select
+
+from . import magnitudes
 
 
 def removed(state: State, before: Mask, after: Mask) -> Tensor:

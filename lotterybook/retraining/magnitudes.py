@@ -7,8 +7,8 @@ ones. Retraining may make new small weights instead: it refills the region below
 import torch
 from torch import Tensor
 
-from . import checks, pruning
-from .states import Mask, State, check_mask
+from lotterylib import checks, pruning
+from lotterylib.states import Mask, State, check_mask
 
 
 def flat(state: State, mask: Mask) -> list[Tensor]:
