@@ -326,7 +326,8 @@ def test_numbers_of_chapter_4_agree_with_its_records():
     said, spectra = limits.numbers("book"), recorded("spectra", "book")
     middle = spectra["largest"][-1, 2].sort().values[1:3].mean()
     assert said["median largest level=8 k=100"] == f"{middle:.1f}"
-    assert said["turned level=6 k=100"] == "3 of 4" and said["descent steps"] == "200"
+    turned = [along[0] >= along[1] for along in spectra["along"][-2, :, 2].T.tolist()]  # by magnitude, at random
+    assert said["turned level=6 k=100"] == f"{sum(turned)} of {len(turned)}"
     descents = recorded("descents", "book")
     met = limits.by_descent(descents)[:, 1]
     assert met.max() < descents["fraction"][0]  # so the factor is a lower bound
