@@ -20,7 +20,7 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book print check colab test smoke lint links newest chapters publish-url records clean distclean
+.PHONY: help setup book print check colab test smoke lint links newest oldest chapters publish-url records clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
@@ -35,6 +35,7 @@ help:
 	@echo "make lint       run the linter"
 	@echo "make links      try every link of the book that leads to another host"
 	@echo "make newest     the newest versions of what lotterylib uses, in place of the pins; make distclean undoes it"
+	@echo "make oldest     the library's own tests with the lowest versions that pyproject.toml allows (an environment of its own)"
 	@echo "make setup      make the virtual environment; all of the above do it by themselves"
 	@echo "make clean      remove what building and testing left (not the environment, not runs/)"
 	@echo "make distclean  remove the environment too (still not runs/)"
@@ -123,6 +124,14 @@ links: setup _build/kept.yml
 
 newest: setup
 	@$(PY) -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager --editable ".[book]"
+
+# The library alone, with torch 2.4 and numpy 1.26. What needs the book, a browser or this machine's speed is left out.
+OLDEST ?= .venv-oldest
+LIBRARY_TESTS := adaptive curvature data identity imp landscape limits messages networks order perturbation pruning resnets states threads training trial
+oldest:
+	@"$(PYTHON)" -m venv "$(OLDEST)"
+	@"$(OLDEST)/bin/python" -m pip install --disable-pip-version-check --quiet torch==2.4.0 numpy==1.26.4 safetensors==0.4.0 tqdm==4.60.0 mnist1d pyyaml pytest
+	@"$(OLDEST)/bin/python" -m pytest -q $(wildcard $(patsubst %,tests/test_%.py,$(LIBRARY_TESTS)))
 
 chapters: setup
 	@$(PY) -m lotterybook.build $(ONLY)
