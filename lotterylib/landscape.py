@@ -31,7 +31,7 @@ def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
 
 
 def interpolate(a: State, b: State, gamma: float) -> State:
-    """``gamma * a + (1 - gamma) * b``; whole numbers are those of ``a``. Raises ``ValueError`` unless they are alike."""
+    """``gamma * a + (1 - gamma) * b``, whole numbers as in ``a``. Raises ``ValueError`` unless the two are alike."""
     check_alike(a, b)
     checks.within("gamma", gamma)
     return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
