@@ -74,10 +74,16 @@ def _mlp(shape, classes, hidden=(100, 100)):
 
 
 def _lenet_300_100(shape, classes):
-    network = _mlp(shape, classes, hidden=(300, 100))
-    for module in network:
-        if isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
+    return _kaiming(_mlp(shape, classes, hidden=(300, 100)))
+
+
+def _kaiming(network):
+    """Draw weights Kaiming normal, and BatchNorm's scale uniform, as in open_lth."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight)
     return network
 
 
@@ -126,21 +132,12 @@ class ResNet(nn.Module):
 
 
 def _resnet(depth, shape, classes, width=16):
-    """The family of depth 6 n + 2, with n blocks a stage; Kaiming normal, BatchNorm's scale uniform, as in open_lth."""
-    network = ResNet(shape, classes, (width, 2 * width, 4 * width), [(depth - 2) // 6] * 3)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight)
-    return network
+    """The family of depth 6 n + 2, with n blocks a stage."""
+    return _kaiming(ResNet(shape, classes, (width, 2 * width, 4 * width), [(depth - 2) // 6] * 3))
 
 
 def module(name, shape, classes, **options) -> nn.Module:
-    """Make a freshly initialised network by its name in ``NAMES``, for inputs of ``shape`` and so many classes.
-
-    Raises ``ValueError`` for an unknown name or option, an option out of bounds, or inputs that it does not take.
-    """
+    """Make a network by its name in ``NAMES``. Raises ``ValueError`` for other names, and for unfit arguments."""
     make = _CONSTRUCTORS[checks.choice("network", name, NAMES)]
     for option in options:
         checks.choice(f"option of network {name!r}", option, list(inspect.signature(make).parameters)[2:])

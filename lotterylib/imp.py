@@ -158,7 +158,9 @@ def levels(net, ds, config, checkpoint=None):
     training.check(net, ds, checks.kind("config", config, Config).recipe)
     net.check(net.init(1), x=ds.test_x, y=ds.test_y)
     count = config.replicates * len(config.rewind_step)
-    memory.require(net, ds, config.recipe, count, kept=(config.levels + 2) * 5 // 4)  # a level: a state and its mask
+    fit = memory.fitting(net, ds, config.recipe, kept=(config.levels + 2) * 5 // 4)  # a level: a state and its mask
+    if count > fit:
+        raise ValueError(f"replicates are {count} in all; the memory of {ds.device} suffices for about {fit}")
     total = sum(config.steps_of(level) for level in range(config.levels + 1))
     with progress.bar(total=total, desc="IMP", unit="step") as bar:
         work = _Work(net, ds, config, _folder(net, ds, config, checkpoint).open(), bar)
@@ -214,15 +216,12 @@ class _Work:
         points = {step: self.files.load(f"rewind_{step}") for step in config.rewind_step}
         if (found := self.files.load("level_00")) and all(points.values()):
             self.bar.update(config.steps_of(0))
-            return Run(config, concatenate([state for state, _ in points.values()]), (_unpack(self.net, *found),))
-        start = self.net.init(config.replicates, config.seed)
-        state, diverged = self.train("level_00", start, None, 0, config.seed, points)
+            level = _unpack(self.net, *found)
+        else:
+            start = self.net.init(config.replicates, config.seed)
+            level = self.train("level_00", start, None, 0, config.seed, points)
         if not all(points.values()):  # one was lost from disk after the training had passed it
-            self.forget("level_00")
             return self.dense()
-        each = list(range(config.replicates)) * len(config.rewind_step)
-        state, diverged = select(state, each), {r: diverged[seed] for r, seed in enumerate(each) if seed in diverged}
-        level = self.finish("level_00", state, pruning.full(self.net, state), diverged)
         return Run(config, concatenate([state for state, _ in points.values()]), (level,))
 
     def next(self, run):
@@ -242,34 +241,34 @@ class _Work:
             error.run = run
             raise
         start = run.rewind if config.rewinding == "weights" else last.state
-        state, diverged = self.train(name, start, mask, run.rewind_steps, run.seeds)
-        return replace(run, levels=(*run.levels, self.finish(name, state, mask, diverged)))
+        return replace(run, levels=(*run.levels, self.train(name, start, mask, run.rewind_steps, run.seeds)))
 
     def train(self, name, state, mask, start, seeds, points=None):
-        """The solution, and when replicates diverged; ``points``, by rewind step, and the folder get those passed."""
-        folder, recipe, at = self.files.path and self.files.path / name, self.config.recipe, tuple(points or ())
-        path = training.trajectory(self.net, state, self.ds, recipe, mask, start, None, seeds, at, folder, self.bar)
+        """Train a level to the end, whatever diverges; measure it, and keep it instead of what its training kept.
+
+        Level 0 has no ``mask``; its ``points``, a dict by rewind step, receives the rewind points that are passed.
+        """
+        net, ds, config, files, at, diverged = self.net, self.ds, self.config, self.files, tuple(points or ()), {}
+        folder = files.path and files.path / name
+        path = training.trajectory(net, state, ds, config.recipe, mask, start, None, seeds, at, folder, self.bar)
         try:
             for point in path:
                 if point.step in at:
                     points[point.step] = point.state, {}
-                    self.files.save(f"rewind_{point.step}", point.state)
+                    files.save(f"rewind_{point.step}", point.state)
+            state = point.state
         except training.Diverged as stopped:
-            return stopped.state, stopped.steps
-        return point.state, {}
-
-    def finish(self, name, state, mask, diverged):
-        """Measure and keep a trained level, and forget what its training kept."""
-        error = training.evaluate(self.net, state, self.ds.test_x, self.ds.test_y)[1]
+            state, diverged = stopped.state, stopped.steps
+        if mask is None:  # trained once for all rewind steps
+            each = list(range(config.replicates)) * len(config.rewind_step)
+            state, diverged = select(state, each), {r: diverged[i] for r, i in enumerate(each) if i in diverged}
+            mask = pruning.full(net, state)
+        error = training.evaluate(net, state, ds.test_x, ds.test_y)[1]
         level = Level(state, mask, error, diverged)
-        self.files.save(name, _pack(level), diverged=diverged)
-        self.forget(name)
+        files.save(name, _pack(level), diverged=diverged)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
         return level
-
-    def forget(self, name):
-        """Remove what the training of a level kept."""
-        if self.files.path:
-            shutil.rmtree(self.files.path / name, ignore_errors=True)
 
 
 def _pack(level):

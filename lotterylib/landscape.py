@@ -31,10 +31,7 @@ def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
 
 
 def interpolate(a: State, b: State, gamma: float) -> State:
-    """Return the state ``gamma * a + (1 - gamma) * b``; whole-number entries (batch counters) are those of ``a``.
-
-    Raises ``ValueError`` for states that differ in names or shapes, and a ``gamma`` that is no number.
-    """
+    """``gamma * a + (1 - gamma) * b``, whole numbers as in ``a``. Raises ``ValueError`` unless the two are alike."""
     check_alike(a, b)
     checks.within("gamma", gamma)
     return {name: torch.lerp(b[name], a[name], gamma) if a[name].is_floating_point() else a[name] for name in a}
@@ -121,7 +118,7 @@ def plane(net: Network, origin: State, first: State, second: State, ds: Dataset,
     along = dot(u, v) / base  # how far v reaches along u, and across it
     across = (dot(v, v) - along**2).clamp_min(0).sqrt()
     if not (across > 1e-4 * base).all():
-        raise ValueError("the states origin, first and second lie on one line, which spans no plane; they must not")
+        raise ValueError("states lie on one line, or origin and first are the same; a plane needs three not on a line")
     zero = torch.zeros_like(base)
     corners = torch.stack([zero, zero, base, zero, along, across]).unflatten(0, (3, 2))
     low, high = corners.amin(0), corners.amax(0)

@@ -8,12 +8,6 @@ _WORKSPACE = 2**26  # bytes that cuBLAS takes for a stream, forward and backward
 _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
 
 
-def require(net, ds, recipe, count, kept=0):
-    """Raise ``ValueError``, with the number that fits, unless ``count`` replicates fit; arguments as in ``fitting``."""
-    if count > (fit := fitting(net, ds, recipe, kept)):
-        raise ValueError(f"replicates are {count} in all; the memory of {ds.device} suffices for about {fit}")
-
-
 def fitting(net, ds, recipe, kept=0) -> int:
     """Number of replicates that can be trained at once in the memory of the dataset's device, estimated.
 

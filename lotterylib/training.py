@@ -84,9 +84,8 @@ class Diverged(ArithmeticError):
     def __init__(self, steps, state, lr, where=""):
         self.steps, self.state = steps, state
         where = where or ", ".join(f"replicate {r} at step {step}" for r, step in steps.items())
-        remedy = f"Lower lr (it is {lr}) or lengthen warmup"
-        others = "The other replicates were trained to the end and are kept"
-        super().__init__(f"the loss became NaN or infinite in {where}. {others}. {remedy}")
+        found = f"the loss became NaN or infinite in {where}. The other replicates were trained to the end and are kept"
+        super().__init__(f"{found}. Lower lr (it is {lr}) or lengthen warmup")
 
 
 def check(net, ds, recipe) -> None:
