@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -154,7 +155,9 @@ def case(request):
 @contextlib.contextmanager
 def derivable():
     """Kernels that torch can derive twice; around the twins alone."""
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+    flags = torch.backends.mkldnn.flags
+    newer = {"allow_tf32": None} if "allow_tf32" in inspect.signature(flags).parameters else {}  # not in torch 2.4
+    with sdpa_kernel(SDPBackend.MATH), flags(enabled=False, **newer):
         yield
 
 

@@ -21,6 +21,7 @@ WRITING = {  # every right to write that a job has
     ("publish", "deploy"): {"pages", "id-token"},
     ("weekly", "links"): {"issues"},
     ("weekly", "newest"): {"issues"},
+    ("weekly", "oldest"): {"issues"},
 }
 
 
@@ -132,7 +133,8 @@ def test_the_branch_is_the_commit_with_its_address(tmp_path):
 def test_links_and_newest_dependencies_are_tried_every_week():
     names = [name for workflow, name in (param.values for param in jobs()) if workflow == "weekly"]
     tried = {name: commands("weekly", name)[:-1] for name in names}
-    assert tried == {"links": ["make links"], "newest": ["make newest", "make smoke", "make book"]}
+    assert tried == {"links": ["make links"], "newest": ["make newest", "make smoke", "make book"],
+                     "oldest": ["make oldest"]}  # fmt: skip
     for name in tried:
         *steps, report = [step for step in job("weekly", name)["steps"] if "run" in step]
         assert report["run"].startswith(".ci/report ")

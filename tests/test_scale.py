@@ -108,14 +108,14 @@ def test_shares_that_match_by_each_limit():
 
 
 def test_speed_is_that_of_training(monkeypatch):
-    """Two replicates, one second a step by a clock of our own."""
+    """Two replicates, one second for a step of both by a clock of our own."""
     now = [0.0]
     monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
     update = training.sgd.Group.update
 
     def slow(group):
         update(group)
-        now[0] += 1.0
+        now[0] += len(group.rows) / 2
 
     monkeypatch.setattr(training.sgd.Group, "update", slow)
     assert costs.speed("smoke", "cpu") == pytest.approx(2.0)
