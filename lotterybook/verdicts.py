@@ -163,10 +163,10 @@ def rewind_steps(record):
 
 
 def grade(share, holds=AGREE, partly=AGREE_PARTLY):
-    """The verdict on a share of cases."""
-    return HOLDS if share >= holds else PARTLY if share >= partly else FAILS
+    """The verdict on a share of cases; NaN, a share of none, is no verdict."""
+    return UNTESTED if share != share else HOLDS if share >= holds else PARTLY if share >= partly else FAILS
 
 
 def majority(checks):
-    """``HOLDS`` if all are true, ``PARTLY`` if at least half are, ``FAILS`` otherwise."""
-    return HOLDS if all(checks) else PARTLY if 2 * sum(checks) >= len(checks) else FAILS
+    """``HOLDS`` if all are true, ``PARTLY`` if at least half are, else ``FAILS``; ``UNTESTED`` if there are none."""
+    return grade(sum(checks) / len(checks) if checks else float("nan"), 1.0, 0.5)

@@ -335,3 +335,20 @@ def test_numbers_of_chapter_4_agree_with_its_records():
     least = 1 - spectra["predicted"][0, 0, 0].mean()
     assert said["one-shot limit smallest well"] == f"{100 * least:.0f} %" and said["smallest well"] == "0.005"
     assert float(said["tolerance nats"]) < float(said["smallest well"])
+
+
+def test_what_no_case_was_tried_of_is_no_verdict():
+    """A share of none is not zero, and all of none is not all."""
+    assert verdicts.grade(float("nan")) == verdicts.majority([]) == UNTESTED
+    assert verdicts.grade(0.0) == verdicts.majority([False]) == FAILS
+    assert verdicts.majority([True, False]) == PARTLY and verdicts.majority([True]) == HOLDS
+    tickets = {"error": torch.tensor([[[0.1, 0.1]], [[0.5, 0.5]]]), "density": torch.tensor([1.0, 0.1])}
+    joined = torch.tensor([[[0.0, 0.0]]])  # connected, and none matches: "if" has no case
+    assert barriers._iff("claim", tickets, joined, sparse=True).verdict == UNTESTED
+
+
+def test_at_two_points_a_network_is_not_stable():
+    """Frankle et al. (2020) ask for less than 2 %."""
+    record = {"random": torch.tensor([[[[0.02, 0.02]], [[0.0199, 0.0199]]]]), "scale": torch.tensor([1.0, 2.0])}
+    returned = [robustness.returns(record, "random", scale).item() for scale in (1.0, 2.0)]
+    assert returned == [False, True]

@@ -98,7 +98,7 @@ def _iff(claim, tickets, barrier, sparse):
         f"{percent(AGREE, 0)}, partly from {percent(AGREE_PARTLY, 0)}",
         f"*if* {count.both} of {match}; *only if* {count.both} of {joined}; both or neither "
         f"{percent(count.agreement, 0)} of {sum(count)} ({percent(count.chance, 0)} by chance)",
-        grade(min(count.matching_connected, count.connected_matching)),
+        grade(min(count.matching_connected, count.connected_matching)) if match and joined else UNTESTED,
     )
 
 
