@@ -127,13 +127,12 @@ class Network:
     def identity(self, x, seed=0) -> dict:
         """What tells networks apart, JSON-able: entries and their shapes, how they are drawn, what ``forward`` makes.
 
-        That is the state as drawn by ``seed``, its logits on some inputs ``x`` in both modes, and its buffers after
-        them, by projections to six digits: last bits, which differ between machines, do not count.
+        That is, of the state as drawn by ``seed``, logits on some inputs ``x`` in both modes, parameters, and buffers
+        after that, by projections to six digits: last bits, which differ between machines, do not count.
         """
         state, x = self.init(1, seed), x[torch.arange(8, device=x.device) % len(x)]
         double = {name: t.double() if t.is_floating_point() else t.clone() for name, t in state.items()}
         told = {"shapes": self.shapes, "prunable": self.prunable, "trained": self.parameters}
-        told["drawn"] = store.sketch(state)
         try:
             return told | {"effect": self._effect(double, x)}
         except RuntimeError:  # a module that computes in float32 only

@@ -138,7 +138,7 @@ def test_first_paint(browser, capsys):
     slowest = max(seconds, key=seconds.get)
     with capsys.disabled():
         print(f"\nFirst paint after {min(seconds.values()):.2f} to {seconds[slowest]:.2f} s ({slowest}).")
-    assert 0 < min(seconds.values()) and seconds[slowest] < 5  # on whatever machine, a page from the disk is there by then
+    assert seconds[slowest] < 5, "on any machine a page from the disk is there by then"
 
 
 @pytest.mark.parametrize("page", CHAPTERS)

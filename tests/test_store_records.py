@@ -57,6 +57,13 @@ def test_what_is_written_is_read(tmp_path):
     assert oct(path.stat().st_mode & 0o777) == "0o644" and [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_names_may_hold_what_separates_them(tmp_path):
+    """``add_module`` takes any name without a dot."""
+    tree = {"state": {"a/b.weight": torch.ones(2), "50%2F.bias": torch.zeros(1)}, "x/y": torch.ones(1)}
+    store.write(tmp_path / "x", tree, {"key": "k"})
+    same(store.read(tmp_path / "x", "k")[0], tree)
+
+
 def test_no_file_is_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -339,6 +339,14 @@ def test_divergence_of_a_mask_and_several_replicates(ds, net):
     close(select(caught.value.state, [1]), sound, rtol=1e-4, atol=1e-5)
 
 
+def test_a_last_update_that_diverges_is_noticed(ds, net):
+    """Its result meets no loss any more: every loss is finite, the weights are not."""
+    recipe = training.Recipe(1, batch_size=16, lr=1e38, schedule="constant", momentum=0.0, weight_decay=1e5)
+    with pytest.raises(training.Diverged, match="replicate 0 at step 0, replicate 1 at step 0") as caught:
+        training.train(net, net.init(2), ds, recipe)
+    assert caught.value.steps == {0: 0, 1: 0} and not caught.value.state["linear.weight"].isfinite().all()
+
+
 # Interruption
 
 
