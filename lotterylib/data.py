@@ -204,7 +204,7 @@ def normalise(x, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     return x.to(std.dtype).mul_(1 / (255 * std)).sub_(mean / std).movedim(-1, -3)
 
 
-def mnist1d(seed: int = 42) -> dict[str, np.ndarray]:
+def mnist1d(seed: int = 42) -> dict:
     """Generate MNIST-1D (Greydanus 2020). Another ``seed`` is a fresh draw, which serves as a validation set.
 
     Returns what ``from_arrays`` takes, by name: ``train_x`` ``(4000, 40)`` and ``test_x`` ``(5000, 40)``, float32, and
