@@ -21,6 +21,7 @@ from lotterybook.retraining import magnitudes, weight_changes
 from lotterybook.robustness import displacements
 from lotterybook.tickets import figures
 from lotterylib import curvature, data, landscape, networks, perturbation, pruning, sgd, training
+from lotterylib.states import length
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
 EXPERIMENTS, RUNS = tuple(claims.EXPERIMENTS), "LOTTERYLIB_RUNS"
@@ -237,7 +238,7 @@ def things(net, ds, state):
     t = SimpleNamespace(net=net, ds=ds, state=state, mask=pruning.full(net, state))
     t.x, t.y = ds.training_set()
     t.pruned = pruning.magnitude(state, t.mask, 0.3)
-    t.length = perturbation.length(pruning.apply(state, t.mask))
+    t.length = length(pruning.apply(state, t.mask))
     t.other = perturbation.perturb(state, perturbation.random_direction(state, t.mask, t.length, seed=1), 0.5)
     t.third = pruning.apply(state, t.pruned)
     t.matrix, t.w = curvature.hessian(net, state, t.x, t.y, t.mask)[0], curvature.weights(state, t.mask)[0]

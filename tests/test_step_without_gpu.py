@@ -50,12 +50,17 @@ def group_of(net, state, ds, recipe, mask=None, rows=None):
     return sgd.Group(training_, rows or (seeds if stacked else [0]), 0)
 
 
-def trained(case, device, **options):
-    """A training with masks, of replicates that start one after the other; the weights on the CPU."""
+def begun(case, device):
+    """The network and the dataset of a case on a device, with a state and its mask."""
     name, sizes, ds = case
     ds = move(ds, device)
     net = networks.build(name, ds, **sizes)
-    state, mask = start(net)
+    return net, ds, *start(net)
+
+
+def trained(case, device, **options):
+    """A training with masks, of replicates that start one after the other; the weights on the CPU."""
+    net, ds, state, mask = begun(case, device)
     return move(training.train(net, state, ds, RECIPE, mask, [0, 7, 0], 18, **options), "cpu")
 
 
@@ -133,11 +138,8 @@ def test_groups_and_readers_wait_for_each_other(case):
 
 
 def test_the_next_step_waits_until_the_last_one_is_read(case):
-    name, sizes, ds = case
     with machine("cuda") as device:
-        ds = move(ds, device)
-        net = networks.build(name, ds, **sizes)
-        state, _ = start(net)
+        net, ds, state, _ = begun(case, device)
         group = group_of(net, state, ds, RECIPE)
 
         def step():
@@ -157,11 +159,8 @@ def test_the_next_step_waits_until_the_last_one_is_read(case):
 
 
 def test_a_capture_leaves_the_group_as_it_was(case):
-    name, sizes, ds = case
     with machine("cuda") as device:
-        ds = move(ds, device)
-        net = networks.build(name, ds, **sizes)
-        state, mask = start(net)
+        net, ds, state, mask = begun(case, device)
         group = group_of(net, state, ds, RECIPE, mask)
         torch.cuda.synchronize()
         for entry, tensor in group.state.items():
