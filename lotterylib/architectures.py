@@ -45,6 +45,11 @@ class _ChannelsLastNorm(nn.BatchNorm1d):
         return super().forward(x.flatten(0, 1)).view_as(x)
 
 
+def _only_features(name, shape):
+    if len(shape) != 1:
+        raise ValueError(f"network {name!r} takes inputs of shape (features,), not {shape}; 'mlp' takes any shape")
+
+
 class CNN1d(nn.Module):
     """Three strided 1-D convolutions of ``width`` channels, each with BatchNorm or else a bias, and a linear layer.
 
@@ -53,8 +58,7 @@ class CNN1d(nn.Module):
 
     def __init__(self, shape, classes, width=24, norm=True):
         super().__init__()
-        if len(shape) != 1:
-            raise ValueError(f"network 'cnn1d' takes inputs of shape (features,), not {shape}; 'mlp' takes any shape")
+        _only_features("cnn1d", shape)
         plan = [(1, 5), (width, 3), (width, 3)]
         self.convolutions = nn.ModuleList(Conv1d(i, width, kernel, stride=2, bias=not norm) for i, kernel in plan)
         self.norms = nn.ModuleList(_ChannelsLastNorm(width) if norm else nn.Identity() for _ in plan)
@@ -65,6 +69,45 @@ class CNN1d(nn.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.relu(norm(convolution(x)))
         return self.linear(x.flatten(1))
+
+
+class _Block(nn.Module):
+    """Two convolutions of kernel 3 beside a shortcut, which is a convolution of kernel 1 where the shape changes.
+
+    ``conv(inputs, outputs, kernel, stride)`` and ``norm(outputs)`` make its layers.
+    """
+
+    def __init__(self, conv, norm, inputs, outputs, stride):
+        super().__init__()
+        self.conv1, self.norm1 = conv(inputs, outputs, 3, stride), norm(outputs)
+        self.conv2, self.norm2 = conv(outputs, outputs, 3, 1), norm(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs))
+
+    def forward(self, x):
+        inner = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
+
+
+class ResNet1d(nn.Module):
+    """ResNet-20 in miniature, for one-dimensional inputs: a strided stem, three stages of ``blocks``, mean, linear.
+
+    All layers have ``width`` channels; the second and the third stage halve the length. Inputs are ``(N, features)``,
+    logits ``(N, classes)``. Raises ``ValueError`` unless ``shape`` is ``(features,)``.
+    """
+
+    def __init__(self, shape, classes, width=24, blocks=1):
+        super().__init__()
+        _only_features("resnet1d", shape)
+        conv = partial(Conv1d, bias=False)
+        self.stem = nn.Sequential(conv(1, width, 5, 2), _ChannelsLastNorm(width))
+        strides = [stride for first in (1, 2, 2) for stride in (first, *[1] * (blocks - 1))]
+        self.blocks = nn.Sequential(*(_Block(conv, _ChannelsLastNorm, width, width, stride) for stride in strides))
+        self.linear = Linear(width, classes)
+
+    def forward(self, x):
+        return self.linear(self.blocks(F.relu(self.stem(x.unsqueeze(-1)))).mean(1))
 
 
 def _mlp(shape, classes, hidden=(100, 100)):
@@ -87,22 +130,8 @@ def _kaiming(network):
     return network
 
 
-class _Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
-
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x):
-        inner = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
+def _conv2d(inputs, outputs, kernel, stride):
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class ResNet(nn.Module):
@@ -117,11 +146,11 @@ class ResNet(nn.Module):
         if len(shape) != 3:
             raise ValueError(f"a ResNet takes images of shape (channels, height, width), not {shape}")
         channels = (widths[0], *widths)
-        self.stem = nn.Sequential(nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]))
-        self.stages = nn.Sequential()
+        self.stem = nn.Sequential(_conv2d(shape[0], widths[0], 3, 1), nn.BatchNorm2d(widths[0]))
+        self.stages, block = nn.Sequential(), partial(_Block, _conv2d, nn.BatchNorm2d)
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-            self.stages.append(_Block(channels[stage], width, stride=2 if stage else 1))
-            self.stages.extend(_Block(width, width, stride=1) for _ in range(1, count))
+            self.stages.append(block(channels[stage], width, stride=2 if stage else 1))
+            self.stages.extend(block(width, width, stride=1) for _ in range(1, count))
         self.linear = nn.Linear(widths[-1], classes)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -141,14 +170,17 @@ def module(name, shape, classes, **options) -> nn.Module:
     make = _CONSTRUCTORS[checks.choice("network", name, NAMES)]
     for option in options:
         checks.choice(f"option of network {name!r}", option, list(inspect.signature(make).parameters)[2:])
-    for units in (options.get("width", 1), *checks.kind("hidden", options.get("hidden", ()), list, tuple)):
-        checks.whole("width" if "width" in options else "hidden", units, 1)
+    for option in ("width", "blocks"):
+        checks.whole(option, options.get(option, 1), 1)
+    for units in checks.kind("hidden", options.get("hidden", ()), list, tuple):
+        checks.whole("hidden", units, 1)
     return make(shape, classes, **options)
 
 
 _CONSTRUCTORS = {
     "cnn1d": CNN1d,
     "cnn1d_plain": lambda shape, classes, width=24: CNN1d(shape, classes, width, norm=False),
+    "resnet1d": ResNet1d,
     "mlp": _mlp,
     "lenet_300_100": _lenet_300_100,
     **{f"resnet{depth}": partial(_resnet, depth) for depth in (8, 14, 20, 32, 44, 56, 110)},

@@ -211,7 +211,8 @@ def _looped(function, trees):
 def build(name, dataset, **options) -> Network:
     """Build a network of this library for a dataset, by its name in ``architectures.NAMES``, with its ``options``.
 
-    ``cnn1d``, and without BatchNorm ``cnn1d_plain``: ``width=24``, channels. ``mlp``: ``hidden=(100, 100)``, units of
+    ``cnn1d``, and without BatchNorm ``cnn1d_plain``: ``width=24``, channels. ``resnet1d``: that, and ``blocks=1``
+    residual blocks a stage. ``mlp``: ``hidden=(100, 100)``, units of
     each hidden layer. ``resnet8`` to ``resnet110``: ``width=16``, channels of the first stage. ``lenet_300_100`` and
     ``resnet18`` have none. Raises ``ValueError`` for an unknown name or inputs that the network does not take.
     """

@@ -86,7 +86,7 @@ class Pooled(nn.Sequential):
         )
 
 
-BUILT = {"cnn1d": {"width": 3}, "mlp": {"hidden": (6,)}, "resnet8": {"width": 2}}
+BUILT = {"cnn1d": {"width": 3}, "resnet1d": {"width": 3}, "mlp": {"hidden": (6,)}, "resnet8": {"width": 2}}
 WRAPPED = {
     "batchnorm": Normed, "attention": Attention, "lstm": Recurrent, "gru": Gated, "embedding": Embedding,
     "maxpool": Pooled,

@@ -81,7 +81,7 @@ def test_every_public_name_is_in_the_reference_once(reference):
 
 CHOICES = {  # what a reader chooses from
     "lotterylib.data.NAMES": "'mnist1d', 'mnist'",
-    "lotterylib.architectures.NAMES": "'cnn1d', 'cnn1d_plain'", "lotterylib.training.SCHEDULES": "'cosine'",
+    "lotterylib.architectures.NAMES": "'cnn1d', 'cnn1d_plain', 'resnet1d'", "lotterylib.training.SCHEDULES": "'cosine'",
     "lotterylib.training.PRECISIONS": "'bfloat16'", "lotterylib.imp.REWINDING": "'learning_rate'",
     "lotterylib.imp.PRUNING": "'one_shot'", "lotterylib.landscape.DEFINITIONS": "'mean'",
     "lotterylib.limits.ORDERS": "'random'",

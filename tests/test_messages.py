@@ -71,6 +71,7 @@ networks.build('resnet20', ds)                         | ResNet | (12,) | (chann
 networks.build('mlp', ds, width=8)                     | option of network 'mlp' | 'width' | 'hidden'
 networks.build('cnn1d', ds, width=0)                   | width | 0 | >= 1
 networks.build('cnn1d', ds, width='8')                 | width | '8' | whole number
+networks.build('resnet1d', ds, blocks=0)               | blocks | 0 | >= 1
 networks.build('resnet8', pictures, width=2.0)         | width | 2.0 | whole number
 networks.build('mlp', ds, hidden=8)                    | hidden | 8 | a list
 networks.build('mlp', ds, hidden=(8.0,))               | hidden | 8.0 | whole number
