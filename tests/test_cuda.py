@@ -34,9 +34,10 @@ def start(net, count=3):
 
 def eager(monkeypatch):
     """Let the step be called instead of captured."""
-    monkeypatch.setattr(sgd.Group, "_capture", lambda group: setattr(group, "stream", torch.cuda.current_stream()))
+    monkeypatch.setattr(sgd.Group, "_capture", lambda group, step: None)
 
     def call(*arguments):
+        torch.cuda.synchronize()  # the groups' streams
         with networks.exact():
             sgd._call(*arguments)
 
@@ -92,6 +93,7 @@ def test_a_run_repeats_to_the_bit_and_resumes(case, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "EVERY", 0)
         patch.setattr(sgd, "_replay", stop_once)
         imp.run(net, ds, config, checkpoint=tmp_path / "b")
     second = imp.run(net, ds, config, checkpoint=tmp_path / "b")
@@ -107,7 +109,8 @@ def test_between_two_steps_the_host_waits_for_nothing(case):
     failed = torch.full((1,), -1, device=ds.device)
     whole = sgd.Training(net, ds, RECIPE, net.stacks(ds.test_x), mask, [1], state, momentum, failed)
     group = sgd.Group(whole, [0], 0)
-    group.load(group.order(0))
+    group.load(0, 5)
+    torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.cuda.stream(group.stream):
@@ -116,7 +119,7 @@ def test_between_two_steps_the_host_waits_for_nothing(case):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     group.stream.synchronize()
-    assert int(group.step) == 5
+    assert int(group.row) == 5
 
 
 def test_the_memory_of_a_training_is_estimated_within_a_factor_of_two():
