@@ -9,7 +9,8 @@ import copy
 import math
 import threading
 import time
-from dataclasses import dataclass
+from collections import namedtuple
+from functools import partial
 
 import torch
 from torch.func import functional_call
@@ -23,19 +24,9 @@ from .threads import beside
 SCALE = {"float16": 256.0}  # of the loss, for the sake of gradients too small for the type; the update takes it back
 
 
-@dataclass
-class Training:
-    """Replicates in training: what the steps need, and what they change."""
-
-    net: object
-    ds: object
-    recipe: object
-    stacked: bool
-    mask: dict
-    seeds: list  # of the data order, one for each replicate
-    state: dict
-    momentum: dict  # of the trained entries
-    failed: torch.Tensor  # int64 (R,): the step at which a replicate's loss ceased to be finite, -1 while it is
+# Replicates in training: what the steps need, and what they change. ``seeds``: of the data order, one a replicate;
+# ``failed``: int64 (R,), the step at which a replicate's loss ceased to be finite, -1 while it is.
+Training = namedtuple("Training", "net ds recipe stacked mask seeds state momentum failed")
 
 
 class Group:
@@ -60,6 +51,7 @@ class Group:
         self.tables, module = None, copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
         self.tracked = {t.data_ptr() for name, t in self.state.items() if name.endswith("num_batches_tracked")}
         self.stream = torch.cuda.Stream(ds.device) if self.cuda else None
+        self.on = partial(torch.cuda.stream, self.stream) if self.cuda else contextlib.nullcontext
         taken = self.leaves[cast[0]].dtype if cast and training.stacked else first.dtype  # vmap has no autocast
 
         def logits(state, x):
@@ -77,15 +69,11 @@ class Group:
     def _own(self, training, tree):
         """Copies of this group's rows; weights of convolutions as channels last, if that is faster."""
         own = {name: tensor[self.rows].clone(memory_format=torch.contiguous_format) for name, tensor in tree.items()}
-        for name, tensor in own.items():
-            if self.last and tensor.dim() == 5 and (self.cuda or not training.stacked):
-                grouped = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-                own[name] = grouped.unflatten(0, tensor.shape[:2])
+        for name in own if self.last and (self.cuda or not training.stacked) else ():
+            if (tensor := own[name]).dim() == 5:
+                tensor = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+                own[name] = tensor.unflatten(0, own[name].shape[:2])
         return own
-
-    def on(self):
-        """The context of the group's stream."""
-        return torch.cuda.stream(self.stream) if self.cuda else contextlib.nullcontext()
 
     def take(self, training):
         """Begin with a training as it stands, in the memory that is here, by which a graph goes."""
@@ -102,16 +90,12 @@ class Group:
                     keep.mul_(training.mask[name][self.rows])
             self.failed.copy_(training.failed[self.rows])
 
-    def order(self, epoch):
-        """An epoch's order as ``epoch_order`` draws it, on the CPU, each table ``(steps, R, B)``."""
-        each = [epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows]
-        return [torch.stack(tables, 1) for tables in zip(*each, strict=True)]
-
     def load(self, begin, count):
         """Put the rates and order, on CUDA whole batches, of ``count`` steps where the step reads them."""
         self.begin, (epoch, first) = begin, divmod(begin, steps_per_epoch(self.ds, self.recipe))
         if epoch != self.epoch:
-            self.epoch, self.drawn = epoch, self.order(epoch)
+            each = [epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows]
+            self.epoch, self.drawn = epoch, [torch.stack(tables, 1) for tables in zip(*each, strict=True)]
         rates = torch.tensor([self.recipe.lr_at(t) for t in range(begin, begin + count)], dtype=self.rates.dtype)
         tables = [rates, *(table[first : first + count] for table in self.drawn)]
         if self.cuda:  # pinned, so that the host need not wait
@@ -124,20 +108,16 @@ class Group:
             kept[:count].copy_(new)
         self.row.zero_()
 
-    def batch(self):
-        """Inputs ``(R, B, ...)`` and labels ``(R, B)`` of the step."""
-        x, *rest = (table.index_select(0, self.row).squeeze(0) for table in self.tables)
-        if not self.cuda:
-            return self.ds.gather(x, *rest)
-        return x.movedim((3, 4), (0, 2)) if self.last and x.dim() == 5 else x, *rest
-
     def update(self):
         """One step of SGD for every replicate of the group; the loss of each is the mean over its batch."""
-        (x, y), precision = self.batch(), self.recipe.precision
-        few = trial.fewer(x.device, self.tracked, self.training.stacked)
+        drawn, precision = [table.index_select(0, self.row).squeeze(0) for table in self.tables], self.recipe.precision
+        x, y = drawn if self.cuda else self.ds.gather(*drawn)
+        if self.cuda and self.last and x.dim() == 5:
+            x = x.movedim((3, 4), (0, 2))
         if self.cast:
             with torch.no_grad():
                 torch._foreach_copy_([self.leaves[n] for n in self.cast], [self.state[n] for n in self.cast])
+        few = trial.fewer(x.device, self.tracked, self.training.stacked)
         with torch.enable_grad():
             with trial.autocast(x.device, precision), few:
                 logits = self.logits({**self.state, **self.leaves}, x)
@@ -145,11 +125,10 @@ class Group:
             losses = F.cross_entropy(logits, y.flatten(), reduction="none").view(y.shape).mean(-1)
             scale, leaves = torch.full_like(losses, SCALE.get(precision, 1)), list(self.leaves.values())
             gradients = torch.autograd.grad(losses, leaves, scale, materialize_grads=True)
-        if self.cast:  # of one type a list: of several torch copies one by one
-            gradients = dict(zip(self.leaves, gradients, strict=True))
+        gradients = {n: _laid(g, leaf) for (n, leaf), g in zip(self.leaves.items(), gradients, strict=True)}
+        if self.cast:
             torch._foreach_copy_(list(self.cast.values()), [gradients[name] for name in self.cast])
-            gradients = (gradients | self.cast).values()
-        gradients = torch._foreach_mul(self.keep, tuple(gradients))  # in keep's layout, the weights', as must be next
+        gradients = torch._foreach_mul(self.keep, [*(gradients | self.cast).values()])
         torch._fused_sgd_(
             [self.state[name] for name in self.leaves], gradients,
             [self.momentum[name] for name in self.leaves] if self.recipe.momentum else [],
@@ -186,6 +165,12 @@ class Group:
         self.training.failed[self.rows] = self.failed
         if self.cuda:
             self.stream.wait_stream(reader)  # the next replay writes what is read here
+
+
+def _laid(gradient, leaf):
+    """The gradient with the strides of its leaf: lists of unlike strides, or types, would be computed one by one."""
+    one = [size == 1 or a == b for size, a, b in zip(leaf.shape, gradient.stride(), leaf.stride(), strict=True)]
+    return gradient.as_strided(leaf.shape, leaf.stride()) if all(one) else torch.empty_like(leaf).copy_(gradient)
 
 
 def groups_of(training, rows, now, kept):

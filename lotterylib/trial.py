@@ -90,8 +90,9 @@ class _Few(TorchFunctionMode):
         self.counters, self.stacked, self.counted = counters, stacked, []
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is F.batch_norm and self.stacked:
-            return _batch_norm(*args, **(kwargs or {}))
+        given = *args, *(kwargs or {}).values()
+        if function is F.batch_norm and self.stacked and given[5] and all(map(torch.is_tensor, given[:5])):
+            return _Norm.apply(*given)
         if function is torch.Tensor.add_ and not self.stacked and args[0].data_ptr() in self.counters:
             self.counted.append(args[0])
             return args[0]
@@ -103,21 +104,10 @@ class _Few(TorchFunctionMode):
             torch._foreach_add_(self.counted, 1)
 
 
-def _batch_norm(x, mean, variance, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-    """``F.batch_norm`` under ``vmap``."""
-    whole = training and all(torch.is_tensor(tensor) for tensor in (mean, variance, weight, bias))
-    rest = mean, variance, weight, bias, training, momentum, eps
-    return _Norm.apply(x, *rest) if whole else F.batch_norm(x, *rest)
-
-
 class _Norm(torch.autograd.Function):
-    """BatchNorm in training that is derived by what ``vmap`` makes of it."""
+    """``F.batch_norm`` in training, under ``vmap``, by which it is derived."""
 
-    @staticmethod
-    def forward(*_):
-        raise NotImplementedError
-
-    setup_context = forward
+    forward = setup_context = staticmethod(lambda *_: None)
 
     @staticmethod
     def vmap(info, dims, x, *rest):

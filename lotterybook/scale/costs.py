@@ -14,6 +14,7 @@ INPUTS = {  # shape of an input, classes, training examples
     "mnist1d": ((40,), 10, 4000),
     "fashion_mnist": ((1, 28, 28), 10, 60000),
     "cifar10": ((3, 32, 32), 10, 50000),
+    "cifar10_jpeg75": ((3, 32, 32), 10, 50000),
     "cifar100": ((3, 32, 32), 100, 50000),
     "imagenet": ((3, 224, 224), 1000, 1281167),
 }

@@ -62,6 +62,28 @@ def matching_share(tickets, limit):
     return (tickets["error"][1:] <= limit(tickets)).double().mean((0, 2))
 
 
+def authors_points(tickets, barriers) -> dict:
+    """C1 as the paper's authors plot it: a point for each level and rewind step, means over replicates, (levels, K).
+
+    ``excess``: error of the sparser network minus the mean dense error. Between it and the level before: ``barrier``,
+    and ``midpoint``, the error halfway minus the mean of the ends; they plot the error halfway itself.
+    """
+    curve = barriers["curve"].mean(-1)
+    return {
+        "excess": tickets["error"][1:].mean(-1) - tickets["error"][0].mean(),
+        "barrier": barriers["height"].mean(-1),
+        "midpoint": curve[:, curve.shape[1] // 2] - (curve[:, 0] + curve[:, -1]) / 2,
+    }
+
+
+def as_authors_count(tickets, barriers, measure="barrier", first=4, limit=HALF_A_POINT) -> verdicts.Contingency:
+    """How many of ``authors_points`` from level ``first`` on are connected, and matching: both up to ``limit``."""
+    found = {name: values[first - 1 :] <= limit for name, values in authors_points(tickets, barriers).items()}
+    match, joined = found["excess"], found[measure]
+    parts = (match & joined, match & ~joined, ~match & joined, ~match & ~joined)
+    return verdicts.Contingency(*(int(part.sum()) for part in parts))
+
+
 def numbers(preset) -> dict:
     """The numbers that chapter 7 quotes: those of a preset and of each scale beside it."""
     named = {}
