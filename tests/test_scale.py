@@ -256,6 +256,22 @@ def test_the_chapter_says_whether_the_paper_preset_was_run():
     assert ("not yet run" in text) == ("paper" not in experiments.scales("book"))
 
 
+def test_a_preset_is_forecast_before_it_begins():
+    """The paper's 15 million replicate-steps; the book's own whole is what its records took, in units of its main run."""
+    text = costs.forecast("paper")
+    steps = 4 * (62400 + 15 * (4 * 62400 - 250 - 1000 - 2000))
+    assert text[0].startswith(f"main run: {steps:,} replicate-steps")
+    assert f"contrast: {4 * (62400 + 15 * (2 * 62400 - 1000)):,}" in text[0]
+    assert f"take {15 * PRESETS['paper'].tickets.points * 16:,} evaluations" in text[1]
+    own = {line.split(":")[0]: line for line in costs.forecast("book")}
+    assert own["winning_tickets"] == f"winning_tickets: about {costs.Work.of('book').steps:.1e}"
+    seconds = {
+        path.stem: recorded(path.stem, "book").about["seconds"] for path in (records.PUBLISHED / "book").glob("*.s*")
+    }
+    whole = costs.Work.of("book").steps * sum(seconds.values()) / seconds["winning_tickets"]
+    assert own["all"].startswith(f"all: about {whole:.1e} replicate-steps, ")
+
+
 def test_durations_are_readable():
     for seconds, said in ((30, "30 seconds"), (600, "10 minutes"), (2.5 * 86400 * 365, "2 years"), (math.pi, "3 sec")):
         assert costs._duration(seconds).startswith(said)

@@ -13,7 +13,7 @@ from ..retraining.experiments import refilling
 from ..retraining.findings import new_small
 from ..tickets.experiments import instability, winning_tickets
 from ..tickets.findings import first_stable, tickets_and_stability
-from .costs import INPUTS, LARGER, Work
+from .costs import INPUTS, LARGER, LOSSY, Work
 from .experiments import NEEDED, scales
 
 HALF_A_POINT = 0.005
@@ -31,7 +31,8 @@ def settings(names) -> verdicts.Text:
         preset, tickets = PRESETS[name], winning_tickets(name)
         config, work = preset.main.config, Work.of(name)
         rows.append([
-            f"**{name}**", f"{preset.main.network}, {work.weights:,} weights", preset.dataset,
+            f"**{name}**", f"{preset.main.network}, {work.weights:,} weights",
+            LOSSY.get(preset.dataset, preset.dataset),
             f"{config.recipe.steps:,} × {config.recipe.batch_size}", f"{config.replicates}",
             ", ".join(map(str, config.rewind_step)), verdicts.percent(tickets["error"][0, 0]),
             verdicts.points(verdicts.tolerance(tickets), 2),
