@@ -61,6 +61,28 @@ def test_the_captured_step_is_the_eager_step(case, monkeypatch, precision):
         assert (captured[name][~keep] == 0).all()
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["channels last", "NCHW"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_stack_of_convolutions_is_as_exact_as_single_graphs(pictures, monkeypatch, precision, plain):
+    """Groups instead of graphs, in either layout: as far from float32 as one replicate by itself, and as repeatable."""
+    ds, recipe = on_cuda(pictures), dataclasses.replace(RECIPE, steps=20, lr=0.05)
+    net = networks.build("resnet8", ds, width=4)
+    state, mask = start(net)
+    half = dataclasses.replace(recipe, precision=precision)
+    exact, one = (training.train(net, state, ds, each, mask) for each in (recipe, half))
+    monkeypatch.setattr(networks, "WIDE", (precision,))
+    if plain:
+        monkeypatch.setattr(sgd, "_channels_last", lambda training: False)
+    assert net.stacks(ds.test_x, precision)
+    stack, again = (training.train(net, state, ds, half, mask) for _ in range(2))
+    for name in net.parameters:
+        moved = float((exact[name] - state[name]).norm())
+        off = [float((found[name] - exact[name]).norm()) for found in (one, stack)]
+        assert off[1] <= 2 * off[0] + 0.1 * moved, (name, moved, off)
+        assert torch.equal(stack[name], again[name])
+    assert all(torch.equal(stack[n], one[n]) for n in state if n.endswith("num_batches_tracked"))
+
+
 def test_cuda_trains_as_the_cpu_does(case, ds, pictures):
     """In float64, where rounding does not grow: the same batches, the same views, the same weights."""
     net, there = case

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lotterybook import records, verdicts
+from lotterybook import claims, records, verdicts
 from lotterybook.barriers.findings import connected_and_matching
 from lotterybook.experiment import recorded
 from lotterybook.presets import PRESETS
@@ -257,17 +257,16 @@ def test_the_chapter_says_whether_the_paper_preset_was_run():
 
 
 def test_a_preset_is_forecast_before_it_begins():
-    """The paper's 15 million replicate-steps; the book's own whole is what its records took, in units of its main run."""
+    """The paper's 15 million replicate-steps; of the book, what its records took, in units of its main run."""
     text = costs.forecast("paper")
     steps = 4 * (62400 + 15 * (4 * 62400 - 250 - 1000 - 2000))
     assert text[0].startswith(f"main run: {steps:,} replicate-steps")
     assert f"contrast: {4 * (62400 + 15 * (2 * 62400 - 1000)):,}" in text[0]
     assert f"take {15 * PRESETS['paper'].tickets.points * 16:,} evaluations" in text[1]
+    assert not any(line.startswith("exact") for line in text)  # at no level
     own = {line.split(":")[0]: line for line in costs.forecast("book")}
     assert own["winning_tickets"] == f"winning_tickets: about {costs.Work.of('book').steps:.1e}"
-    seconds = {
-        path.stem: recorded(path.stem, "book").about["seconds"] for path in (records.PUBLISHED / "book").glob("*.s*")
-    }
+    seconds = {name: recorded(name, "book").about["seconds"] for name in claims.EXPERIMENTS}
     whole = costs.Work.of("book").steps * sum(seconds.values()) / seconds["winning_tickets"]
     assert own["all"].startswith(f"all: about {whole:.1e} replicate-steps, ")
 

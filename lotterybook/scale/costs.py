@@ -135,7 +135,8 @@ def forecast(preset) -> Text:
         f"take {main.levels * points * main.replicates * len(main.rewind_step):,} evaluations",
     ])  # fmt: skip
     told = {path.stem: store.read(path) for path in (records.PUBLISHED / "book").glob("*.safetensors")}
-    seconds = {name: record[1]["seconds"] for name, record in told.items() if record}
+    none = () if chosen.limits.exact_levels else ("exact",)
+    seconds = {name: record[1]["seconds"] for name, record in told.items() if record and name not in none}
     if whole := seconds.get("winning_tickets"):
         lines += [f"{name}: about {work.steps * spent / whole:.1e}" for name, spent in sorted(seconds.items())]
         total = work.steps * sum(seconds.values()) / whole
