@@ -226,8 +226,9 @@ def tests(options, begun, limit):
     """The tests that need CUDA; the end of what they say is printed."""
     path = options.out / "tests.txt"
     command = [sys.executable, "-m", "pytest", "-v", "--no-header", "-p", "no:cacheprovider", "--durations=5"]
+    chosen = ["-k", options.tests] if options.tests else []
     with path.open("w") as log:
-        limited("tests", [*command, "tests/test_cuda.py"], limit, begun, cwd=ROOT, stdout=log, stderr=log)
+        limited("tests", [*command, *chosen, "tests/test_cuda.py"], limit, begun, cwd=ROOT, stdout=log, stderr=log)
     print(path.read_text()[-1500:], flush=True)
 
 
@@ -266,6 +267,7 @@ def arguments(given):
     parser.add_argument("--resume", type=Path, nargs="+", default=[], help="parts run.tar.* of an earlier lease")
     parser.add_argument("--plan", type=Path, help="results.json of an earlier block, whose plan is taken over")
     parser.add_argument("--parts", nargs="+", choices=(*LIMITS, "experiment"), default=(*LIMITS, "experiment"))
+    parser.add_argument("--tests", help="which of the tests, as pytest's -k says it")
     parser.add_argument("--seconds", type=float, default=560, help="for everything")
     parser.add_argument("--seed", type=int, default=0, help="blocks of two replicates: 0, 2, 4, ...")
     parser.add_argument("--steps", type=int, help="of one training, instead of what the measured rate allows")

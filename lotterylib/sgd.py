@@ -9,8 +9,8 @@ import copy
 import math
 import threading
 import time
-from collections import namedtuple
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch.func import functional_call
@@ -24,9 +24,18 @@ from .threads import beside
 SCALE = {"float16": 256.0}  # of the loss, for the sake of gradients too small for the type; the update takes it back
 
 
-# Replicates in training: what the steps need, and what they change. ``seeds``: of the data order, one a replicate;
-# ``failed``: int64 (R,), the step at which a replicate's loss ceased to be finite, -1 while it is.
-Training = namedtuple("Training", "net ds recipe stacked mask seeds state momentum failed")
+class Training(NamedTuple):
+    """Replicates in training: what the steps need, and what they change."""
+
+    net: object
+    ds: object
+    recipe: object
+    stacked: bool
+    mask: dict
+    seeds: list  # of the data order, one for each replicate
+    state: dict
+    momentum: dict  # of the trained entries
+    failed: torch.Tensor  # int64 (R,): the step at which a replicate's loss ceased to be finite, -1 while it is
 
 
 class Group:
