@@ -6,10 +6,11 @@ Each part is a process of its own, is stopped when its share of the time is over
 failure costs more than its own part. OUT receives at most eight files: tests.txt, probes.json, timing.json,
 results.json, and the folder RUN in parts run.tar.00, ... of 15 MiB.
 
-The experiment is IMP of ResNet-20 on the lossy copy of CIFAR-10, cifar10_jpeg75.npz in FOLDER, which may still be in
-the making. It goes on from what lies in RUN, or from the parts of an earlier lease (--resume run.tar.*). A first run
-plans its length by the measured rate; later blocks, with another --seed, take that plan over (--plan results.json), so
-that replicates of all blocks stand beside each other.
+The experiment is IMP as the preset ``lent`` has it: ResNet-20 on the lossy copy of CIFAR-10, cifar10_jpeg75.npz in
+FOLDER, which may still be in the making. It goes on from what lies in RUN, or from the parts of an earlier lease
+(--resume run.tar.*). A first run takes the fastest of the ways that were timed, and a length that ends within --total
+seconds; later blocks, with another --seed, take that plan over (--plan results.json), and ``python -m
+lotterybook.scale.blocks`` joins their results into one record. --parts experiment: no tests, no times.
 """
 
 import argparse
@@ -27,20 +28,25 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # before CUDA starts: 16 streams shall not share 8 queues
-import torch  # noqa: E402
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import common  # noqa: E402
+import gpu_times  # noqa: E402
 
+from lotterybook.presets import PRESETS  # noqa: E402
 from lotterylib import data, imp, landscape, networks, pruning, store, training  # noqa: E402
 from lotterylib.states import concatenate, select  # noqa: E402
 
-LIMITS = {"tests": 80, "probes": 40, "timing": 130}  # seconds of the parts that need CUDA
+LIMITS = {"tests": 80, "probes": 40, "timing": 90}  # seconds of the parts that need CUDA
 RESERVE = 25  # seconds kept for what comes after the experiment
 PART, PARTS = 15 * 2**20, 4  # bytes of a packed part, and how many
-UNSTABLE = (0, 250, 500, 1000, 2000)  # steps k at which the instability of the dense network is measured
+LENT = PRESETS["lent"]
+UNTIMED = "bfloat16", "graphs", 768  # precision, way, replicate-steps a second: of an H200, where nothing was timed
+EPOCHS = 30, 20, 15, 10  # lengths that a plan may have; with fewer, pruned networks are better than the dense one
+LOSSY = "a lossy copy of CIFAR-10 (JPEG, quality 75): errors do not compare with published ones"
+INSTABILITY = 8  # the level after which the instability is measured
 OTHER = 1000  # added to a seed for another data order
 ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # of every part
 
@@ -60,29 +66,40 @@ def revision() -> str:
 
 
 def plan(options) -> dict:
-    """What this run computes: as it was planned before, as ``--plan`` says, or as the measured rate allows."""
+    """What this run computes: as it was planned before, as ``--plan`` says, or as the measured times allow."""
     known = options.run / "plan.json"
     if known.exists():
         return json.loads(known.read_text())
     if options.plan:
         chosen = json.loads(options.plan.read_text())["plan"] | {"seed": options.seed}
     else:
-        precision, measured = "float32" if options.device == "cpu" else "bfloat16", None
-        if (timed := options.out / "timing.json").exists():
-            found = json.loads(timed.read_text())["found"]
-            rates = {name: found.get(f"library, {name}, 4 graphs") for name in training.PRECISIONS}
-            if rates := {name: value for name, value in rates.items() if isinstance(value, int)}:
-                precision = max(rates, key=rates.get)
-                measured = rates[precision]
-        epochs = 20 if measured is None else 30 if measured >= 2000 else 20 if measured >= 800 else 10
-        steps = options.steps or 390 * epochs
+        timed, config = options.timing or options.out / "timing.json", LENT.main.config
+        found = json.loads(timed.read_text())["found"] if timed.exists() else {}
+        precision, way, rate = gpu_times.fastest(found) or UNTIMED
+        if options.device == "cpu":
+            precision, way = "float32", "graphs"
+        levels = config.levels if options.levels is None else options.levels
+        steps = options.steps or length(config, levels, rate, options.total)
         chosen = {
-            "network": options.network, "width": options.width, "batch_size": 16 if options.quick else 128,
-            "precision": precision, "steps": steps, "rewind_step": [0, min(1000, steps // 3)], "fraction": 0.2,
-            "levels": options.levels, "replicates": 2, "seed": options.seed, "points": options.points,
+            "network": options.network or LENT.main.network, "width": options.width, "precision": precision, "way": way,
+            "batch_size": 16 if options.quick else config.recipe.batch_size, "steps": steps,
+            "rewind_step": list(dict.fromkeys(min(k, steps // 3) for k in config.rewind_step)),
+            "fraction": config.fraction, "levels": levels, "replicates": config.replicates, "seed": options.seed,
+            "points": options.points or LENT.tickets.points,
         }  # fmt: skip
     write_json(known, chosen)
     return chosen
+
+
+def length(config, levels, rate, seconds) -> int:
+    """Steps of a training, of the longest of ``EPOCHS`` with which the whole experiment ends within these seconds."""
+    for steps in (390 * epochs for epochs in EPOCHS):
+        longer = replace(config, recipe=replace(config.recipe, steps=steps))
+        work = sum(longer.steps_of(level) for level in range(levels + 1))
+        work += config.replicates * sum(steps - k for k in LENT.tickets.instability_steps)
+        if work <= rate * (seconds - 4 * levels):  # four seconds a level for its barriers
+            break
+    return steps
 
 
 def load(options):
@@ -93,9 +110,7 @@ def load(options):
             raise SystemExit(f"{path} is not there, and did not come in three minutes")
         time.sleep(0.5)
     os.environ["LOTTERYLIB_DATA"] = str(options.data)
-    if "cifar10_jpeg75" in data.NAMES:
-        return data.load("cifar10_jpeg75", options.device)
-    return data.load(path, options.device, augment=True)
+    return data.load("cifar10_jpeg75", options.device)
 
 
 def experiment(options):
@@ -103,15 +118,15 @@ def experiment(options):
     begin, chosen, ds = time.monotonic(), plan(options), load(options)
     print("  plan:", chosen, f"on {ds.name}", flush=True)
     net = networks.build(chosen["network"], ds, **({"width": chosen["width"]} if chosen["width"] else {}))
-    recipe = training.Recipe(chosen["steps"], chosen["batch_size"], lr=0.1, schedule="cosine", momentum=0.9,
-                             weight_decay=5e-4, precision=chosen["precision"])  # fmt: skip
+    gpu_times.use(chosen["precision"], chosen["way"])
+    recipe = replace(LENT.main.config.recipe, **{name: chosen[name] for name in ("steps", "batch_size", "precision")})
     same = ("rewind_step", "levels", "fraction", "replicates", "seed")
     config = imp.Config(recipe, **{name: chosen[name] for name in same})
     kept, points = options.run / "results.json", chosen["points"]
     results = json.loads(kept.read_text()) if kept.exists() else {"sessions": [], "levels": []}
     card = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     results["sessions"].append({"device": card, "machine": common.machine(), "library": revision()})
-    results |= {"plan": chosen, "data": ds.name, "recipe": store.plain(recipe)}
+    results |= {"plan": chosen, "data": ds.name, "lossy": LOSSY, "digest": ds.digest, "recipe": store.plain(recipe)}
     rows = results["levels"]
 
     def save():
@@ -136,18 +151,25 @@ def experiment(options):
         told = {name: [f"{100 * v:.2f}" for v in rows[level].get(name, ())] for name in ("error", "barrier")}
         print(f"  level {level}, {100 * here.density:.1f} %: {told} ({time.monotonic() - begin:.0f} s)", flush=True)
 
+    def unstable(run):
+        """Add the instability to the results, unless it is among them."""
+        if "instability" not in results:
+            results["instability"] = instability(net, ds, config, options.run / "instability", run[0].state, points)
+            shutil.rmtree(options.run / "instability", ignore_errors=True)  # its states are not needed any more
+            save()
+            height = results["instability"]["height"]
+            print(f"  instability: {height} ({time.monotonic() - begin:.0f} s)", flush=True)
+
     save()
     try:
-        for run in imp.levels(net, ds, config, checkpoint=options.run):  # noqa: B007
+        for run in imp.levels(net, ds, config, checkpoint=options.run):
             measured(run)
+            if len(run) - 1 == INSTABILITY:
+                unstable(run)
     except training.Diverged as stopped:
         run, results["stopped"] = stopped.run, str(stopped)
         measured(run)
-    if "instability" not in results:
-        results["instability"] = instability(net, ds, config, options.run / "instability", run[0].state, points)
-        shutil.rmtree(options.run / "instability", ignore_errors=True)  # its states are not needed any more
-        save()
-        print("  instability:", results["instability"]["height"], f"({time.monotonic() - begin:.0f} s)", flush=True)
+    unstable(run)
     some = replace(ds, train_x=ds.train_x[:5000], train_y=ds.train_y[:5000])
 
     def error(state):
@@ -164,7 +186,7 @@ def instability(net, ds, config, folder, dense, points):
     """Error barriers between the dense solutions and trainings in another order from ``w_k`` on: ``(k, R)``."""
     count, recipe = config.replicates, config.recipe
     seeds = [config.seed + r for r in range(count)]
-    steps = [k for k in UNSTABLE if k < recipe.steps]
+    steps = [k for k in LENT.tickets.instability_steps if k < recipe.steps]
     early = training.trajectory(net, net.init(count, config.seed), ds, recipe, None, 0, max(steps), seeds, steps)
     starts = concatenate([point.state for point in early])
     first, others = [k for k in steps for _ in seeds], [seed + OTHER for seed in seeds] * len(steps)
@@ -204,8 +226,9 @@ def tests(options, begun, limit):
     """The tests that need CUDA; the end of what they say is printed."""
     path = options.out / "tests.txt"
     command = [sys.executable, "-m", "pytest", "-v", "--no-header", "-p", "no:cacheprovider", "--durations=5"]
+    chosen = ["-k", options.tests] if options.tests else []
     with path.open("w") as log:
-        limited("tests", [*command, "tests/test_cuda.py"], limit, begun, cwd=ROOT, stdout=log, stderr=log)
+        limited("tests", [*command, *chosen, "tests/test_cuda.py"], limit, begun, cwd=ROOT, stdout=log, stderr=log)
     print(path.read_text()[-1500:], flush=True)
 
 
@@ -244,12 +267,15 @@ def arguments(given):
     parser.add_argument("--resume", type=Path, nargs="+", default=[], help="parts run.tar.* of an earlier lease")
     parser.add_argument("--plan", type=Path, help="results.json of an earlier block, whose plan is taken over")
     parser.add_argument("--parts", nargs="+", choices=(*LIMITS, "experiment"), default=(*LIMITS, "experiment"))
+    parser.add_argument("--tests", help="which of the tests, as pytest's -k says it")
     parser.add_argument("--seconds", type=float, default=560, help="for everything")
     parser.add_argument("--seed", type=int, default=0, help="blocks of two replicates: 0, 2, 4, ...")
     parser.add_argument("--steps", type=int, help="of one training, instead of what the measured rate allows")
-    parser.add_argument("--levels", type=int, default=14)
-    parser.add_argument("--points", type=int, default=11, help="of an error barrier")
-    parser.add_argument("--network", default="resnet20")
+    parser.add_argument("--timing", type=Path, help="timing.json of an earlier lease, for the plan of a first run")
+    parser.add_argument("--total", type=float, default=760, help="seconds of all leases together, for that plan")
+    parser.add_argument("--levels", type=int, help="for a trial, as the next three; by default the preset's")
+    parser.add_argument("--points", type=int, help="of an error barrier")
+    parser.add_argument("--network")
     parser.add_argument("--width", type=int, help="channels of the first stage")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: for a trial")
     parser.add_argument("--quick", action="store_true", help="small batches and few graphs, for a trial")

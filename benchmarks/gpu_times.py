@@ -6,32 +6,32 @@ Results are in OUT/probes.json and OUT/timing.json, written after each measureme
 fails is noted, and the next goes on. Step times are replicate-steps per second of ResNet-20, batch 128, half of the
 weights masked, on random pictures of CIFAR-10's size:
 
-- library: lotterylib as it is, one captured graph for each replicate on a stream of its own; also stacked by vmap;
+- library: lotterylib as it is, order and augmentation included. ``graphs``: one captured graph for each replicate on a
+  stream of its own; ``stacked``: all in one by vmap, convolutions of groups; ``NCHW``: images laid out as plain torch
+  has them, not as channels last;
 - eager: one plain module, autocast, channels last, torch.optim.SGD, one batch that is there already;
-- lean, compiled, wide: the steps of ``wide.py``.
+- lean, compiled, wide: the steps of ``wide.py``, their batches made before the clock starts.
 """
 
 import argparse
 import contextlib
 import itertools
 import json
-import os
 import statistics
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # before CUDA starts: 16 streams shall not share 8 queues
-import torch  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import common  # noqa: E402
 import wide  # noqa: E402
 
-from lotterylib import memory, networks, pruning, sgd, store, training  # noqa: E402
+from lotterylib import memory, networks, order, pruning, sgd, store, training  # noqa: E402
 from lotterylib.states import select  # noqa: E402
 
 CUDNN = torch.backends.cudnn
@@ -158,7 +158,7 @@ def evaluation(layout, kind):
     """Milliseconds of an evaluation, and the largest difference of a logit from the exact one's."""
     ds = common.cifar_sized("cuda", 128)
     net = networks.build("resnet20", ds)
-    state, x = net.init(1), torch.randn(10000, 3, 32, 32, device="cuda")
+    state, x = net.init(1), torch.randn(10000, 32, 32, 3, device="cuda").movedim(3, 1)  # as a dataset's ``test_x`` lies
     if layout == "library":
         y = torch.arange(len(x), device="cuda") % 10
         return round(1e3 * seconds(lambda: training.evaluate(net, state, x, y), 3), 1)
@@ -196,6 +196,32 @@ def step_size():
 # --- step times -------------------------------------------------------------------------------------------------------
 
 
+WAYS = {"graphs": (False, False), "stacked": (True, False), "stacked, NCHW": (True, True)}
+
+
+def use(precision, way):
+    """Let the library train convolutions in this way from now on."""
+    stacked, plain = WAYS[way]
+    networks.WIDE = (precision,) if stacked else ()
+    sgd._channels_last = (lambda training: False) if plain else LAID
+
+
+LAID = sgd._channels_last
+
+
+def fastest(found, count=4, worth=1.1):
+    """The library's fastest precision and way among times, with its rate; float16 if it is ``worth`` its risk."""
+    rates = {}
+    for precision, way in itertools.product(("bfloat16", "float16", "float32"), WAYS):
+        rate = found.get(f"library, {precision}, {count} {way}")
+        if isinstance(rate, int):  # not an error's text
+            rates[precision, way] = rate
+    if not rates:
+        return None
+    best = max(rates, key=lambda key: rates[key] / (worth if key[0] == "float16" else 1))
+    return *best, rates[best]
+
+
 def timing(options):
     """Replicate-steps per second, the most telling ways first."""
     notes, ds = Notes(options.out / "timing.json"), common.cifar_sized("cuda")
@@ -206,24 +232,33 @@ def timing(options):
     state = pruning.apply(state, mask)
     recipe = training.Recipe(10**5, lr=0.01, schedule="constant", momentum=0.9, weight_decay=1e-4)
 
-    def library(count, precision="bfloat16", stacked=False):
+    def library(count, precision, way):
+        use(precision, way)
         rows, changed = list(range(count)), replace(recipe, precision=precision)
-        net.try_on(ds.test_x)  # finds out the layout that the step goes by
+        stacked = net.stacks(ds.test_x, precision)  # finds out the layout that the step goes by, too
+        assert stacked == WAYS[way][0], "torch cannot stack it"
         momentum = {name: torch.zeros_like(state[name]) for name in net.parameters}
         failed = torch.full((most,), -1, device="cuda")
         whole = sgd.Training(net, ds, changed, stacked, mask, list(range(most)), state, momentum, failed)
-        groups = sgd.groups_of(whole, rows, 0)
-        return rate([(group.graph, group.stream) for group in groups], count // len(groups), window)
+        groups, now = sgd.groups_of(whole, rows, 0, {}), [0]
 
-    def lean(count=1, dtype=torch.bfloat16, wide_one=False, compiled=False, streams=None, **allowed):
+        def steps(count):
+            now[0] = sgd.advance(groups, now[0], now[0] + count)
+
+        steps(order.SPAN["cuda"])
+        several = order.SPAN["cuda"] * max(1, int(window / seconds(lambda: steps(order.SPAN["cuda"]), warm_up=0)))
+        times = [seconds(lambda: steps(several), warm_up=0) for _ in range(3)]
+        return round(count * several / statistics.median(times))
+
+    def lean(count=1, dtype=torch.bfloat16, wide_one=False, compiled=False, **allowed):
         seeds = [list(range(count))] if wide_one else [[r] for r in range(count)]
         steps = [
             wide.Lean(net, ds, recipe, rows, select(state, rows), select(mask, rows), dtype, compiled) for rows in seeds
         ]
-        queues = [torch.cuda.Stream() for _ in range(streams or len(steps))]
-        turns = [(step, queues[i % len(queues)]) for i, step in enumerate(steps)]
-        pairs = [(captured(step.update, queue, **allowed), queue) for step, queue in turns]
-        return rate(pairs, count // len(steps), window)
+        turns = [(step, torch.cuda.Stream()) for step in steps]
+        return rate(
+            [(captured(step.update, queue, **allowed), queue) for step, queue in turns], count // len(steps), window
+        )
 
     def eager():
         module = net.make().cuda().to(memory_format=torch.channels_last).train()
@@ -240,30 +275,28 @@ def timing(options):
         seconds(step, 10)
         return round(1 / seconds(step, 100))
 
-    half = torch.float16
-    for precision in ("bfloat16", "float32"):  # these two tell how long an experiment may be
-        notes.take(f"library, {precision}, 4 graphs", lambda p=precision: library(4, p))
+    def take(count, precision, way):
+        notes.take(f"library, {precision}, {count} {way}", lambda: library(count, precision, way))
+
+    halves = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    for way, precision in itertools.product(WAYS, halves):  # these tell how an experiment is run, and how long
+        take(4, precision, way)
+    notes.take("10,000 pictures, the library: ms", lambda: evaluation("library", "exact"))
+    for count, way, precision in itertools.product((most, most // 2), ("stacked", "stacked, NCHW"), halves):
+        take(count, precision, way)
+    for count, precision in itertools.product((most, 1), halves):
+        take(count, precision, "graphs")
+    for name, dtype in halves.items():
+        notes.take(f"wide, {name}, {most} replicates", lambda d=dtype: lean(most, d, wide_one=True))
+    take(4, "float32", "graphs")
     notes.take("eager, bfloat16, one at a time", eager)
-    for count in (1, most, most // 2, 2):
-        notes.take(f"library, bfloat16, {count} graphs", lambda c=count: library(c))
-    notes.take(f"lean, bfloat16, {most} graphs", lambda: lean(most))
-    notes.take(f"lean, float16, {most} graphs", lambda: lean(most, half))
-    for count in (most // 4, most):
-        notes.take(f"wide, bfloat16, {count} replicates", lambda c=count: lean(c, wide_one=True))
-        notes.take(f"wide, float16, {count} replicates", lambda c=count: lean(c, half, wide_one=True))
-    notes.take(f"lean, bfloat16, {most} graphs, any algorithm", lambda: lean(most, **FREE))
-    notes.take(f"lean, bfloat16, {most} graphs, benchmark", lambda: lean(most, **TRIED))
-    notes.take(f"lean, float16, {most} graphs, any, benchmark", lambda: lean(most, half, **FREE, **TRIED))
-    notes.take("compiled, bfloat16, 1 graph", lambda: lean(compiled=True))
-    notes.take(f"compiled, bfloat16, {most // 2} graphs", lambda: lean(most // 2, compiled=True))
-    notes.take(f"lean, bfloat16, {most} graphs on 4 streams", lambda: lean(most, streams=4))
-    notes.take("lean, bfloat16, 1 graph", lean)
-    notes.take("lean, float16, 1 graph", lambda: lean(1, half))
-    notes.take(f"wide, bfloat16, {most} replicates, any algorithm", lambda: lean(most, wide_one=True, **FREE))
-    for count in (1, most):
-        notes.take(f"library, float32, {count} graphs", lambda c=count: library(c, "float32"))
-    # in half precision torch cannot stack BatchNorm
-    notes.take("library, float32, 4 stacked by vmap", lambda: library(4, "float32", stacked=True))
+    for count, name in ((4, "float16"), (most, "float16"), (4, "bfloat16")):
+        notes.take(
+            f"wide, compiled, {name}, {count} replicates",
+            lambda c=count, d=halves[name]: lean(c, d, wide_one=True, compiled=True),
+        )
+    notes.take("compiled, bfloat16, 4 graphs", lambda: lean(4, compiled=True))
+    notes.take("compiled, float16, 4 graphs", lambda: lean(4, torch.float16, compiled=True))
 
 
 def main():

@@ -9,6 +9,7 @@ from . import records
 from .claims import EXPERIMENTS  # of all rooms, which the claims import
 from .experiment import record, setup
 from .presets import PRESETS
+from .scale.costs import forecast
 
 
 def main(arguments=None):
@@ -26,6 +27,8 @@ def main(arguments=None):
         shared = setup(options.preset, recompute=not options.names, device=options.device)
     except ValueError as error:
         parser.error(str(error))
+    if not options.names:
+        print(*forecast(options.preset), sep="\n", flush=True)
     made = {}
     for name in names:
         made[name] = record(name, shared, recompute=True)

@@ -146,9 +146,9 @@ def run(net, ds, config, checkpoint=None) -> Run:
 def levels(net, ds, config, checkpoint=None):
     """Run IMP and yield the ``Run`` as it stands after each level, the dense one first.
 
-    ``checkpoint`` names a folder that receives every level and, ten times within a level, the state of the training, in
-    a folder for these settings: the same call resumes from there, with the bit-identical result on the same machine;
-    one with more ``levels`` goes on from the last.
+    ``checkpoint`` names a folder that receives every level and, every ``training.EVERY`` seconds, the state of its
+    training, in a folder for these settings: the same call resumes from there, with the bit-identical result on the
+    same machine; one with more ``levels`` goes on from the last.
 
     Raises ``training.Diverged`` if a loss becomes NaN or infinite, and ``ValueError`` if a layer would be emptied; the
     levels finished so far, one in which only some replicates diverged among them, are then in the folder and in the
@@ -163,7 +163,7 @@ def levels(net, ds, config, checkpoint=None):
         raise ValueError(f"replicates are {count} in all; the memory of {ds.device} suffices for about {fit}")
     total = sum(config.steps_of(level) for level in range(config.levels + 1))
     with progress.bar(total=total, desc="IMP", unit="step") as bar:
-        work = _Work(net, ds, config, _folder(net, ds, config, checkpoint).open(), bar)
+        work = _Work(net, ds, config, _folder(net, ds, config, checkpoint).open(), bar, {})
         result = work.dense()
         yield _sound(result)
         while len(result) <= config.levels:
@@ -209,6 +209,7 @@ class _Work:
     config: Config
     files: store.Folder
     bar: object
+    kept: dict  # groups of one level's training, for the next
 
     def dense(self):
         """The run of level 0, trained once for each seed and repeated for every rewind step."""
@@ -250,7 +251,9 @@ class _Work:
         """
         net, ds, config, files, at, diverged = self.net, self.ds, self.config, self.files, tuple(points or ()), {}
         folder = files.path and files.path / name
-        path = training.trajectory(net, state, ds, config.recipe, mask, start, None, seeds, at, folder, self.bar)
+        path = training.trajectory(
+            net, state, ds, config.recipe, mask, start, None, seeds, at, folder, self.bar, self.kept
+        )
         try:
             for point in path:
                 if point.step in at:

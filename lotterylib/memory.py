@@ -4,6 +4,8 @@ import os
 
 import torch
 
+from . import order, trial
+
 _WORKSPACE = 2**26  # bytes that cuBLAS takes for a stream, forward and backward
 _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
 
@@ -18,6 +20,7 @@ def fitting(net, ds, recipe, kept=0) -> int:
     step = 1.25 * saved_bytes(net, ds, recipe)  # and a quarter for what lives only within the backward pass
     each = (_COPIES + kept) * weights
     if ds.device.type == "cuda":
+        each += order.SPAN["cuda"] * recipe.batch_size * ds.test_x[0].nbytes
         free = torch.cuda.mem_get_info(ds.device)[0] + torch.cuda.memory_reserved(ds.device)
         free -= sum(tensor.nbytes for tensor in (ds.train_x, ds.train_y, ds.test_x, ds.test_y))
         return int(max(0, free) / (each + step + (0 if net.stacked else _WORKSPACE)))
@@ -37,8 +40,8 @@ def saved_bytes(net, ds, recipe) -> int:
         saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    autocast = torch.autocast(ds.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast:
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with torch.enable_grad(), hooks, trial.autocast(ds.device, recipe.precision):
         net.forward(one, ds.gather(indices)[0], train=True)
     for tensor in state.values():
         saved.pop(tensor.untyped_storage().data_ptr(), None)

@@ -19,6 +19,7 @@ from .states import replicates, select
 from .threads import beside
 
 _THREAD = threading.local()
+WIDE = ()  # precisions in which CUDA trains convolutions faster stacked: see benchmarks/README.md
 _MATRICES = (  # kinds of layers, and their weights that multiply inputs: no bias, no normalisation's or embedding's
     ((nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, architectures.Conv1d), "weight"),
     (nn.MultiheadAttention, "(in|q|k|v)_proj_weight"),
@@ -119,7 +120,10 @@ class Network:
     def stacks(self, x, precision="float32") -> bool:
         """Whether replicates are stacked on such inputs ``x`` with products in ``precision``."""
         self.try_on(x)
-        return self.stacked and (precision == "float32" or trial.stacks(self.module, self._two(x), precision))
+        on_cuda = self._asked is None and x.is_cuda and precision in WIDE
+        if precision == "float32" or not (self.stacked or on_cuda):
+            return self.stacked
+        return trial.stacks(self.module, self._two(x), precision, self.prunable)
 
     def _two(self, x):
         return self.taken(x[torch.arange(2, device=x.device) % len(x)], next(self.module.parameters()).dtype)
@@ -148,12 +152,13 @@ class Network:
         own = vars(_THREAD).setdefault("modules", weakref.WeakKeyDictionary())  # a call swaps the module's tensors
         if self not in own:
             own[self] = copy.deepcopy(self.module)
-        return functional_call(own[self].train(train), state, (self.taken(x, state[self.parameters[0]].dtype),))
+        laid = self.channels_last and not x.is_cuda  # cuDNN's exact convolutions are six times slower in that layout
+        return functional_call(own[self].train(train), state, (self.taken(x, state[self.parameters[0]].dtype, laid),))
 
-    def taken(self, x, dtype):
-        """Inputs as the module takes them: of the weights' type, and images laid out as plain torch has them."""
+    def taken(self, x, dtype, laid=False):
+        """Inputs as the module takes them: of the weights' type, and images as plain torch has them, or as ``laid``."""
         x = x.to(dtype) if x.is_floating_point() else x
-        return x if x.dim() < 4 or self.channels_last else x.contiguous()
+        return x if x.dim() < 4 or laid else x.contiguous()
 
     def map(self, function):
         """Map a function of one replicate's states (or masks), which returns a tensor, over the replicate axis."""

@@ -6,6 +6,8 @@ import torch
 
 from .data import VIEWS
 
+SPAN = {"cuda": 32}  # steps whose batches are made at once, so that a step only selects its own
+
 
 def steps_per_epoch(ds, recipe):
     """Number of whole batches in the training set; a last incomplete one is dropped."""

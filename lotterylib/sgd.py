@@ -1,24 +1,30 @@
 """SGD: one step of a group of replicates, which reads and writes fixed memory only.
 
 On a CPU the step is called, and groups run in threads beside each other. On CUDA the step is captured once in a graph
-and replayed, each group on a stream of its own: between two steps of an epoch the host waits for nothing.
+and replayed, each group on a stream of its own: between two steps the host waits for nothing.
 """
 
+import contextlib
 import copy
+import math
 import threading
-from dataclasses import dataclass
+import time
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from . import trial
 from .networks import exact
-from .order import epoch_order, steps_per_epoch
+from .order import SPAN, epoch_order, steps_per_epoch
 from .threads import beside
 
+SCALE = {"float16": 256.0}  # of the loss, for the sake of gradients too small for the type; the update takes it back
 
-@dataclass
-class Training:
+
+class Training(NamedTuple):
     """Replicates in training: what the steps need, and what they change."""
 
     net: object
@@ -33,108 +39,158 @@ class Training:
 
 
 class Group:
-    """The replicates ``rows`` of a training, from ``step`` on in memory of their own: one, where it is not stacked."""
+    """The replicates ``rows`` of a training, at ``step``, in memory of their own: one, where it is not stacked."""
 
     def __init__(self, training, rows, step):
-        net, self.training, self.rows = training.net, training, rows
-        ds, recipe = self.ds, self.recipe = training.ds, training.recipe
-        self.channels_last = net.channels_last and not training.stacked
-        self.state, self.momentum, mask = map(self._own, (training.state, training.momentum, training.mask))
-        self.leaves = {name: self.state[name].detach().requires_grad_() for name in net.parameters}  # the same memory
-        ones = {name: torch.ones_like(self.state[name]) for name in net.parameters}
-        self.keep = [mask[name].to(one) if name in mask else one for name, one in ones.items()]
-        self.failed = training.failed[rows].clone()
-        module = copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
-        kind = self.state[net.parameters[0]].dtype
+        net, ds, recipe = self.net, self.ds, self.recipe = training.net, training.ds, training.recipe
+        self.rows, self.cuda, half = rows, ds.device.type == "cuda", recipe.precision != "float32"
+        self.last = _channels_last(training)
+        self.state, self.momentum = self._own(training, training.state), self._own(training, training.momentum)
+        self.keep = [torch.ones_like(self.state[name]) for name in net.parameters]  # the mask by the scale of the loss
+        first = self.state[net.parameters[0]]
+        cast = [name for name in net.prunable if half and self.state[name].dtype == torch.float32]
+        self.cast = {name: torch.zeros_like(self.state[name]) for name in cast}  # gradients of what is cast once a step
+        leaves = {name: self.state[name] for name in net.parameters}  # the same memory, but of what is cast
+        leaves |= {name: self.state[name].to(getattr(torch, recipe.precision)) for name in cast}
+        self.leaves = {name: tensor.detach().requires_grad_() for name, tensor in leaves.items()}
+        self.span = min(steps_per_epoch(ds, recipe), SPAN.get(ds.device.type, math.inf))
+        self.losses, self.failed = first.new_zeros(self.span, len(rows)), training.failed[rows].clone()
+        precision = torch.float32 if self.cuda else torch.float64  # what the fused update takes
+        self.rates, self.row = first.new_zeros(self.span, dtype=precision), first.new_zeros(1, dtype=torch.long)
+        self.tables, module = None, copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
+        self.tracked = {t.data_ptr() for name, t in self.state.items() if name.endswith("num_batches_tracked")}
+        self.stream = torch.cuda.Stream(ds.device) if self.cuda else None
+        self.on = partial(torch.cuda.stream, self.stream) if self.cuda else contextlib.nullcontext
+        taken = self.leaves[cast[0]].dtype if cast and training.stacked else first.dtype  # vmap has no autocast
 
         def logits(state, x):
-            return functional_call(module, state, (net.taken(x, kind),))
+            return functional_call(module, state, (net.taken(x, taken, self.last),))
 
         def alone(state, x):
             return logits({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
 
         self.logits = torch.vmap(logits) if training.stacked else alone
-        self.step = torch.tensor([step], device=ds.device)
-        precision = torch.float32 if ds.device.type == "cuda" else torch.float64  # what the fused update takes
-        self.rates = torch.tensor([recipe.lr_at(t) for t in range(recipe.steps)], dtype=precision, device=ds.device)
-        epoch = step // steps_per_epoch(ds, recipe)
-        self.drawn = [table.to(ds.device) for table in self.order(epoch)]  # where the step reads the order
-        if ds.device.type == "cuda":
-            self._capture()
+        self.take(training)
+        if self.cuda:
+            self._capture(step)
+            self.take(training)
 
-    def _own(self, tree):
-        """Copies of this group's rows; one replicate's convolutions as channels last, if that is faster."""
+    def _own(self, training, tree):
+        """Copies of this group's rows; weights of convolutions as channels last, if that is faster."""
         own = {name: tensor[self.rows].clone(memory_format=torch.contiguous_format) for name, tensor in tree.items()}
-        for name, tensor in own.items():
-            if self.channels_last and tensor.dim() == 5:
-                own[name] = tensor.squeeze(0).contiguous(memory_format=torch.channels_last).unsqueeze(0)
+        for name in own if self.last and (self.cuda or not training.stacked) else ():
+            if (tensor := own[name]).dim() == 5:
+                tensor = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+                own[name] = tensor.unflatten(0, own[name].shape[:2])
         return own
 
-    def order(self, epoch):
-        """An epoch's order as ``epoch_order`` draws it, on the CPU, each table ``(R, steps, B)``."""
-        each = [epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows]
-        return [torch.stack(tables) for tables in zip(*each, strict=True)]
+    def take(self, training):
+        """Begin with a training as it stands, in the memory that is here, by which a graph goes."""
+        self.training, self.epoch = training, None
+        if self.cuda:
+            self.stream.wait_stream(torch.cuda.current_stream(self.ds.device))
+        with self.on():
+            for own, whole in ((self.state, training.state), (self.momentum, training.momentum)):
+                for name, tensor in own.items():
+                    tensor.copy_(whole[name][self.rows])
+            for name, keep in zip(self.net.parameters, self.keep, strict=True):
+                keep.fill_(1 / SCALE.get(self.recipe.precision, 1))
+                if name in training.mask:
+                    keep.mul_(training.mask[name][self.rows])
+            self.failed.copy_(training.failed[self.rows])
 
-    def load(self, order):
-        """Put an epoch's order where the step reads it."""
-        for table, drawn in zip(self.drawn, order, strict=True):
-            table.copy_(drawn)
+    def load(self, begin, count):
+        """Put the rates and order, on CUDA whole batches, of ``count`` steps where the step reads them."""
+        self.begin, (epoch, first) = begin, divmod(begin, steps_per_epoch(self.ds, self.recipe))
+        if epoch != self.epoch:
+            each = [epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows]
+            self.epoch, self.drawn = epoch, [torch.stack(tables, 1) for tables in zip(*each, strict=True)]
+        rates = torch.tensor([self.recipe.lr_at(t) for t in range(begin, begin + count)], dtype=self.rates.dtype)
+        tables = [rates, *(table[first : first + count] for table in self.drawn)]
+        if self.cuda:  # pinned, so that the host need not wait
+            rates, *tables = (table.pin_memory().to(self.ds.device, non_blocking=True) for table in tables)
+            x, y = self.ds.gather(*tables)
+            tables = rates, x.movedim((1, 3), (4, 5)) if self.last and x.dim() == 6 else x, y
+        if self.tables is None:
+            self.tables = [self.row.new_zeros(self.span, *t.shape[1:], dtype=t.dtype) for t in tables[1:]]
+        for kept, new in zip((self.rates, *self.tables), tables, strict=True):
+            kept[:count].copy_(new)
+        self.row.zero_()
 
     def update(self):
         """One step of SGD for every replicate of the group; the loss of each is the mean over its batch."""
-        row = self.step % self.drawn[0].shape[1]
-        x, y = self.ds.gather(*(table.index_select(1, row).squeeze(1) for table in self.drawn))
-        half = self.recipe.precision == "bfloat16"
+        drawn, precision = [table.index_select(0, self.row).squeeze(0) for table in self.tables], self.recipe.precision
+        x, y = drawn if self.cuda else self.ds.gather(*drawn)
+        if self.cuda and self.last and x.dim() == 5:
+            x = x.movedim((3, 4), (0, 2))
+        if self.cast:
+            with torch.no_grad():
+                torch._foreach_copy_([self.leaves[n] for n in self.cast], [self.state[n] for n in self.cast])
+        few = trial.fewer(x.device, self.tracked, self.training.stacked)
         with torch.enable_grad():
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+            with trial.autocast(x.device, precision), few:
                 logits = self.logits({**self.state, **self.leaves}, x)
-            logits = (logits.float() if half else logits).flatten(0, -2)
+            logits = (logits if precision == "float32" else logits.float()).flatten(0, -2)
             losses = F.cross_entropy(logits, y.flatten(), reduction="none").view(y.shape).mean(-1)
-            gradients = torch.autograd.grad(losses.sum(), list(self.leaves.values()), materialize_grads=True)
-        gradients = torch._foreach_mul(self.keep, gradients)  # in keep's layout, the weights': the next line needs it
+            scale, leaves = torch.full_like(losses, SCALE.get(precision, 1)), list(self.leaves.values())
+            gradients = torch.autograd.grad(losses, leaves, scale, materialize_grads=True)
+        gradients = {n: _laid(g, leaf) for (n, leaf), g in zip(self.leaves.items(), gradients, strict=True)}
+        if self.cast:
+            torch._foreach_copy_(list(self.cast.values()), [gradients[name] for name in self.cast])
+        gradients = torch._foreach_mul(self.keep, [*(gradients | self.cast).values()])
         torch._fused_sgd_(
             [self.state[name] for name in self.leaves], gradients,
             [self.momentum[name] for name in self.leaves] if self.recipe.momentum else [],
-            lr=self.rates.index_select(0, self.step), momentum=self.recipe.momentum, dampening=0.0,
+            lr=self.rates.index_select(0, self.row), momentum=self.recipe.momentum, dampening=0.0,
             nesterov=self.recipe.nesterov, weight_decay=self.recipe.weight_decay, maximize=False, is_first_step=False,
         )  # fmt: skip
-        lost = (self.failed < 0) & ~losses.detach().isfinite()
-        self.failed.copy_(torch.where(lost, self.step, self.failed))
-        self.step += 1
+        self.losses.index_copy_(0, self.row, losses.detach().to(self.losses.dtype)[None])
+        self.row += 1
 
-    def _capture(self):
-        """Capture ``update`` in a CUDA graph, on this group's stream; the group is then as it was."""
-        device = self.step.device
-        self.stream = torch.cuda.Stream(device)
-        self.stream.wait_stream(torch.cuda.current_stream(device))
-        fixed = [*self.state.values(), *self.momentum.values(), self.failed, self.step]
-        with torch.cuda.stream(self.stream), exact():
-            kept = [tensor.clone() for tensor in fixed]
+    def watch(self, count):
+        """Note at which of the ``count`` steps since ``load`` a loss ceased to be finite."""
+        bad = ~self.losses[:count].isfinite()
+        first = torch.where(bad.any(0), self.begin + bad.int().argmax(0), -1)
+        self.failed.copy_(torch.where(self.failed < 0, first, self.failed))
+
+    def _capture(self, step):
+        """Capture ``update`` in a CUDA graph; what it changes is for ``take`` to restore."""
+        with self.on(), exact():
             for _ in range(3):  # libraries choose their kernels and allocate before a capture
+                self.load(step, 1)
                 self.update()
-                for tensor, before in zip(fixed, kept, strict=True):
-                    tensor.copy_(before)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(device), torch.cuda.graph(self.graph, stream=self.stream), exact():
+        with torch.cuda.device(self.ds.device), torch.cuda.graph(self.graph, stream=self.stream), exact():
             self.update()
 
     def store(self):
         """Write the group's replicates back to the training."""
-        if self.step.is_cuda:
-            reader = torch.cuda.current_stream(self.step.device)
+        if self.cuda:
+            reader = torch.cuda.current_stream(self.ds.device)
             reader.wait_stream(self.stream)
         for whole, part in ((self.training.state, self.state), (self.training.momentum, self.momentum)):
             for name in part:
                 whole[name][self.rows] = part[name]
         self.training.failed[self.rows] = self.failed
-        if self.step.is_cuda:
+        if self.cuda:
             self.stream.wait_stream(reader)  # the next replay writes what is read here
 
 
-def groups_of(training, rows, now, previous=()):
-    """The replicates ``rows`` in groups, as ``_parts`` cuts them; of ``previous`` groups those are kept that remain."""
-    kept = {tuple(group.rows): group for group in previous}
-    return [kept.get(tuple(part)) or Group(training, part, now) for part in _parts(training, rows)]
+def _laid(gradient, leaf):
+    """The gradient with the strides of its leaf: lists of unlike strides, or types, would be computed one by one."""
+    one = [size == 1 or a == b for size, a, b in zip(leaf.shape, gradient.stride(), leaf.stride(), strict=True)]
+    return gradient.as_strided(leaf.shape, leaf.stride()) if all(one) else torch.empty_like(leaf).copy_(gradient)
+
+
+def groups_of(training, rows, now, kept):
+    """The replicates ``rows`` in groups, as ``_parts`` cuts them; those in ``kept``, by their rows, take it up."""
+    parts = [tuple(part) for part in _parts(training, rows)]
+    for part in parts:
+        if part not in kept:
+            kept[part] = Group(training, list(part), now)
+        elif kept[part].training is not training:
+            kept[part].take(training)
+    return [kept[part] for part in parts]
 
 
 def _parts(training, rows):
@@ -150,41 +206,50 @@ def _parts(training, rows):
     return [rows[i * len(rows) // parts : (i + 1) * len(rows) // parts] for i in range(parts)]
 
 
-def advance(groups, begin, end, bar=None):
-    """Step all groups from ``begin`` to ``end``."""
-    ds, recipe = groups[0].ds, groups[0].recipe
-    per_epoch = steps_per_epoch(ds, recipe)
-    while begin < end:
-        stop = min(end, (begin // per_epoch + 1) * per_epoch)
-        orders = [group.order(begin // per_epoch) for group in groups]  # drawn while the device is still at work
-        (_replay if ds.device.type == "cuda" else _call)(groups, orders, stop - begin)
+def _channels_last(training):
+    """Whether images are laid out so: on CUDA not in float32, in which cuDNN is six times slower that way."""
+    return training.net.channels_last and (training.recipe.precision != "float32" or training.ds.device.type != "cuda")
+
+
+def advance(groups, begin, end, bar=None, due=math.inf):
+    """Step all groups from ``begin`` to ``end``, or to where it is time, ``due``; return the step reached."""
+    cuda, per_epoch = groups[0].cuda, steps_per_epoch(groups[0].ds, groups[0].recipe)
+    while True:
+        stop = min(end, (begin // per_epoch + 1) * per_epoch, begin + groups[0].span)
+        (_replay if cuda else _call)(groups, begin, stop - begin)
         if bar is not None:
             bar.update((stop - begin) * sum(len(group.rows) for group in groups))
         begin = stop
+        if begin == end or time.monotonic() >= due:
+            return begin
 
 
-def _replay(groups, orders, steps):
+def _replay(groups, begin, steps):
     try:
-        for group, order in zip(groups, orders, strict=True):
-            with torch.cuda.stream(group.stream):
-                group.load(order)
+        for group in groups:
+            with group.on():
+                group.load(begin, steps)
         for _ in range(steps):
             for group in groups:
-                with torch.cuda.stream(group.stream):
+                with group.on():
                     group.graph.replay()
+        for group in groups:
+            with group.on():
+                group.watch(steps)
     except BaseException:  # an interrupt: the device must not go on with tensors that are about to be freed
         torch.cuda.synchronize()
         raise
 
 
-def _call(groups, orders, steps):
+def _call(groups, begin, steps):
     stop = threading.Event()  # an interrupt reaches the main thread only
 
-    def walk(group, order):
-        group.load(order)
+    def walk(group):
+        group.load(begin, steps)
         for _ in range(steps):
             if stop.is_set():
                 return
             group.update()
+        group.watch(steps)
 
-    beside(walk, list(zip(groups, orders, strict=True)), groups[0].ds.device, stop)
+    beside(walk, [(group,) for group in groups], groups[0].ds.device, stop)

@@ -6,6 +6,7 @@ momentum and t alone, and two with one order seed see the same data in the same 
 
 import gc
 import math
+import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,9 @@ from .data import Dataset
 from .networks import Network
 
 SCHEDULES = ("cosine", "constant", "step")  # of the learning rate
-PRECISIONS = ("float32", "bfloat16")  # of the products in a training step
+PRECISIONS = ("float32", "bfloat16", "float16")  # of the products in a training step
+
+EVERY = 20.0  # seconds of training between two checkpoints
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Recipe:
 
     ``schedule``: ``"cosine"`` (to 0 at ``steps``), ``"constant"``, or ``"step"`` (times ``drop`` at each step in
     ``drops``); before it, ``warmup`` steps of linear increase. Weight decay applies to every parameter. ``nesterov``
-    as in ``torch.optim.SGD``. ``precision="bfloat16"`` computes a step's products in bfloat16 (autocast); weights,
-    momentum, statistics and every evaluation stay as they are. Raises ``ValueError`` for a value out of bounds, and for
+    as in ``torch.optim.SGD``. ``precision="bfloat16"`` computes a step's products in bfloat16 (autocast), and
+    ``"float16"`` in that, the loss scaled by ``sgd.SCALE``; weights, momentum, statistics and every evaluation stay as
+    they are. Raises ``ValueError`` for a value out of bounds, and for
     one that has no effect: ``drops`` under another schedule, ``nesterov`` without momentum.
     """
 
@@ -112,12 +116,14 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     return state
 
 
-def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, at=(), checkpoint=None, bar=None):
+def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, at=(), checkpoint=None, bar=None,
+               kept=None):  # fmt: skip
     """Train as ``train`` does, and yield a ``Point`` (of copies) at every step in ``at`` and at ``stop``.
 
     Replicates with a later ``start`` wait for it, so that all share the step counter and the learning rate. Points
     before the step that ``checkpoint`` has reached are not yielded again. ``bar`` is a progress bar that counts every
-    replicate's steps. Raises as ``train`` does, ``Diverged`` after the last point.
+    replicate's steps. ``kept``: a dict, in which the groups of one call wait for the next, of the same network, dataset
+    and recipe: on CUDA with graphs and memory. Raises as ``train`` does, ``Diverged`` after the last point.
     """
     check(net, ds, recipe)
     count = net.check(state, mask, ds.test_x, ds.test_y)
@@ -131,7 +137,7 @@ def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed
     state = {name: tensor.clone() for name, tensor in pruning.apply(state, mask).items()}
     momentum = {name: torch.zeros_like(state[name]) for name in net.parameters}
     failed = torch.full((count,), -1, device=ds.device)
-    first = now = min(starts)
+    now = min(starts)
     settings = {"recipe": recipe, "starts": starts, "seeds": seeds, "stop": stop}
     if checkpoint:
         settings |= {"state": store.digest(state), "mask": store.digest(mask)}
@@ -144,21 +150,23 @@ def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed
             bar.update(sum(max(0, now - s) for s in starts))
     stacked = net.stacks(ds.test_x, recipe.precision)
     training = sgd.Training(net, ds, recipe, stacked, mask, seeds, state, momentum, failed)
-    groups, tenths = [], range(first, stop, max(1, (stop - first) // 10))[1:] if checkpoint else ()
+    kept, groups, due = {} if kept is None else kept, [], time.monotonic() + EVERY if checkpoint else math.inf
     try:
-        for end in sorted({now, stop, *(t for t in (*starts, *at, *tenths) if now < t < stop)}):
-            if now < end:
-                groups = sgd.groups_of(training, [r for r in range(count) if starts[r] <= now], now, groups)
-                sgd.advance(groups, now, end, bar)
-                for group in groups:
-                    group.store()
-            now = end
+        while True:
             if now in at or now == stop:
                 yield Point(now, *({name: t.clone() for name, t in tree.items()} for tree in (state, momentum)))
-            if now in tenths or now == stop:
+            if now == stop or time.monotonic() >= due:
                 files.save("training", {"state": state, "momentum": momentum, "failed": failed}, step=now)
+                due = time.monotonic() + EVERY
+            if now == stop:
+                break
+            groups = sgd.groups_of(training, [r for r in range(count) if starts[r] <= now], now, kept)
+            now = sgd.advance(groups, now, min(t for t in (*starts, *at, stop) if t > now), bar, due)
+            for group in groups:
+                group.store()
     except torch.cuda.OutOfMemoryError:
         groups = group = None  # what they hold goes, and with the traceback, left here, what failed to join them
+        kept.clear()
     if groups is None:
         gc.collect()
         fit = min(count - 1, memory.fitting(net, ds, recipe))

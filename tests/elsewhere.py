@@ -228,6 +228,7 @@ def machine(kind="xpu"):
         stack.enter_context(_guard())
         stack.enter_context(patch(torch, "autocast", _autocast(kind)))
         stack.enter_context(patch(torch.Tensor, "to", _to(device)))
+        stack.enter_context(patch(torch.Tensor, "pin_memory", lambda tensor: tensor))
         if kind == "cuda":
             Stream.log, Stream.host, Stream.news, Stream.used, Stream.current = [], {}, 0, {}, Stream(device)
             stack.callback(setattr, Stream, "current", None)

@@ -34,9 +34,10 @@ def start(net, count=3):
 
 def eager(monkeypatch):
     """Let the step be called instead of captured."""
-    monkeypatch.setattr(sgd.Group, "_capture", lambda group: setattr(group, "stream", torch.cuda.current_stream()))
+    monkeypatch.setattr(sgd.Group, "_capture", lambda group, step: None)
 
     def call(*arguments):
+        torch.cuda.synchronize()  # the groups' streams
         with networks.exact():
             sgd._call(*arguments)
 
@@ -58,6 +59,28 @@ def test_the_captured_step_is_the_eager_step(case, monkeypatch, precision):
         assert_close(captured[name], called[name], rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
     for name, keep in mask.items():
         assert (captured[name][~keep] == 0).all()
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["channels last", "NCHW"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_stack_of_convolutions_is_as_exact_as_single_graphs(pictures, monkeypatch, precision, plain):
+    """Groups instead of graphs, in either layout: as far from float32 as one replicate by itself, and as repeatable."""
+    ds, recipe = on_cuda(pictures), dataclasses.replace(RECIPE, steps=20, lr=0.05)
+    net = networks.build("resnet8", ds, width=4)
+    state, mask = start(net)
+    half = dataclasses.replace(recipe, precision=precision)
+    exact, one = (training.train(net, state, ds, each, mask) for each in (recipe, half))
+    monkeypatch.setattr(networks, "WIDE", (precision,))
+    if plain:
+        monkeypatch.setattr(sgd, "_channels_last", lambda training: False)
+    assert net.stacks(ds.test_x, precision)
+    stack, again = (training.train(net, state, ds, half, mask) for _ in range(2))
+    for name in net.parameters:
+        moved = float((exact[name] - state[name]).norm())
+        off = [float((found[name] - exact[name]).norm()) for found in (one, stack)]
+        assert off[1] <= 2 * off[0] + 0.1 * moved, (name, moved, off)
+        assert torch.equal(stack[name], again[name])
+    assert all(torch.equal(stack[n], one[n]) for n in state if n.endswith("num_batches_tracked"))
 
 
 def test_cuda_trains_as_the_cpu_does(case, ds, pictures):
@@ -92,6 +115,7 @@ def test_a_run_repeats_to_the_bit_and_resumes(case, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "EVERY", 0)
         patch.setattr(sgd, "_replay", stop_once)
         imp.run(net, ds, config, checkpoint=tmp_path / "b")
     second = imp.run(net, ds, config, checkpoint=tmp_path / "b")
@@ -107,7 +131,8 @@ def test_between_two_steps_the_host_waits_for_nothing(case):
     failed = torch.full((1,), -1, device=ds.device)
     whole = sgd.Training(net, ds, RECIPE, net.stacks(ds.test_x), mask, [1], state, momentum, failed)
     group = sgd.Group(whole, [0], 0)
-    group.load(group.order(0))
+    group.load(0, 5)
+    torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.cuda.stream(group.stream):
@@ -116,7 +141,7 @@ def test_between_two_steps_the_host_waits_for_nothing(case):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     group.stream.synchronize()
-    assert int(group.step) == 5
+    assert int(group.row) == 5
 
 
 def test_the_memory_of_a_training_is_estimated_within_a_factor_of_two():

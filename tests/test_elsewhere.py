@@ -20,7 +20,7 @@ from lotterybook.presets import PRESETS
 from lotterybook.retraining import magnitudes, weight_changes
 from lotterybook.robustness import displacements
 from lotterybook.tickets import figures
-from lotterylib import curvature, data, landscape, networks, perturbation, pruning, sgd, training
+from lotterylib import curvature, data, landscape, networks, perturbation, pruning, sgd, training, trial
 from lotterylib.states import length
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
@@ -220,6 +220,8 @@ def test_training_there_ends_with_the_bits_of_the_cpu(kind, name, ds, pictures, 
     """For "cuda" in a graph on a stream of its own, captured as the library does it; stacks are cut alike on both."""
     cut = lambda training, rows: [rows] if training.stacked else [[r] for r in rows]  # noqa: E731
     monkeypatch.setattr(sgd, "_parts", cut)
+    monkeypatch.setattr(sgd, "_channels_last", lambda training: training.net.channels_last)
+    monkeypatch.setattr(trial, "fewer", lambda _, *rest: trial._Few(*rest))
     here = ds if name == "cnn1d" else pictures
     recipe = training.Recipe(steps=12, batch_size=16, lr=0.1, weight_decay=1e-3, nesterov=True)
     net = networks.build(name, here, width=4)

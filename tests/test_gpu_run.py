@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from elsewhere import Graph, machine
 from torch.testing import assert_close
 
-from lotterylib import networks, pruning, training
+from lotterylib import networks, pruning, sgd, training
 from lotterylib.states import select
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -83,15 +84,60 @@ def test_a_killed_run_continues_to_the_same_numbers(folder, tmp_path, benchmarks
     assert measured(packed / "out" / "results.json") == found and not calls
 
 
+@pytest.mark.parametrize("way", ["graphs", "stacked", "stacked, NCHW"])
+def test_it_runs_to_its_end_on_a_pretended_gpu(folder, tmp_path, benchmarks, way, monkeypatch):
+    """In each of the ways that it may choose: the precision is half, and stacked convolutions are of groups."""
+    import gpu_run
+    import gpu_times
+
+    rates = {f"library, bfloat16, 4 {other}": 1000 + (other == way) for other in gpu_times.WAYS}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "timing.json").write_text(json.dumps({"found": rates | {"library, float16, 4 graphs": 1001}}))
+    widths, replay = [], Graph.replay
+    monkeypatch.setattr(Graph, "replay", lambda graph: (widths.append(graph), replay(graph)))
+    monkeypatch.setattr(networks, "WIDE", ())
+    monkeypatch.setattr(sgd, "_channels_last", sgd._channels_last)
+    options = command(folder, tmp_path)
+    options[options.index("cpu")] = "cuda"
+    with machine("cuda"):
+        gpu_run.main([*options, "--within"])
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["plan"]["way"] == way and found["recipe"]["precision"] == "bfloat16"
+    assert len(found["levels"]) == 3 and found["instability"]["k"] == [0]
+    assert found["sessions"][0]["device"] == "a pretended device"
+    # two dense replicates, whose graphs are kept for all levels; two that begin later; two of the instability
+    assert len(set(map(id, widths))) == (2 + 2 + 2 if way == "graphs" else 3)
+
+
+def test_the_plan_is_as_long_as_the_time_allows(benchmarks):
+    """Half a million steps of 20 epochs at 1,000 a second are done in 760 seconds, three quarters of one of 30 not."""
+    import gpu_run
+
+    config = gpu_run.LENT.main.config
+    assert [gpu_run.length(config, 14, rate, 760) / 390 for rate in (300, 900, 1500)] == [10, 20, 30]
+    assert gpu_run.length(config, 14, 900, 10000) == 30 * 390
+
+
+def test_the_fastest_way_is_taken(benchmarks):
+    import gpu_times
+
+    found = {"library, bfloat16, 4 graphs": 800, "library, float16, 4 stacked": 850, "wide, float16, 4 replicates": 990}
+    assert gpu_times.fastest(found) == ("bfloat16", "graphs", 800)  # float16 must be worth its risk
+    assert gpu_times.fastest(found | {"library, bfloat16, 4 stacked, NCHW": 840})[1] == "stacked, NCHW"
+    assert gpu_times.fastest(found | {"library, float16, 4 stacked": 900}) == ("float16", "stacked", 900)
+    assert gpu_times.fastest({"library, float16, 4 stacked": "RuntimeError: no engine"}) is None
+
+
 def test_a_later_block_takes_the_plan_over(folder, tmp_path, benchmarks):
     import gpu_run
 
     (tmp_path / "timing.json").write_text(json.dumps({"found": {
-        "library, bfloat16, 4 graphs": "RuntimeError: no engine", "library, float32, 4 graphs": 900,
+        "library, bfloat16, 4 graphs": "RuntimeError: no engine", "library, bfloat16, 4 stacked": 900,
     }}))  # fmt: skip
     base = ["--out", str(tmp_path), "--data", str(folder), "--run"]
     first = gpu_run.plan(gpu_run.arguments([*base, str(tmp_path / "a")]))
-    assert (first["precision"], first["steps"], first["rewind_step"]) == ("float32", 7800, [0, 1000])
+    assert (first["precision"], first["way"]) == ("bfloat16", "stacked")
+    assert (first["steps"], first["rewind_step"], first["levels"]) == (7800, [0, 1000], 14)
     (tmp_path / "results.json").write_text(json.dumps({"plan": first}))
     second = [*base, str(tmp_path / "b"), "--seed", "2", "--steps", "5", "--plan", str(tmp_path / "results.json")]
     assert gpu_run.plan(gpu_run.arguments(second)) == {**first, "seed": 2}

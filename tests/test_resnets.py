@@ -159,11 +159,12 @@ def test_nesterov_is_torchs(ds, net, nesterov):
         assert_close(trained[name][0], tensor, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["resnet8", "mlp"])
-def test_bfloat16_is_autocast_over_float32_weights(pictures, name):
+def test_half_precision_is_autocast_over_float32_weights(pictures, name, precision):
     """One step of each replicate equals that of a plain module under autocast, and is not that of float32."""
     net = networks.build(name, pictures)
-    recipe = training.Recipe(steps=1, batch_size=40, lr=1.0, schedule="constant", momentum=0, precision="bfloat16")
+    recipe = training.Recipe(steps=1, batch_size=40, lr=1.0, schedule="constant", momentum=0, precision=precision)
     state = net.init(2, seed=1)
     after = training.train(net, state, pictures, recipe, order_seed=3)
     exact = training.train(net, state, pictures, dataclasses.replace(recipe, precision="float32"), order_seed=3)
@@ -171,7 +172,7 @@ def test_bfloat16_is_autocast_over_float32_weights(pictures, name):
     for r in range(2):
         model = twins.module(net, state, r).train()
         x, y = next(twins.batches(pictures, recipe, [3 + r]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", getattr(torch, precision)):
             logits = model(x[0])
         torch.nn.functional.cross_entropy(logits.float(), y[0]).backward()
         for entry, p in model.named_parameters():
@@ -180,8 +181,8 @@ def test_bfloat16_is_autocast_over_float32_weights(pictures, name):
     assert any(not torch.equal(after[entry], exact[entry]) for entry in net.prunable)
 
 
-def test_precision_is_one_of_two():
-    with pytest.raises(ValueError, match="precision is 'bf16'.*'float32', 'bfloat16'"):
+def test_precision_is_one_of_three():
+    with pytest.raises(ValueError, match="precision is 'bf16'.*'float32', 'bfloat16', 'float16'"):
         training.Recipe(steps=1, precision="bf16")
 
 

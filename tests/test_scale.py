@@ -1,16 +1,17 @@
 """What chapter 7 counts and compares, against counts by hand."""
 
+import json
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from lotterybook import records, verdicts
+from lotterybook import claims, records, verdicts
 from lotterybook.barriers.findings import connected_and_matching
 from lotterybook.experiment import recorded
 from lotterybook.presets import PRESETS
-from lotterybook.scale import costs, experiments, figures, findings
+from lotterybook.scale import blocks, costs, experiments, figures, findings
 from lotterybook.tickets import figures as tickets_figures
 from lotterybook.tickets.findings import tickets_and_stability
 from lotterylib import architectures, training
@@ -107,6 +108,83 @@ def test_shares_that_match_by_each_limit():
     assert half == pytest.approx([0, 1 / 2])  # 0.085, 0.115, 0.115
 
 
+def block(seed, levels=3, **changes):
+    """Results as ``gpu_run.py`` writes them, of two rewind steps and two replicates; a number says where it belongs."""
+
+    def row(level):
+        each = [[seed + r + 10 * column + 100 * level for r in (0, 1)] for column in (0, 1)]
+        flat = [value for column in each for value in column]
+        return {"density": 0.8**level, "error": flat} | (
+            {"barrier": flat, "projection": flat, "curve": [flat] * 3} if level else {}
+        )
+
+    made = {
+        "plan": {"steps": 9, "rewind_step": [0, 4], "replicates": 2, "seed": seed, "levels": levels - 1, "way": "x"},
+        "data": "cifar10_jpeg75", "digest": "d", "recipe": {"steps": 9}, "levels": [row(i) for i in range(levels)],
+        "sessions": [{"device": f"card {seed}", "library": "x"}],
+        "instability": {"k": [0, 2, 4], "height": [[seed, seed + 1]] * 3, "curve": []},
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def test_blocks_of_replicates_stand_beside_each_other():
+    """Level 100, rewind step 10, replicate 1: each number says where it belongs; the second block has a level less."""
+    record = blocks.joined([block(2, levels=2), block(0)])
+    for name, first in (("winning_tickets", 0), ("projections", 1)):
+        error = record[name]["error"]
+        by_hand = [[[100 * level + 10 * k + r for r in range(4)] for k in (0, 1)] for level in range(first, 2)]
+        assert error.tolist() == by_hand, name
+    barriers = record["successive_barriers"]
+    assert barriers["height"].tolist() == [[[100, 101, 102, 103], [110, 111, 112, 113]]]
+    assert barriers["curve"].shape == (1, 3, 2, 4) and barriers["curve"][0, 2].equal(barriers["height"][0])
+    assert barriers["density"].tolist() == [1, pytest.approx(0.8)] and barriers["rewind_step"].tolist() == [0, 4]
+    assert record["instability"]["height"].tolist() == [[0, 1, 2, 3]] * 3
+    assert record.about["seeds"] == [0, 1, 2, 3]
+    made = [(part["seeds"], part["made"][0]["device"]) for part in record.about["blocks"]]
+    assert made == [([0, 1], "card 0"), ([2, 3], "card 2")] and record.about["data"] == "cifar10_jpeg75"
+    without = {name: value for name, value in block(2).items() if name != "instability"}
+    assert "instability" not in blocks.joined([block(0), without])
+
+
+@pytest.mark.parametrize(("others", "message"), [
+    ([], "no block"),
+    ([block(0), block(1)], "share seeds: .0, 1, 1, 2."),
+    ([block(0), block(2, recipe={"steps": 8})], "differ in recipe"),
+    ([block(0), block(2, digest="other")], "differ in digest"),
+])  # fmt: skip
+def test_blocks_that_do_not_belong_together_are_refused(others, message):
+    with pytest.raises(ValueError, match=message):
+        blocks.joined(others)
+
+
+def test_a_joined_record_is_published_and_read(folders, tmp_path, capsys):
+    assert blocks.published() is None
+    paths = [tmp_path / f"{seed}.json" for seed in (0, 2)]
+    for path, seed in zip(paths, (0, 2), strict=True):
+        path.write_text(json.dumps(block(seed)))
+    blocks.main(paths)
+    assert "seeds [0, 1, 2, 3], 3 levels" in capsys.readouterr().out
+    record = blocks.published()
+    assert record["winning_tickets"]["error"].shape == (3, 2, 4) and len(record.about["blocks"]) == 2
+
+
+def test_points_are_counted_as_the_authors_do():
+    """Means over replicates; up to half a point on both axes. Dense 0.10; excess -0.0007 and 0.1; barriers by hand."""
+    tickets, barriers = small()
+    found = findings.authors_points(tickets, barriers)
+    by_hand = [(0.105 + 0.13 + 0.12) / 3 - 0.1, (0.09 + 0.10 + 0.112) / 3 - 0.1]
+    assert found["excess"][0].tolist() == pytest.approx(by_hand, abs=1e-7)
+    assert found["barrier"][1].tolist() == pytest.approx([0.4, 0.32 / 3], abs=1e-7)
+    # halfway the curve is the sparser error plus the barrier, and its ends' mean lies half of their difference away
+    halfway = 0.6 + (0.105 + 0.13 + 0.12) / 3 - (0.1 + (0.105 + 0.13 + 0.12) / 3) / 2
+    assert found["midpoint"][0, 0].item() == pytest.approx(halfway, abs=1e-7)
+    assert findings.as_authors_count(tickets, barriers, first=1) == (0, 1, 0, 3)  # at 0.0007 points one matches
+    assert findings.as_authors_count(tickets, barriers, first=1, limit=0.02) == (1, 1, 0, 2)
+    assert findings.as_authors_count(tickets, barriers, first=2) == (0, 0, 0, 2)
+    alt = figures.law(tickets, barriers, "Here", first=1).alt
+    assert alt.startswith("Here: of 1 points that match 0 are connected, of 3 that do not 3 are not")
+
+
 def test_speed_is_that_of_training(monkeypatch):
     """Two replicates, one second for a step of both by a clock of our own."""
     now = [0.0]
@@ -176,6 +254,21 @@ def test_the_chapter_says_whether_the_paper_preset_was_run():
     """Its text must change when a record is made."""
     text = (records.PUBLISHED.parent / "chapters" / "07_at_scale.ipynb").read_text()
     assert ("not yet run" in text) == ("paper" not in experiments.scales("book"))
+
+
+def test_a_preset_is_forecast_before_it_begins():
+    """The paper's 15 million replicate-steps; of the book, what its records took, in units of its main run."""
+    text = costs.forecast("paper")
+    steps = 4 * (62400 + 15 * (4 * 62400 - 250 - 1000 - 2000))
+    assert text[0].startswith(f"main run: {steps:,} replicate-steps")
+    assert f"contrast: {4 * (62400 + 15 * (2 * 62400 - 1000)):,}" in text[0]
+    assert f"take {15 * PRESETS['paper'].tickets.points * 16:,} evaluations" in text[1]
+    assert not any(line.startswith("exact") for line in text)  # at no level
+    own = {line.split(":")[0]: line for line in costs.forecast("book")}
+    assert own["winning_tickets"] == f"winning_tickets: about {costs.Work.of('book').steps:.1e}"
+    seconds = {name: recorded(name, "book").about["seconds"] for name in claims.EXPERIMENTS}
+    whole = costs.Work.of("book").steps * sum(seconds.values()) / seconds["winning_tickets"]
+    assert own["all"].startswith(f"all: about {whole:.1e} replicate-steps, ")
 
 
 def test_durations_are_readable():

@@ -12,18 +12,19 @@ from elsewhere import Graph, Race, Stream, machine, move
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from lotterylib import data, networks, pruning, sgd, training
+from lotterylib import data, networks, pruning, sgd, training, trial
 
 RECIPE = training.Recipe(steps=20, batch_size=16, lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True)
 NETWORKS = ("cnn1d", "resnet1d", "mlp", "resnet8")  # the last one not stacked
-BUDGET = {"bfloat16": 275, "float32": 225}  # operations of a ResNet-20 step; now 265 and 216, to be lowered
+BUDGET = {"bfloat16": 275, "float16": 170, "float32": 165}  # kernels of a ResNet-20 step; of a stack 25 more
 
 
 @pytest.fixture(autouse=True)
 def one_stack(monkeypatch):
-    """The CPU cuts stacks as a GPU does, so that both give the same bits."""
+    """The CPU cuts stacks as a GPU does, and both lay out images alike, so that they give the same bits."""
     cut = lambda training, rows: [rows] if training.stacked else [[r] for r in rows]  # noqa: E731
     monkeypatch.setattr(sgd, "_parts", cut)
+    monkeypatch.setattr(sgd, "_channels_last", lambda training: training.net.channels_last)
 
 
 @pytest.fixture(params=NETWORKS)
@@ -61,7 +62,8 @@ def begun(case, device):
 def trained(case, device, **options):
     """A training with masks, of replicates that start one after the other; the weights on the CPU."""
     net, ds, state, mask = begun(case, device)
-    return move(training.train(net, state, ds, RECIPE, mask, [0, 7, 0], 18, **options), "cpu")
+    with mock.patch.object(trial, "fewer", lambda _, *rest: trial._Few(*rest)):  # BatchNorm as a GPU has it, on both
+        return move(training.train(net, state, ds, RECIPE, mask, [0, 7, 0], 18, **options), "cpu")
 
 
 def same(found, expected):
@@ -104,16 +106,17 @@ def test_an_interrupt_and_a_resume_end_with_the_same_bits(case, at, tmp_path):
     assert Graph.capturing is None
 
 
-def test_a_run_on_one_device_resumes_on_another(case, tmp_path):
+def test_a_run_on_one_device_resumes_on_another(case, tmp_path, monkeypatch):
     """A checkpoint knows nothing of devices."""
     expected, walk, parts = trained(case, "cpu"), sgd._replay, []
 
     def interrupted(*arguments):
         parts.append(1)
-        if len(parts) == 6:
+        if len(parts) == 3:
             raise KeyboardInterrupt
         walk(*arguments)
 
+    monkeypatch.setattr(training, "EVERY", 0)
     with machine("cuda") as device, mock.patch.object(sgd, "_replay", interrupted), pytest.raises(KeyboardInterrupt):
         trained(case, device, checkpoint=tmp_path / "training")
     assert (tmp_path / "training").exists()
@@ -165,7 +168,7 @@ def test_a_capture_leaves_the_group_as_it_was(case):
         torch.cuda.synchronize()
         for entry, tensor in group.state.items():
             assert torch.equal(tensor.cpu(), state[entry][group.rows].cpu()), entry
-        assert not any(tensor.any().item() for tensor in group.momentum.values()) and group.step.tolist() == [0]
+        assert not any(tensor.any().item() for tensor in group.momentum.values())
         assert len(group.graph.tape) > 10
 
 
@@ -182,10 +185,10 @@ def without_values(group, mode):
             return {name: fake(value) for name, value in tree.items()}
         return [fake(value) for value in tree] if isinstance(tree, list) else tree
 
-    vars(group).update({name: fake(value) for name, value in vars(group).items() if name != "leaves"})
+    vars(group).update({name: fake(value) for name, value in vars(group).items() if name not in ("leaves", "rows")})
     fields = {field.name: getattr(group.ds, field.name) for field in dataclasses.fields(group.ds)}
     group.ds = dataclasses.replace(group.ds, **fake(fields))
-    group.leaves = {name: group.state[name].detach().requires_grad_() for name in group.leaves}
+    group.leaves = {name: fake(leaf) for name, leaf in group.leaves.items()}
 
 
 def pictures_of(size, classes=10):
@@ -214,10 +217,12 @@ def test_the_step_never_reads_a_value(case, precision, unfused):
     net = networks.build(name, ds, **sizes)
     state, mask = start(net)
     group = group_of(net, state, ds, recipe, mask)
+    group.load(0, 2)
     with FakeTensorMode() as mode:
         without_values(group, mode)
         group.update()
         group.update()
+        group.watch(2)
         with pytest.raises(DataDependentOutputException):
             bool(group.failed.any())
     for entry, tensor in group.state.items():
@@ -231,6 +236,7 @@ def test_the_step_makes_no_tensor_on_the_cpu(case, unfused, monkeypatch):
     meta = move(ds, "meta")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # knows no such device
     group = group_of(networks.build(name, meta, **sizes), move(state, "meta"), meta, RECIPE, move(mask, "meta"))
+    group.load(0, 1)
     group.update()
     assert {tensor.device.type for tensor in (*group.state.values(), *group.momentum.values())} == {"meta"}
     group.keep[-1] = group.keep[-1].new_ones(group.keep[-1].shape, device="cpu")
@@ -238,22 +244,26 @@ def test_the_step_makes_no_tensor_on_the_cpu(case, unfused, monkeypatch):
         group.update()
 
 
-def launches(precision):
+def launches(precision, stacked=None):
     """What the graph of one ResNet-20 step holds, by the operation; views and allocations launch nothing."""
     recipe = dataclasses.replace(RECIPE, precision=precision, batch_size=4)
     with machine("cuda") as device:
         ds = move(pictures_of(32), device)
-        net = networks.build("resnet20", ds)
-        group = group_of(net, net.init(1), ds, recipe)
+        net = networks.wrap(networks.build("resnet20", ds).make, device, stacked=stacked)
+        group = group_of(net, net.init(2), ds, recipe)
         names = [func.overloadpacket.__name__ for func, *_ in group.graph.tape]
     return Counter(name for name in names if not name.startswith(("empty", "new_empty")))
 
 
+@pytest.mark.parametrize("stacked", [False, True], ids=["one", "stack"])
 @pytest.mark.parametrize("precision", training.PRECISIONS)
-def test_a_step_stays_within_its_budget_of_launches(precision):
-    """Operations, not kernels: a BatchNorm is one here; on a GPU it is seven in bfloat16, two in float32."""
-    found = launches(precision)
-    assert found.total() <= BUDGET[precision], found.most_common(12)
+def test_a_step_stays_within_its_budget_of_launches(precision, stacked):
+    """A BatchNorm is two kernels, in bfloat16, for which torch has its own on a GPU, seven; all else is one each."""
+    found = launches(precision, stacked)
+    norms = found["native_batch_norm"] + found["cudnn_batch_norm"]
+    assert norms == 21
+    kernels = found.total() + (5 * norms if precision == "bfloat16" else 0)
+    assert kernels <= BUDGET[precision] + 25 * stacked, found.most_common(20)
 
 
 @pytest.mark.parametrize("precision", training.PRECISIONS)

@@ -9,7 +9,7 @@ import torch
 import twins
 from torch.testing import assert_close
 
-from lotterylib import networks, pruning, sgd, store, training
+from lotterylib import networks, order, pruning, sgd, store, training
 from lotterylib.states import select
 
 TIGHT = {"rtol": 1e-8, "atol": 1e-8}
@@ -362,10 +362,12 @@ def interrupt(monkeypatch, after):
         if group.rows[0] == 0:
             if len(trained) == after:
                 raise Stopped
-            trained.append(int(group.step))
+            trained.append(group.begin + int(group.row))
         original(group)
 
     monkeypatch.setattr(sgd.Group, "update", stopping)
+    monkeypatch.setattr(training, "EVERY", 0)
+    monkeypatch.setitem(order.SPAN, "cpu", 3)
     return trained
 
 

@@ -1,5 +1,7 @@
 """Foreign modules: trained as plain torch trains them, or refused before the first step."""
 
+import dataclasses
+
 import pytest
 import torch
 import twins
@@ -180,11 +182,12 @@ def test_what_torch_cannot_stack_is_looped_unless_it_was_asked_for(ds):
         training.train(asked, asked.init(2), ds, RECIPE)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["cnn1d", "mlp"])
-def test_bfloat16_trains_stacked_or_looped(ds, name):
-    """torch cannot stack BatchNorm in bfloat16: such networks are looped there, and stacked in float32."""
+def test_half_precision_trains_stacked_or_looped(ds, name, precision):
+    """torch cannot stack BatchNorm in half precision: such networks are looped there, and stacked in float32."""
     net = networks.build(name, ds, **({"width": 4} if name == "cnn1d" else {}))
-    half = training.Recipe(steps=6, batch_size=16, lr=0.05, precision="bfloat16")
+    half = training.Recipe(steps=6, batch_size=16, lr=0.05, precision=precision)
     state = net.init(2)
     trained = training.train(net, state, ds, half)
     exact = training.train(net, state, ds, training.Recipe(steps=6, batch_size=16, lr=0.05))
@@ -192,6 +195,61 @@ def test_bfloat16_trains_stacked_or_looped(ds, name):
     for entry in net.prunable:
         assert_close(trained[entry], exact[entry], rtol=0, atol=0.02)
         assert not torch.equal(trained[entry], exact[entry])
+
+
+def as_on_cuda(monkeypatch):
+    monkeypatch.setattr(trial, "fewer", lambda _, *rest: trial._Few(*rest))
+
+
+def test_batchnorm_of_a_stack_is_that_of_each_replicate(pictures, monkeypatch):
+    """As CUDA computes it: weights, statistics and counters of a training, BatchNorm over (N, C) and (N, C, H, W)."""
+
+    def make():
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 6), nn.BatchNorm1d(6),
+            nn.ReLU(), nn.Linear(6, 3),
+        )  # fmt: skip
+
+    looped, stacked = (networks.wrap(make, "cpu", stacked=value) for value in (False, True))
+    state = looped.init(3)
+    expected = training.train(looped, state, pictures, RECIPE)
+    as_on_cuda(monkeypatch)
+    found = training.train(stacked, state, pictures, RECIPE)
+    for entry in expected:
+        assert_close(
+            found[entry], expected[entry], rtol=1e-4, atol=1e-5, msg=lambda text, entry=entry: f"{entry}: {text}"
+        )
+    assert found["1.num_batches_tracked"].tolist() == [RECIPE.steps] * 3
+    one = training.train(looped, state, pictures, RECIPE)  # looped, counters are raised together
+    assert all(torch.equal(one[entry], expected[entry]) for entry in expected)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_stack_in_half_precision_is_as_exact_as_one_replicate(pictures, monkeypatch, precision):
+    """As CUDA computes it; the gradients' scale in float16 shows in no weight."""
+    as_on_cuda(monkeypatch)
+    half = dataclasses.replace(RECIPE, precision=precision)
+    looped = networks.build("resnet8", pictures, width=4)
+    stacked = networks.wrap(looped.make, "cpu", stacked=True)
+    assert stacked.stacks(pictures.test_x, precision) and not looped.stacks(pictures.test_x, precision)
+    state = looped.init(2)
+    exact, *found = (
+        training.train(net, state, pictures, recipe)
+        for net, recipe in ((looped, RECIPE), (looped, half), (stacked, half))
+    )
+    for entry in looped.parameters:
+        moved = float((exact[entry] - state[entry]).norm())
+        off = [float((one[entry] - exact[entry]).norm()) for one in found]
+        assert 0 < off[0] < 0.5 * moved and 0 < off[1] < 0.5 * moved, (entry, moved, off)
+
+
+def test_a_module_whose_batchnorm_has_no_weights_is_stacked_by_torch(pictures, monkeypatch):
+    as_on_cuda(monkeypatch)
+    net = networks.wrap(
+        lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(192, affine=False), nn.Linear(192, 3)), "cpu"
+    )
+    training.train(net, net.init(2), pictures, RECIPE)
+    assert net.stacked
 
 
 def test_channels_last_is_for_what_takes_it(pictures, picture):

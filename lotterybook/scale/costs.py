@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import torch
 
-from lotterylib import architectures, data, imp, networks, training
+from lotterylib import architectures, data, imp, networks, store, training
 
+from .. import records
 from ..presets import PRESETS
 from ..verdicts import Text, table
 
@@ -14,9 +15,12 @@ INPUTS = {  # shape of an input, classes, training examples
     "mnist1d": ((40,), 10, 4000),
     "fashion_mnist": ((1, 28, 28), 10, 60000),
     "cifar10": ((3, 32, 32), 10, 50000),
+    "cifar10_jpeg75": ((3, 32, 32), 10, 50000),
     "cifar100": ((3, 32, 32), 100, 50000),
     "imagenet": ((3, 224, 224), 1000, 1281167),
 }
+
+LOSSY = {"cifar10_jpeg75": "cifar10, a lossy copy (JPEG, quality 75)"}  # what a dataset is called where it shows
 
 LARGER = {"levels": 15, "replicates": 3}  # what we assume of runs beyond the presets, besides one rewind step
 
@@ -113,6 +117,31 @@ def costs(work, speeds) -> Text:
         ])  # fmt: skip
     header = ["run", "weights", "10⁹ operations a step", "steps, all replicates", "operations", "time on this machine"]
     return table(header, rows)
+
+
+def forecast(preset) -> Text:
+    """What making the records of a preset will take, told before it begins: counted, and estimated for experiments.
+
+    Counted are replicate-steps of the two IMP runs and evaluations between the levels. An experiment is estimated by
+    its share of time when the records of the book were made, next to the main run: other presets differ in detail.
+    """
+    chosen, work = PRESETS[preset], Work.of(preset)
+    config, (_, _, examples) = chosen.contrast.config, INPUTS[chosen.dataset]
+    contrast = sum(config.steps_of(level) for level in range(config.levels + 1))
+    main, points = chosen.main.config, chosen.tickets.points
+    lines = Text([
+        f"main run: {work.steps:,} replicate-steps ({work.operations:.1e} operations), contrast: {contrast:,}",
+        f"a replicate-step sees {main.recipe.batch_size} of {examples:,} examples; barriers between successive levels "
+        f"take {main.levels * points * main.replicates * len(main.rewind_step):,} evaluations",
+    ])  # fmt: skip
+    told = {path.stem: store.read(path) for path in (records.PUBLISHED / "book").glob("*.safetensors")}
+    none = () if chosen.limits.exact_levels else ("exact",)
+    seconds = {name: record[1]["seconds"] for name, record in told.items() if record and name not in none}
+    if whole := seconds.get("winning_tickets"):
+        lines += [f"{name}: about {work.steps * spent / whole:.1e}" for name, spent in sorted(seconds.items())]
+        total = work.steps * sum(seconds.values()) / whole
+        lines.append(f"all: about {total:.1e} replicate-steps, {_duration(total / 1000)} at 1,000 a second")
+    return lines
 
 
 def _short(value):

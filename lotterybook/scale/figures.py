@@ -88,6 +88,32 @@ def barriers(records, tickets):
     )
 
 
+def law(tickets, barriers, where, first=4):
+    """C1 as the paper's authors plot it, on what was run at ``where``: barrier against how far the network matches."""
+    figure, axes = style.canvas()
+    found, limit = findings.authors_points(tickets, barriers), findings.HALF_A_POINT
+    for column, k in enumerate(verdicts.rewind_steps(tickets)):
+        colour, marker = style.look(tickets, k)
+        for part, face in ((slice(0, first - 1), "none"), (slice(first - 1, None), colour)):
+            x, y = (100 * found[name][part, column] for name in ("excess", "barrier"))
+            label = f"k = {k}" if face == colour else None
+            axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=face, label=label)
+    for line in (axes.axvline, axes.axhline):
+        line(100 * limit, color=style.GREY, linestyle="--", linewidth=1)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_xlabel("error of the sparser network minus the mean dense error (points)")
+    axes.set_ylabel("barrier to the level before (points)")
+    style.legend(axes)
+    count = findings.as_authors_count(tickets, barriers, first=first)
+    return style.Drawing(
+        figure,
+        f"{where}: of {count.both + count.only_matching} points that match {count.both} are connected, of "
+        f"{count.only_connected + count.neither} that do not {count.neither} are not, each up to half a point. Drawn: "
+        f"a point for each rewind step and level, means over replicates; open ones, of levels below {first}, are not "
+        "counted.",
+    )
+
+
 def instability(records, steps):
     """Instability against k as a share of training; ``steps`` are the training steps of each scale, by name."""
     figure, axes = style.canvas()

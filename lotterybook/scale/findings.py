@@ -13,7 +13,7 @@ from ..retraining.experiments import refilling
 from ..retraining.findings import new_small
 from ..tickets.experiments import instability, winning_tickets
 from ..tickets.findings import first_stable, tickets_and_stability
-from .costs import INPUTS, LARGER, Work
+from .costs import INPUTS, LARGER, LOSSY, Work
 from .experiments import NEEDED, scales
 
 HALF_A_POINT = 0.005
@@ -31,7 +31,8 @@ def settings(names) -> verdicts.Text:
         preset, tickets = PRESETS[name], winning_tickets(name)
         config, work = preset.main.config, Work.of(name)
         rows.append([
-            f"**{name}**", f"{preset.main.network}, {work.weights:,} weights", preset.dataset,
+            f"**{name}**", f"{preset.main.network}, {work.weights:,} weights",
+            LOSSY.get(preset.dataset, preset.dataset),
             f"{config.recipe.steps:,} × {config.recipe.batch_size}", f"{config.replicates}",
             ", ".join(map(str, config.rewind_step)), verdicts.percent(tickets["error"][0, 0]),
             verdicts.points(verdicts.tolerance(tickets), 2),
@@ -60,6 +61,28 @@ def claims_by_scale(names) -> verdicts.Text:
 def matching_share(tickets, limit):
     """Share of the pruned networks, of all levels and replicates, up to one of ``LIMITS``, by rewind step: (K,)."""
     return (tickets["error"][1:] <= limit(tickets)).double().mean((0, 2))
+
+
+def authors_points(tickets, barriers) -> dict:
+    """C1 as the paper's authors plot it: a point for each level and rewind step, means over replicates, (levels, K).
+
+    ``excess``: error of the sparser network minus the mean dense error. Between it and the level before: ``barrier``,
+    and ``midpoint``, the error halfway minus the mean of the ends; they plot the error halfway itself.
+    """
+    curve = barriers["curve"].mean(-1)
+    return {
+        "excess": tickets["error"][1:].mean(-1) - tickets["error"][0].mean(),
+        "barrier": barriers["height"].mean(-1),
+        "midpoint": curve[:, curve.shape[1] // 2] - (curve[:, 0] + curve[:, -1]) / 2,
+    }
+
+
+def as_authors_count(tickets, barriers, measure="barrier", first=4, limit=HALF_A_POINT) -> verdicts.Contingency:
+    """How many of ``authors_points`` from level ``first`` on are connected, and matching: both up to ``limit``."""
+    found = {name: values[first - 1 :] <= limit for name, values in authors_points(tickets, barriers).items()}
+    match, joined = found["excess"], found[measure]
+    parts = (match & joined, match & ~joined, ~match & joined, ~match & ~joined)
+    return verdicts.Contingency(*(int(part.sum()) for part in parts))
 
 
 def numbers(preset) -> dict:
