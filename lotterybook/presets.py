@@ -117,7 +117,9 @@ _PAPER = {  # github.com/mansheej/lth_diet, by authors of the paper; the precisi
     "schedule": "step", "drops": (31200, 46800), "drop": 0.1, "weight_decay": 1e-4, "precision": "bfloat16",
 }  # fmt: skip
 
-PRESETS = {  # by name: smoke (tests that lines run), book (MNIST-1D), medium (Fashion-MNIST), paper (CIFAR-10)
+_LENT = {"schedule": "cosine", "weight_decay": 5e-4, "precision": "bfloat16"}
+
+PRESETS = {  # by name: smoke (tests that lines run), book (MNIST-1D), medium (Fashion-MNIST), lent, paper (CIFAR-10)
     "smoke": Preset(
         dataset="mnist1d",
         main=Arm("cnn1d", _testbed(40, (0, 10, 20), levels=3, replicates=2), width=8),
@@ -175,22 +177,42 @@ PRESETS = {  # by name: smoke (tests that lines run), book (MNIST-1D), medium (F
         ),
         retraining=Retraining(short_step=2000),
     ),
+    "lent": Preset(  # what ten to fifteen minutes of one GPU can do, block by block: benchmarks/gpu_run.py
+        dataset="cifar10_jpeg75",
+        main=Arm("resnet20", _resnet(7800, (0, 1000), levels=14, replicates=2, **_LENT, lr=0.1)),
+        contrast=Arm("resnet20", _resnet(7800, (0, 1000), levels=14, replicates=2, **_LENT, lr=0.01)),
+        tickets=Tickets(
+            control_step=1000, control_levels=(4, 8, 12),
+            instability_steps=(0, 250, 500, 1000, 2000), points=11,
+        ),
+        barriers=Barriers(pair_points=3, plane_steps=9, plane_level=6),
+        robustness=Robustness(
+            levels=(3, 7, 11), scales=(1.0, 2.0, 4.0),
+            times=(1000, 2000, 4000), replicates=2,
+        ),
+        limits=Limits(
+            levels=(0, 6, 12), replicates=2, steps=(1000, 4000, 7800),
+            exact_levels=(), probes=2, iterations=30, descent_step=7000, adaptive_rises=(0.05,),
+        ),
+        retraining=Retraining(short_step=6000),
+        weights=False,
+    ),
     "paper": Preset(
         dataset="cifar10",
         main=Arm("resnet20", _resnet(62400, (0, 250, 1000, 2000), levels=15, replicates=4, **_PAPER, lr=0.1)),
         contrast=Arm("resnet20", _resnet(62400, (0, 1000), levels=15, replicates=4, **_PAPER, lr=0.01)),
         tickets=Tickets(
             control_step=1000, control_levels=(3, 6, 9, 12, 15),
-            instability_steps=(0, 100, 250, 500, 1000, 2000), points=30,
+            instability_steps=(0, 100, 250, 500, 1000, 2000), points=11,
         ),
-        barriers=Barriers(pair_points=7, plane_steps=25, plane_level=6),
+        barriers=Barriers(pair_points=5, plane_steps=15, plane_level=6),
         robustness=Robustness(
-            levels=(3, 7, 11), scales=(0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
-            times=(1000, 2000, 4000, 8000, 16000, 32000), replicates=4,
+            levels=(3, 7, 11), scales=(1.0, 2.0, 4.0, 8.0),
+            times=(1000, 2000, 4000, 8000, 16000, 32000), replicates=2,
         ),
         limits=Limits(
-            levels=(0, 3, 6, 9, 12), replicates=4, steps=(1000, 2000, 8000, 31000, 32000, 62400),
-            exact_levels=(), probes=4, iterations=60, descent_step=60000, adaptive_rises=(0.01, 0.05, 0.2),
+            levels=(0, 3, 6, 9, 12), replicates=2, steps=(1000, 2000, 8000, 31000, 32000, 62400),
+            exact_levels=(), probes=2, iterations=60, descent_step=60000, adaptive_rises=(0.01, 0.05, 0.2),
         ),
         retraining=Retraining(short_step=50000),
         weights=False,
