@@ -267,6 +267,7 @@ def arguments(given):
     parser.add_argument("--resume", type=Path, nargs="+", default=[], help="parts run.tar.* of an earlier lease")
     parser.add_argument("--plan", type=Path, help="results.json of an earlier block, whose plan is taken over")
     parser.add_argument("--parts", nargs="+", choices=(*LIMITS, "experiment"), default=(*LIMITS, "experiment"))
+    parser.add_argument("--limit", nargs="+", default=[], metavar="PART=SECONDS", help=f"instead of {LIMITS}")
     parser.add_argument("--tests", help="which of the tests, as pytest's -k says it")
     parser.add_argument("--seconds", type=float, default=560, help="for everything")
     parser.add_argument("--seed", type=int, default=0, help="blocks of two replicates: 0, 2, 4, ...")
@@ -283,6 +284,7 @@ def arguments(given):
     options = parser.parse_args(given)
     for name in ("out", "data", "run"):
         setattr(options, name, getattr(options, name).resolve())
+    options.limit = LIMITS | {part: float(seconds) for part, seconds in (word.split("=") for word in options.limit)}
     return options
 
 
@@ -302,7 +304,7 @@ def main(given=None):
         print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}, lotterylib {revision()}", flush=True)
     for name in dict.fromkeys(options.parts):
         left = options.seconds - (time.monotonic() - begun) - RESERVE
-        limit = min(LIMITS.get(name, left), left)
+        limit = min(options.limit.get(name, left), left)
         if name in LIMITS and options.device == "cpu":
             print(f"== {name}: needs a CUDA device, skipped", flush=True)
         elif limit < 10:

@@ -121,9 +121,8 @@ _PAPER = {  # github.com/mansheej/lth_diet, by authors of the paper; the precisi
 
 _LENT = {"schedule": "cosine", "weight_decay": 5e-4, "precision": "bfloat16"}
 
-# By name: smoke (tests that lines run), book and, for the second edition, second (MNIST-1D), medium (Fashion-MNIST),
-# lent, paper (CIFAR-10). The seeds of second are none of those at which its network was chosen, 500 to 2001.
-PRESETS = {
+# The seeds of second are none of those at which its network was chosen, 500 to 2001.
+PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fashion-MNIST), lent, paper (CIFAR-10)
     "smoke": Preset(
         dataset="mnist1d",
         main=Arm("resnet1d", _testbed(40, (0, 10, 20), levels=3, replicates=2), width=8),

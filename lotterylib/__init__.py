@@ -5,7 +5,4 @@ Read the modules in this order; each uses only those before it: ``checks``, ``st
 ``landscape``, ``curvature``, ``limits``, ``perturbation``.
 """
 
-import os
-
-os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # before CUDA starts, or many streams share eight queues
 __version__ = "0.2.0"

@@ -12,6 +12,7 @@ import torch
 
 from . import checks, store
 
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # before CUDA starts: else many streams share eight queues
 NAMES = ("mnist1d", "mnist", "fashion_mnist", "cifar10", "cifar100", "cifar10_jpeg75")  # ``load`` also takes a path
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}

@@ -120,10 +120,9 @@ class Network:
     def stacks(self, x, precision="float32") -> bool:
         """Whether replicates are stacked on such inputs ``x`` with products in ``precision``."""
         self.try_on(x)
-        on_cuda = self._asked is None and x.is_cuda and precision in WIDE
-        if precision == "float32" or not (self.stacked or on_cuda):
-            return self.stacked
-        return trial.stacks(self.module, self._two(x), precision, self.prunable)
+        wide = self._asked is None and x.is_cuda and precision in WIDE
+        half = precision != "float32" and (self.stacked or wide)
+        return trial.stacks(self.module, self._two(x), precision, self.prunable) if half else self.stacked
 
     def _two(self, x):
         return self.taken(x[torch.arange(2, device=x.device) % len(x)], next(self.module.parameters()).dtype)

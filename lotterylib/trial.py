@@ -50,7 +50,7 @@ def stacks(module, x, precision="float32", cast=()) -> bool:
     module, few = copy.deepcopy(module), fewer(x.device, (), True)
     whole = {name: torch.stack([p.detach()] * 2) for name, p in module.named_parameters()}
     kinds = {name: getattr(torch, precision) for name in cast if whole[name].dtype == torch.float32}
-    weights = {name: p.to(kinds.get(name)).requires_grad_() for name, p in whole.items()}
+    weights = {name: p.to(kinds.get(name, p.dtype)).requires_grad_() for name, p in whole.items()}
     buffers = {name: torch.stack([tensor] * 2) for name, tensor in module.named_buffers()}
 
     def logits(weights, buffers, x):
@@ -59,8 +59,8 @@ def stacks(module, x, precision="float32", cast=()) -> bool:
     with contextlib.suppress(Exception):
         module.train()
         with torch.enable_grad(), autocast(x.device, precision), few:
-            inputs = torch.stack([x] * 2).to(next(iter(kinds.values()), None) if x.is_floating_point() else None)
-            out = torch.vmap(logits)(weights, buffers, inputs)
+            kind = next(iter(kinds.values()), x.dtype) if x.is_floating_point() else x.dtype
+            out = torch.vmap(logits)(weights, buffers, torch.stack([x] * 2).to(kind))
             torch.autograd.grad(out.float().logsumexp(-1).sum(), list(weights.values()), materialize_grads=True)
         module.eval()
         with torch.no_grad():
@@ -71,7 +71,8 @@ def stacks(module, x, precision="float32", cast=()) -> bool:
 
 def autocast(device, precision):
     """The context in which products are computed in ``precision``; weights are cast for a step, not for a context."""
-    return torch.autocast(device.type, getattr(torch, precision), precision != "float32", cache_enabled=False)
+    half = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, half, precision != "float32", cache_enabled=False)
 
 
 def fewer(device, counters, stacked):

@@ -118,6 +118,13 @@ def test_the_plan_is_as_long_as_the_time_allows(benchmarks):
     assert gpu_run.length(config, 14, 900, 10000) == 30 * 390
 
 
+def test_a_part_has_the_limit_that_is_asked_for(benchmarks, folder, tmp_path):
+    import gpu_run
+
+    options = gpu_run.arguments([*command(folder, tmp_path), "--limit", "tests=20", "timing=35.5"])
+    assert options.limit == {**gpu_run.LIMITS, "tests": 20, "timing": 35.5} and gpu_run.LIMITS["tests"] == 80
+
+
 def test_the_fastest_way_is_taken(benchmarks):
     import gpu_times
 

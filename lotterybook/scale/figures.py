@@ -95,12 +95,12 @@ def law(tickets, barriers, where, first=4):
     for column, k in enumerate(verdicts.rewind_steps(tickets)):
         colour, marker = style.look(tickets, k)
         for part, face in ((slice(0, first - 1), "none"), (slice(first - 1, None), colour)):
-            x, y = (100 * found[name][part, column] for name in ("excess", "barrier"))
+            x, y = 100 * found["excess"][part, column], found["barrier"][part, column]
             label = f"k = {k}" if face == colour else None
             axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=face, label=label)
-    for line in (axes.axvline, axes.axhline):
-        line(100 * limit, color=style.GREY, linestyle="--", linewidth=1)
-    axes.set_yscale("symlog", linthresh=1)
+    for line, at in ((axes.axvline, 100 * limit), (axes.axhline, limit)):
+        line(at, color=style.GREY, linestyle="--", linewidth=1)
+    style.rate_scale(axes, "y")
     axes.set_xlabel("error of the sparser network minus the mean dense error (points)")
     axes.set_ylabel("barrier to the level before (points)")
     style.legend(axes)
