@@ -85,7 +85,7 @@ def test_only_a_figure_with_a_colour_bar_is_a_map():
 
 def figures_of_the_book():
     """The figures that chapters draw from records, by name."""
-    record = {name: recorded(name, "book") for name in claims.EXPERIMENTS}
+    record = {name: recorded(name, "book") for name in experiment.experiments_of("book")}
     tickets, barriers, spectra, robust = (
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
     )
