@@ -156,7 +156,7 @@ PRESETS = {
             instability_steps=(0, 20), points=3, fresh_levels=(1, 3),
         ),
         barriers=Barriers(
-            pair_points=3, plane_steps=3, plane_level=1,
+            pair_points=3, plane_steps=3, plane_level=1, projection_points=3,
             recalibrated_steps=(0, 20), recalibrated_replicates=1,
             walk=Walk(levels=2, steps=10, lr=0.05, return_levels=(1, 2), return_steps=(0, 10)),
             networks=(

@@ -15,7 +15,7 @@ from colorspacious import cspace_convert, deltaE
 from ipywidgets.widgets.widget_link import Link
 from matplotlib.colors import to_rgb
 
-from lotterybook import claims, experiment, overview, style, verdicts
+from lotterybook import experiment, overview, style, verdicts
 from lotterybook.barriers import agreement
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.experiment import recorded
