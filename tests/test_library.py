@@ -23,7 +23,7 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
     "adaptive", "wells", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks", "experiments",
-    "costs", "findings", "figures", "agreement", "subspaces", "evidence", "drawings",
+    "costs", "findings", "figures", "agreement", "subspaces", "halves", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",
