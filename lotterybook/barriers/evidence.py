@@ -119,6 +119,7 @@ def sentences(preset) -> list:
     return [
         *_law(tickets, barriers),
         *_distant(recorded("all_pairs", preset), recorded("recalibrated_pairs", preset)),
+        *_projections(recorded("projections", preset), tickets),
         *_masks(recorded("found_masks", preset), recorded("failing_masks", preset), tickets),
         *_networks(tickets, barriers, recorded("contrast", preset), recorded("architectures", preset)),
     ]
@@ -176,6 +177,19 @@ def _distant(plain, recalibrated):
         )
 
 
+def _projections(projected, tickets):
+    """What pruning does to a solution, and the line from there to the next one."""
+    rise = (projected["error"] - tickets["error"][:-1]).mean(-1)
+    match, height = within(excess(tickets)[1:].mean(-1), EPSILON), projected["height"].mean(-1)
+    for i, k in enumerate(rewind_steps(tickets)):
+        there = height[:, i][match[:, i]]
+        highest = f"is at most {points(there.max(), 2)} where that matches" if len(there) else "never ends in a match"
+        yield (
+            f"From k = {k} pruning alone raises the error by {points(rise[:, i].min())} to {points(rise[:, i].max())}; "
+            f"the mean barrier from a projection to the next solution {highest}."
+        )
+
+
 def _masks(found, failing, tickets):
     """What masks do: those found without rewinding, and those of failing runs."""
     dense = tickets["error"][0].mean()
@@ -202,11 +216,11 @@ def _networks(tickets, barriers, contrast, others):
     """Which networks obey the law."""
     for name, some in by_network(tickets, barriers, contrast, others).items():
         counted = count(some)
-        yield f"{name.capitalize()}, from level {HIGHER} on, means: {told(counted)}; the law {judge(counted)}."
+        yield f"From level {HIGHER} on, means, {name}: {told(counted)}; the law: {judge(counted)}."
     for n, arm in enumerate(others.about["settings"]["barriers.networks"]):
         error = others["error"][n, 0, 0]
         reached = int(others["error"][n].isfinite().flatten(1).any(1).sum()) - 1
         yield (
-            f"{named(arm).capitalize()} has {int(others['weights'][n])} weights, errs on "
+            f"The network {named(arm)} has {int(others['weights'][n])} weights, errs on "
             f"{percent(error[error.isfinite()], 2)} when dense, and was pruned to level {reached}."
         )
