@@ -14,7 +14,9 @@ import twins
 
 import lotterylib
 from lotterybook import __main__ as command
-from lotterybook import experiment, presets, records
+from lotterybook import experiment, presets, records, verdicts
+from lotterybook.barriers import drawings as barriers_drawings
+from lotterybook.barriers import evidence as barriers_evidence
 from lotterybook.barriers import lines as barrier_lines
 from lotterybook.barriers import sweep
 from lotterybook.barriers.experiments import projections
@@ -23,6 +25,8 @@ from lotterybook.experiment import recorded
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
 from lotterybook.scale.experiments import NEEDED
+from lotterybook.tickets import drawings as tickets_drawings
+from lotterybook.tickets import evidence as tickets_evidence
 from lotterylib import curvature, data, imp, landscape, networks, perturbation, pruning, sgd, store, training
 from lotterylib.states import select
 
@@ -783,6 +787,33 @@ def test_adaptive_runs_keep_to_their_threshold(smoke):
     run = setup.run(rewind_step=10, fraction=Adaptive(0.1))
     assert torch.equal(record["error"][0], run.errors[:, 0]) and torch.equal(record["density"][0], run.densities)
     assert record["density"][0].diff().lt(0).all() and record["rise"].tolist() == [0.1]
+
+
+def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
+    """Rows, sentences and figures of what the experiments really give; three levels are too few for a verdict on C1."""
+    names = "winning_tickets", "controls", "fresh_starts", "instability", "contrast", "successive_barriers", "all_pairs"
+    names += "recalibrated_pairs", "projections", "failing_masks", "found_masks", "architectures"
+    record = {name: smoke[name] for name in names}
+    assert tickets_evidence.row("smoke").verdict in verdicts.VERDICTS
+    assert barriers_evidence.row("smoke").verdict == verdicts.UNTESTED
+    assert barriers_evidence.mask_row("smoke").verdict in verdicts.VERDICTS
+    said = tickets_evidence.sentences("smoke") + barriers_evidence.sentences("smoke")
+    assert len(said) > 40 and len(set(said)) > len(said) - 3
+    for sentence in said:
+        assert sentence[0].isupper() and sentence.endswith(".") and not re.search(r"\b(nan|None|tensor)\b", sentence)
+    tickets, barriers = record["winning_tickets"], record["successive_barriers"]
+    others = barriers_evidence.by_network(tickets, barriers, record["contrast"], record["architectures"])
+    assert list(others) == ["residual 8", "plain, without BatchNorm 8", "plain 4", "residual 4, two blocks"]
+    drawn = (
+        tickets_drawings.errors(tickets, record["controls"], record["fresh_starts"]),
+        *barriers_drawings.law(tickets, barriers).drawings.values(),
+        barriers_drawings.over_tolerance(tickets, barriers), barriers_drawings.by_level(tickets, barriers),
+        barriers_drawings.pairs(record["all_pairs"], record["recalibrated_pairs"]),
+        barriers_drawings.found_masks(record["found_masks"], tickets), barriers_drawings.networks(others),
+    )  # fmt: skip
+    for drawing in drawn:
+        assert drawing.alt[0].isupper() and drawing.alt.endswith(".") and "nan" not in drawing.alt
+        assert drawing.png().startswith(b"\x89PNG")
 
 
 def refuse(*_, **__):
