@@ -390,6 +390,7 @@ def test_a_barrier_with_known_ends_is_the_barrier():
     found = barrier_lines.height(error, a, b, (error(a), error(b)), 5)
     whole = landscape.barrier(error, a, b, 5).height
     assert np.allclose(found[:2], whole[:2]) and found[0] > 0 and found[1] == 0 and found[2].isnan()
+    assert barrier_lines.height(error, a, b, (error(a), error(b)), 2)[0] == 0  # nothing between the ends
 
 
 def test_found_masks_are_walked_to_and_put_on_rewind_points(smoke):
@@ -868,6 +869,12 @@ def test_presets_fit_together(name):
     assert all(1 <= level <= main.levels for level in tickets.control_levels)
     assert 0 <= preset.barriers.plane_level < main.levels
     assert max(tickets.instability_steps) < main.recipe.steps
+    if (walk := preset.barriers.walk) is not None:  # and with it all that the second edition adds to these chapters
+        assert max(walk.return_levels) <= walk.levels <= main.levels and {0, k} <= set(walk.return_steps)
+        assert set(walk.return_steps) | set(preset.barriers.recalibrated_steps) <= set(main.rewind_step)
+        assert preset.barriers.recalibrated_replicates <= main.replicates and max(tickets.fresh_levels) <= main.levels
+        assert tickets.points % 2 and all(arm.config.recipe.steps == main.recipe.steps or name == "smoke"
+                                          for arm in preset.barriers.networks)  # fmt: skip
     assert min(main.rewind_step) == min(contrast.rewind_step) == 0
     assert main.replicates < experiment.OTHER and contrast.replicates < experiment.OTHER
     assert max((*limits.levels, *limits.exact_levels)) <= main.levels and limits.levels[0] == 0

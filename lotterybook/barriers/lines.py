@@ -10,12 +10,13 @@ from lotterylib import landscape
 def height(error, a, b, ends, points):
     """Barrier ``(R,)`` of a function ``error`` of states on the line between ``a`` and ``b``.
 
-    As ``landscape.barrier`` gives it on ``points`` places, three or more, without measuring the ends again: ``ends``
-    are the errors of ``a`` and ``b``, ``(R,)`` each. NaN where an error is.
+    As ``landscape.barrier`` gives it on ``points`` places, two or more, without measuring the ends again: ``ends`` are
+    the errors of ``a`` and ``b``, ``(R,)`` each. NaN where an error is.
     """
-    gamma = torch.linspace(0, 1, points, dtype=torch.float64)[1:-1]
-    inside = torch.stack([error(landscape.interpolate(a, b, place)) for place in gamma.tolist()])
-    return (inside - torch.lerp(ends[1], ends[0], gamma[:, None])).amax(0).clamp_min(0)
+    gamma = torch.linspace(0, 1, points, dtype=torch.float64)
+    inside = [error(landscape.interpolate(a, b, place)) for place in gamma[1:-1].tolist()]
+    curve = torch.stack([ends[1], *inside, ends[0]])
+    return (curve - torch.lerp(ends[1], ends[0], gamma[:, None])).amax(0)
 
 
 def all_pairs(error, states, points):
