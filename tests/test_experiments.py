@@ -995,6 +995,25 @@ def test_a_preset_made_again_takes_nothing_that_was_computed_from_published_runs
     assert about(published, "one")["runs"] == {"imp_main": "9.9+fedcba98"}
 
 
+def test_the_command_leaves_out_what_a_preset_sets_nothing_for(tiny, monkeypatch):
+    calls, published, _ = tiny
+
+    def three(s):
+        calls.append("three")
+        return {"value": s.ds.train_y}
+
+    three.only_with = "tickets.fresh_levels"
+    monkeypatch.setitem(experiment.EXPERIMENTS, "three", (three, ("dataset", "tickets.fresh_levels")))
+    make("three")
+    make()
+    assert calls == ["three", "one", "two", "three"]
+    smoke = PRESETS["smoke"]
+    without = dataclasses.replace(smoke, tickets=dataclasses.replace(smoke.tickets, fresh_levels=None))
+    monkeypatch.setitem(PRESETS, "smoke", without)
+    make()
+    assert calls[4:] == ["one", "two"] and about(published, "one")
+
+
 def test_recomputing_never_reads_what_is_published(tiny, monkeypatch):
     make()
     for name in ("published", "published_runs", "is_published", "_manifest"):
