@@ -25,25 +25,50 @@ class Arm:
 class Tickets:
     """What chapter 1 sets. Rewind step and levels of its controls, and k at which dense instability is measured.
 
-    ``points``: along the line of a barrier, in every chapter.
+    ``points``: along the line of a barrier, in every chapter. ``fresh_levels``: of the control that trains a fresh
+    initialization to the rewind step before it is masked; ``None``, without it.
     """
 
     control_step: int
     control_levels: tuple
     instability_steps: tuple
     points: int
+    fresh_levels: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How a mask is found without rewinding: prune a solution, train it on inside the axial subspace, repeat.
+
+    ``levels`` times, with ``steps`` of training from the rate ``lr`` down a cosine. The masks of ``return_levels`` are
+    then put on the rewind points of ``return_steps``.
+    """
+
+    levels: int
+    steps: int
+    lr: float
+    return_levels: tuple
+    return_steps: tuple
 
 
 @dataclass(frozen=True)
 class Barriers:
-    """What chapter 2 sets. ``pair_points``: along a line of the all-pairs matrix, and of a recalibrated barrier.
+    """What chapter 2 sets. ``pair_points``: along a line of all pairs, of a recalibrated barrier, of other networks.
 
-    ``plane_steps``: a side of a plane's grid; ``plane_level``: the level of its origin.
+    ``plane_steps``: a side of a plane's grid; ``plane_level``: the level of its origin. ``projection_points``: along
+    the line from a projection; ``None``, as along any other. ``recalibrated_steps`` and ``recalibrated_replicates``:
+    rewind steps, and replicates of each, whose pairs are measured with recalibrated statistics too. ``walk``: to a mask
+    without rewinding. ``networks``: those beside the main one whose successive levels are compared. ``None``: without.
     """
 
     pair_points: int
     plane_steps: int
     plane_level: int
+    projection_points: int | None = None
+    recalibrated_steps: tuple | None = None
+    recalibrated_replicates: int | None = None
+    walk: Walk | None = None
+    networks: tuple | None = None
 
 
 @dataclass(frozen=True)
@@ -129,9 +154,17 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
         contrast=Arm("cnn1d_plain", _testbed(40, (0, 20), levels=2, replicates=2), width=8),
         tickets=Tickets(
             control_step=10, control_levels=(1, 3),
-            instability_steps=(0, 20), points=3,
+            instability_steps=(0, 20), points=3, fresh_levels=(1, 3),
         ),
-        barriers=Barriers(pair_points=3, plane_steps=3, plane_level=1),
+        barriers=Barriers(
+            pair_points=3, plane_steps=3, plane_level=1, projection_points=3,
+            recalibrated_steps=(0, 20), recalibrated_replicates=1,
+            walk=Walk(levels=2, steps=10, lr=0.05, return_levels=(1, 2), return_steps=(0, 10)),
+            networks=(
+                Arm("cnn1d", _testbed(20, (0, 10), levels=2, replicates=2), width=4),
+                Arm("resnet1d", _testbed(20, (10,), levels=1, replicates=2), width=4, blocks=2),
+            ),
+        ),
         robustness=Robustness(
             levels=(0, 1, 2), scales=(1.0, 2.0, 4.0),
             times=(15, 30), replicates=1,
@@ -167,9 +200,19 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
         contrast=Arm("cnn1d", _testbed(1500, (0, 50, 100, 300), levels=13, replicates=4, seed=3000)),
         tickets=Tickets(
             control_step=75, control_levels=(2, 4, 6, 8, 10, 12),
-            instability_steps=(0, 10, 25, 40, 75, 150), points=15,
+            instability_steps=(0, 10, 25, 40, 75, 150), points=15, fresh_levels=(2, 4, 6, 8, 10, 12),
         ),
-        barriers=Barriers(pair_points=5, plane_steps=25, plane_level=8),
+        barriers=Barriers(
+            pair_points=5, plane_steps=21, plane_level=8, projection_points=5,
+            recalibrated_steps=(25, 75), recalibrated_replicates=3,
+            walk=Walk(levels=8, steps=400, lr=0.05, return_levels=(4, 6, 8), return_steps=(0, 25, 75)),
+            networks=(  # plain and of width 24 is the contrast
+                Arm("cnn1d", _testbed(1500, (0, 25, 75), levels=14, replicates=3, seed=3000), width=64),
+                Arm("resnet1d", _testbed(1500, (0, 25, 75), levels=12, replicates=3, seed=3000), width=12),
+                Arm("resnet1d", _testbed(1500, (25, 75), levels=14, replicates=3, seed=3000), width=48),
+                Arm("resnet1d", _testbed(1500, (25, 75), levels=13, replicates=3, seed=3000), width=16, blocks=2),
+            ),
+        ),
         robustness=Robustness(
             levels=(4, 8, 10), scales=(0.5, 1.0, 1.5, 2.0, 4.0),
             times=(75, 150, 300, 600, 1200), replicates=4,

@@ -24,7 +24,6 @@ def drawn_views(shape, seed):
     return torch.randint(data.VIEWS, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-
 def arrays(train=20, test=10, features=(4,), classes=3, seed=0, dtype=np.float64):
     """The four arrays of an .npz, every class in both parts."""
     rng = np.random.default_rng(seed)

@@ -14,14 +14,20 @@ import twins
 
 import lotterylib
 from lotterybook import __main__ as command
-from lotterybook import experiment, presets, records
+from lotterybook import experiment, presets, records, verdicts
+from lotterybook.barriers import drawings as barriers_drawings
+from lotterybook.barriers import evidence as barriers_evidence
+from lotterybook.barriers import lines as barrier_lines
+from lotterybook.barriers import sweep
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
 from lotterybook.scale.experiments import NEEDED
-from lotterylib import curvature, data, imp, landscape, perturbation, pruning, sgd, store, training
+from lotterybook.tickets import drawings as tickets_drawings
+from lotterybook.tickets import evidence as tickets_evidence
+from lotterylib import curvature, data, imp, landscape, networks, perturbation, pruning, sgd, store, training
 from lotterylib.states import select
 
 SMALL = 600  # test examples
@@ -34,6 +40,7 @@ CONTROLS = ("random_mask", "shuffled_mask", "reinitialized", "one_shot", "learni
 SHAPES = {
     "winning_tickets": {"error": (LEVELS + 1, K, R), **AXES},
     "controls": {**dict.fromkeys(CONTROLS, (N, R)), "level": (N,), "density": (N,), "rewind_step": ()},
+    "fresh_starts": {"error": (N, R), "level": (N,), "density": (N,), "rewind_step": ()},
     "instability": {"height": (2, R), "curve": (POINTS, 2, R), "rewind_step": (2,)},
     "contrast": {
         "error": (3, 2, R), "barrier": (2, 2, R), "instability": (2, R), "density": (3,), "rewind_step": (2,),
@@ -42,6 +49,16 @@ SHAPES = {
         "height": (LEVELS, K, R), "curve": (LEVELS, POINTS, K, R), "recalibrated": (LEVELS, K, R), **AXES,
     },
     "all_pairs": {"height": (LEVELS + 1, LEVELS + 1, K, R), **AXES},
+    "recalibrated_pairs": {
+        "height": (LEVELS + 1, LEVELS + 1, 2, 1), "density": (LEVELS + 1,), "rewind_step": (2,),
+    },
+    "found_masks": {
+        "error": (3, R), "density": (3,), "step": (2, R), "away": (2, R), "level": (2,), "rewind_step": (2,),
+        **dict.fromkeys(("return_error", "return_barrier", "overlap"), (2, 2, R)),
+    },
+    "architectures": {
+        "error": (2, 3, 2, R), "barrier": (2, 2, 2, R), "density": (2, 3), "rewind_step": (2, 2), "weights": (2,),
+    },
     "projections": {"error": (LEVELS, K, R), "height": (LEVELS, K, R), **AXES},
     "failing_masks": {
         **{name + end: (N, R) for name in ("own", "failing", "random") for end in ("", "_error")},
@@ -95,11 +112,18 @@ SHAPES = {
     },
     "adaptive": {"error": (1, LEVELS + 1, R), "density": (1, LEVELS + 1), "rise": (1,)},
 }  # fmt: skip
-USE_THE_RUN = set(SHAPES) - {"instability", "contrast", "during_training", "adaptive"}  # that of the main network
+LACKING = {"architectures": torch.isnan}  # what is not there, by the experiment's docstring
+USE_THE_RUN = set(SHAPES) - {
+    "instability",
+    "contrast",
+    "architectures",
+    "during_training",
+    "adaptive",
+}  # that of the main network
 NOT_IN_0_1 = {
     "level", "rewind_step", "horizontal", "vertical", "corners", "step", "scale", "distance", "norm", "travelled",
     "cosine", "track", "magnitudes", "start_magnitudes", "edges", "above", "largest", "removed", "along",
-    "grid", "loss", "lowest", "solution",
+    "grid", "loss", "lowest", "solution", "weights",
 }  # fmt: skip
 
 
@@ -127,7 +151,7 @@ class Watched:
 
     def __getattr__(self, field):
         value = getattr(self._part, field)
-        if dataclasses.is_dataclass(value) and not isinstance(value, presets.Arm):
+        if dataclasses.is_dataclass(value) and not isinstance(value, presets.Arm | presets.Walk):
             return Watched(value, self._read, f"{field}.")
         self._read.add(self._group + field)
         return value
@@ -168,13 +192,14 @@ def test_every_experiment_runs_and_gives_what_it_says(smoke, name):
     record = smoke[name]
     assert {key: tuple(value.shape) for key, value in record.items()} == SHAPES[name]
     for key, value in record.items():
+        value = value[~LACKING[name](value)] if name in LACKING and value.is_floating_point() else value
         assert value.isfinite().all(), key
         if key not in NOT_IN_0_1:
             assert value.dtype == torch.float64 and ((value >= 0) & (value <= 1)).all(), key
     assert record.about["experiment"] == name and record.about["preset"] == "smoke"
     assert record.about["data"] == smoke.setup.ds.digest
     needs = EXPERIMENTS[name][1]
-    assert smoke.read[name] & {"main", "contrast"}, "the test's own premise: reading is noticed"
+    assert smoke.read[name] & {"main", "contrast", "barriers.networks"}, "the test's own premise: reading is noticed"
     assert smoke.read[name] <= set(needs), "a field that is read and not named leaves a stale record when it changes"
     assert set(record.about["settings"]) == set(needs)
     assert record.path.is_relative_to(records.work_folder("smoke")) and record.path.is_file()
@@ -196,8 +221,8 @@ def height(curve):
 def test_winning_tickets_are_the_errors_of_the_levels(smoke):
     record, run = smoke["winning_tickets"], smoke.run
     assert record["rewind_step"].tolist() == [0, 10, 20]
-    kept = [824, 659, 527, 421]  # a fifth fewer each time, rounded up
-    assert record["density"].tolist() == pytest.approx([n / 824 for n in kept])
+    kept = [1400, 1120, 896, 716]  # a fifth fewer each time, rounded up
+    assert record["density"].tolist() == pytest.approx([n / 1400 for n in kept])
     for level, group, replicate in ((0, 0, 0), (1, 2, 1), (3, 1, 0)):
         expected = plain_error(smoke, run[level].state, 2 * group + replicate)
         assert float(record["error"][level, group, replicate]) == pytest.approx(expected, abs=ONE)
@@ -243,6 +268,34 @@ def test_one_shot_and_learning_rate_rewinding_are_runs_of_their_own(smoke):
         for column, level in enumerate((1, 3)):
             expected = [plain_error(smoke, run[level].state, r) for r in range(2)]
             assert record[name][column].tolist() == pytest.approx(expected, abs=ONE)
+
+
+def trained(smoke, recipe, model, seed, **options):
+    """A plain module, trained in place; its test error."""
+    ds = smoke.setup.ds
+    twins.sgd(model, ds, recipe, seed, **options)
+    return twins.error(model, ds.test_x, ds.test_y)
+
+
+def test_fresh_starts_train_densely_to_the_rewind_point_and_then_in_imps_mask(smoke):
+    """Written out for one replicate of one level: other initial weights, the same data order, IMP's own mask."""
+    record, run, setup = smoke["fresh_starts"], smoke.run.at(10), smoke.setup
+    assert record["level"].tolist() == [1, 3] and record["rewind_step"] == 10
+    assert torch.equal(record["density"], smoke["controls"]["density"])
+    recipe, seed = setup.preset.main.config.recipe, 1
+    torch.manual_seed(experiment.OTHER + seed)
+    model = setup.net().make()
+    twins.sgd(model, setup.ds, recipe, seed, stop=10)
+    noted = smoke.trainings["fresh_start"]
+    assert noted["start"] == 10 and noted["seeds"] == [0, 1, 0, 1]
+    for name, tensor in model.state_dict().items():
+        for row in (1, 3):
+            assert torch.allclose(noted["state"][name][row], tensor.to(noted["state"][name]), rtol=1e-3, atol=1e-4)
+    mask = {name: keep[seed] for name, keep in run[3].mask.items()}
+    assert float(record["error"][1, seed]) == pytest.approx(
+        trained(smoke, recipe, model, seed, mask=mask, start=10), abs=8 * ONE
+    )
+    assert not torch.equal(record["error"], smoke["controls"]["reinitialized"]), "other than the control from step 0"
 
 
 @pytest.mark.parametrize(("name", "arm"), [("instability", "main"), ("contrast", "contrast")])
@@ -308,15 +361,147 @@ def test_all_pairs_hold_the_successive_barriers(smoke):
     assert np.allclose(pairs[0, 3].flatten(), single, atol=2 * ONE)
 
 
+def test_recalibrated_pairs_measure_the_statistics_all_along_the_line(smoke):
+    """Those of all pairs on the same grid, for the first replicates; and their ends are recalibrated too."""
+    record, successive = smoke["recalibrated_pairs"], smoke["successive_barriers"]["recalibrated"]
+    heights = record["height"]
+    assert record["rewind_step"].tolist() == [0, 20] and torch.equal(record["density"], smoke.run.densities)
+    assert torch.equal(heights, heights.transpose(0, 1)) and not heights.diagonal().any()
+    for level in range(LEVELS):
+        assert np.allclose(heights[level, level + 1], successive[level][[0, 2], :1], atol=2 * ONE)
+    run, ds, net, curve = smoke.run, smoke.setup.ds, smoke.setup.net(), []
+    for gamma in (0, 0.5, 1):
+        between = {n: gamma * run[0].state[n] + (1 - gamma) * run[3].state[n] for n in net.parameters}
+        model = twins.module(net, {**run[0].state, **between}, 4)  # rewind step 20, first replicate
+        model.load_state_dict({**model.state_dict(), **twins.recalibrated(model, ds, 500)})
+        curve.append(twins.error(model, ds.test_x, ds.test_y))
+    assert float(heights[0, 3, 1, 0]) == pytest.approx(height(curve), abs=2 * ONE)
+    assert heights.max() > 0, "the test's own premise: some levels are not connected"
+
+
+def test_a_barrier_with_known_ends_is_the_barrier():
+    """On five places of a line; NaN stays NaN, and a curve that sags has none."""
+    a, b = {"w": torch.tensor([0.0, 0.0, 0.0])}, {"w": torch.tensor([1.0, 1.0, torch.nan])}
+
+    def error(state):
+        w = state["w"].double()
+        return torch.stack([w[0] ** 2 * (1.5 - w[0]), (w[1] - 0.5) ** 2, w[2]])
+
+    found = barrier_lines.height(error, a, b, (error(a), error(b)), 5)
+    whole = landscape.barrier(error, a, b, 5).height
+    assert np.allclose(found[:2], whole[:2]) and found[0] > 0 and found[1] == 0 and found[2].isnan()
+    assert barrier_lines.height(error, a, b, (error(a), error(b)), 2)[0] == 0  # nothing between the ends
+
+
+def test_found_masks_are_walked_to_and_put_on_rewind_points(smoke):
+    """The walk written out for one replicate: magnitude by brute force, a plain optimizer, nothing rewound."""
+    record, run, setup = smoke["found_masks"], smoke.run, smoke.setup
+    net, ds, r, plan = setup.net(), setup.ds, 1, presets.PRESETS["smoke"].barriers.walk
+    model = twins.module(net, run[0].state, r)
+    recipe = dataclasses.replace(setup.preset.main.config.recipe, steps=10, lr=0.05)
+    mask, dense = {name: keep[r] for name, keep in run[0].mask.items()}, dict(model.state_dict())
+    walked, masks = [{name: tensor.clone() for name, tensor in dense.items()}], [mask]
+    for level in (1, 2):
+        mask = twins.prune(walked[-1], mask, 0.2)
+        error = trained(smoke, recipe, model, r, mask=mask)
+        assert float(record["error"][level, r]) == pytest.approx(error, abs=6 * ONE)
+        walked.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        masks.append(mask)
+    kept = [sum(int(keep.sum()) for keep in one.values()) for one in masks]
+    assert record["density"].tolist() == pytest.approx([n / kept[0] for n in kept])
+
+    def barrier(one, other):
+        curve = []
+        for gamma in np.linspace(0, 1, POINTS):
+            model.load_state_dict(
+                {n: one[n].lerp(other[n], gamma) if one[n].is_floating_point() else one[n] for n in one}
+            )
+            curve.append(twins.error(model, ds.test_x, ds.test_y))
+        return height(curve)
+
+    assert float(record["step"][1, r]) == pytest.approx(barrier(walked[1], walked[2]), abs=8 * ONE)
+    assert float(record["away"][1, r]) == pytest.approx(barrier(walked[0], walked[2]), abs=8 * ONE)
+    noted = smoke.trainings["found_mask"]  # levels 1 and 2, each on rewind points 0 and 10, two replicates each
+    assert noted["start"] == [0, 0, 10, 10] * 2 and noted["seeds"] == [0, 1] * 4
+    assert plan.return_levels == (1, 2) and plan.return_steps == (0, 10)
+    for row, (level, step) in enumerate([(1, 0), (1, 10), (2, 0), (2, 10)]):
+        for name, keep in masks[level].items():
+            assert float((noted["mask"][name][2 * row + r] == keep).double().mean()) > 0.97
+            assert torch.equal(noted["state"][name][2 * row + r], run.at(step).rewind[name][r])
+            assert torch.equal(noted["mask"][name][2 * row], noted["mask"][name][4 * (row // 2)])  # one mask for all
+        own, there = run.at(step)[level].mask, {n: m[2 * row + r] for n, m in noted["mask"].items()}
+        both = sum(int((there[name] & own[name][r]).sum()) for name in own)
+        assert float(record["overlap"][row // 2, row % 2, r]) == pytest.approx(both / kept[level])
+
+
+def test_returns_from_found_masks_are_trained_as_imp_trains(smoke):
+    record, setup = smoke["found_masks"], smoke.setup
+    noted = smoke.trainings["found_mask"]
+    state, mask = select(noted["state"], [7]), select(noted["mask"], [7])
+    recipe = setup.preset.main.config.recipe
+    solution = training.train(setup.net(), state, setup.ds, recipe, mask, 10, order_seed=[1])
+    assert float(record["return_error"][1, 1, 1]) == pytest.approx(float(setup.error(solution)), abs=ONE)
+    first = smoke.run.at(0)
+    short = dataclasses.replace(recipe, steps=10, lr=0.05)
+    walked, masks = select(first[0].state, [1]), select(first[0].mask, [1])
+    for _ in range(2):
+        masks = pruning.magnitude(walked, masks, 0.2)
+        walked = training.train(setup.net(), walked, setup.ds, short, masks, order_seed=[1])
+    back = setup.barrier(walked, solution).height
+    assert float(record["return_barrier"][1, 1, 1]) == pytest.approx(float(back), abs=2 * ONE)
+
+
+def test_architectures_are_runs_of_their_own(smoke):
+    """The second has one level and one rewind step; what it lacks beside the first is said to be missing."""
+    record, setup = smoke["architectures"], smoke.setup
+    arms = presets.PRESETS["smoke"].barriers.networks
+    assert record["rewind_step"].tolist() == [[0, 10], [10, -1]]
+    for n, arm in enumerate(arms):
+        net = networks.build(arm.network, setup.ds, **arm.options)
+        assert int(record["weights"][n]) == sum(np.prod(net.shapes[name]) for name in net.prunable)
+        run = imp.run(net, setup.ds, arm.config)
+        levels, steps = len(run), len(arm.config.rewind_step)
+        assert np.allclose(record["error"][n, :levels, :steps], run.errors, atol=ONE)
+        assert record["density"][n, :levels].tolist() == pytest.approx(run.densities.tolist())
+        single = landscape.error_barrier(net, run[0].state, run[1].state, setup.ds.test_x, setup.ds.test_y, POINTS)
+        assert np.allclose(record["barrier"][n, 0, :steps].flatten(), single.height, atol=2 * ONE)
+        assert record["error"][n, levels:].isnan().all() and record["error"][n, :, steps:].isnan().all()
+        assert record["barrier"][n, levels - 1 :].isnan().all() and record["density"][n, levels:].isnan().all()
+    assert not record["error"][0].isnan().any() and record["weights"][0] != record["weights"][1]
+
+
+def test_a_run_ends_before_a_layer_is_emptied(smoke, tmp_path):
+    """What was reached is there, the rest is NaN; other errors are not swallowed."""
+    recipe = training.Recipe(steps=4, batch_size=64, lr=0.1)
+    arm = presets.Arm("resnet1d", imp.Config(recipe, (0, 1), levels=9, replicates=1, fraction=0.6), width=4)
+    found = sweep.successive(arm, smoke.setup.ds, tmp_path, 3)
+    reached = int(found["error"][:, 0, 0].isfinite().sum())
+    assert 2 <= reached < 10 and found["error"].shape == (10, 2, 1) and found["barrier"].shape == (9, 2, 1)
+    assert found["barrier"][: reached - 1].isfinite().all() and found["barrier"][reached - 1 :].isnan().all()
+    assert found["density"][:reached].isfinite().all() and found["density"][reached:].isnan().all()
+    net = networks.build("resnet1d", smoke.setup.ds, width=4)
+    with pytest.raises(ValueError, match="batch_size"):
+        huge = dataclasses.replace(recipe, batch_size=10**6)
+        sweep.as_far_as_it_goes(net, smoke.setup.ds, imp.Config(huge, 0, levels=1, replicates=1), None)
+
+
+def test_a_run_ends_with_the_level_in_which_a_replicate_diverges(smoke):
+    wild = training.Recipe(steps=30, batch_size=64, lr=1e6)
+    arm = presets.Arm("cnn1d_plain", imp.Config(wild, 0, levels=2, replicates=1), width=4)
+    net = networks.build(arm.network, smoke.setup.ds, **arm.options)
+    assert len(sweep.as_far_as_it_goes(net, smoke.setup.ds, arm.config, None)) == 1
+
+
 def test_projections_are_pruned_solutions(smoke, monkeypatch):
     record, run, lines = smoke["projections"], smoke.run, []
 
-    def noting(setup, a, b, arm="main"):
+    def noting(error, a, b, ends, points):
         lines.append((a, b))
-        return landscape.Barrier(torch.full((K * R,), len(lines) / 10), None, None)
+        assert points == POINTS and all(torch.equal(end, error(state)) for end, state in zip(ends, (a, b), strict=True))
+        return torch.full((K * R,), len(lines) / 10)
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment.Setup, "barrier", noting)
+        patch.setattr(barrier_lines, "height", noting)
         drawn = projections.__wrapped__(smoke.setup)
     assert drawn["height"].flatten(1).tolist() == [pytest.approx([0.1 * i] * 6) for i in (1, 2, 3)]
     for level, (before, after) in enumerate(pairwise(run.levels)):
@@ -605,6 +790,33 @@ def test_adaptive_runs_keep_to_their_threshold(smoke):
     assert record["density"][0].diff().lt(0).all() and record["rise"].tolist() == [0.1]
 
 
+def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
+    """Rows, sentences and figures of what the experiments really give; three levels are too few for a verdict on C1."""
+    names = "winning_tickets", "controls", "fresh_starts", "instability", "contrast", "successive_barriers", "all_pairs"
+    names += "recalibrated_pairs", "projections", "failing_masks", "found_masks", "architectures"
+    record = {name: smoke[name] for name in names}
+    assert tickets_evidence.row("smoke").verdict in verdicts.VERDICTS
+    assert barriers_evidence.row("smoke").verdict == verdicts.UNTESTED
+    assert barriers_evidence.mask_row("smoke").verdict in verdicts.VERDICTS
+    said = tickets_evidence.sentences("smoke") + barriers_evidence.sentences("smoke")
+    assert len(said) > 40 and len(set(said)) > len(said) - 3
+    for sentence in said:
+        assert sentence[0].isupper() and sentence.endswith(".") and not re.search(r"\b(nan|None|tensor)\b", sentence)
+    tickets, barriers = record["winning_tickets"], record["successive_barriers"]
+    others = barriers_evidence.by_network(tickets, barriers, record["contrast"], record["architectures"])
+    assert list(others) == ["residual 8", "plain, without BatchNorm 8", "plain 4", "residual 4, two blocks"]
+    drawn = (
+        tickets_drawings.errors(tickets, record["controls"], record["fresh_starts"]),
+        *barriers_drawings.law(tickets, barriers).drawings.values(),
+        barriers_drawings.over_tolerance(tickets, barriers), barriers_drawings.by_level(tickets, barriers),
+        barriers_drawings.pairs(record["all_pairs"], record["recalibrated_pairs"]),
+        barriers_drawings.found_masks(record["found_masks"], tickets), barriers_drawings.networks(others),
+    )  # fmt: skip
+    for drawing in drawn:
+        assert drawing.alt[0].isupper() and drawing.alt.endswith(".") and "nan" not in drawing.alt
+        assert drawing.png().startswith(b"\x89PNG")
+
+
 def refuse(*_, **__):
     raise AssertionError("something is loaded or trained again")
 
@@ -657,6 +869,12 @@ def test_presets_fit_together(name):
     assert all(1 <= level <= main.levels for level in tickets.control_levels)
     assert 0 <= preset.barriers.plane_level < main.levels
     assert max(tickets.instability_steps) < main.recipe.steps
+    if (walk := preset.barriers.walk) is not None:  # and with it all that the second edition adds to these chapters
+        assert max(walk.return_levels) <= walk.levels <= main.levels and {0, k} <= set(walk.return_steps)
+        assert set(walk.return_steps) | set(preset.barriers.recalibrated_steps) <= set(main.rewind_step)
+        assert preset.barriers.recalibrated_replicates <= main.replicates and max(tickets.fresh_levels) <= main.levels
+        assert tickets.points % 2 and all(arm.config.recipe.steps == main.recipe.steps or name == "smoke"
+                                          for arm in preset.barriers.networks)  # fmt: skip
     assert min(main.rewind_step) == min(contrast.rewind_step) == 0
     assert main.replicates < experiment.OTHER and contrast.replicates < experiment.OTHER
     assert max((*limits.levels, *limits.exact_levels)) <= main.levels and limits.levels[0] == 0
@@ -775,6 +993,25 @@ def test_a_preset_made_again_takes_nothing_that_was_computed_from_published_runs
     make()
     assert calls == ["one", "two", "one", "one", "two"]
     assert about(published, "one")["runs"] == {"imp_main": "9.9+fedcba98"}
+
+
+def test_the_command_leaves_out_what_a_preset_sets_nothing_for(tiny, monkeypatch):
+    calls, published, _ = tiny
+
+    def three(s):
+        calls.append("three")
+        return {"value": s.ds.train_y}
+
+    three.only_with = "tickets.fresh_levels"
+    monkeypatch.setitem(experiment.EXPERIMENTS, "three", (three, ("dataset", "tickets.fresh_levels")))
+    make("three")
+    make()
+    assert calls == ["three", "one", "two", "three"]
+    smoke = PRESETS["smoke"]
+    without = dataclasses.replace(smoke, tickets=dataclasses.replace(smoke.tickets, fresh_levels=None))
+    monkeypatch.setitem(PRESETS, "smoke", without)
+    make()
+    assert calls[4:] == ["one", "two"] and about(published, "one")
 
 
 def test_recomputing_never_reads_what_is_published(tiny, monkeypatch):

@@ -15,7 +15,7 @@ from colorspacious import cspace_convert, deltaE
 from ipywidgets.widgets.widget_link import Link
 from matplotlib.colors import to_rgb
 
-from lotterybook import claims, experiment, overview, style, verdicts
+from lotterybook import experiment, overview, style, verdicts
 from lotterybook.barriers import agreement
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.experiment import recorded
@@ -85,7 +85,7 @@ def test_only_a_figure_with_a_colour_bar_is_a_map():
 
 def figures_of_the_book():
     """The figures that chapters draw from records, by name."""
-    record = {name: recorded(name, "book") for name in claims.EXPERIMENTS}
+    record = {name: recorded(name, "book") for name in experiment.experiments_of("book")}
     tickets, barriers, spectra, robust = (
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
     )
@@ -172,24 +172,26 @@ def test_figures_of_the_book_are_all_there():
     assert len(called) > 40 and called <= made, called - made
 
 
+def check_words(name, figure):
+    """Words lie inside the figure, and not over each other."""
+    found = words(figure)
+    for artist, box in found:
+        assert figure.bbox.x0 - 1 <= box.x0 and box.x1 <= figure.bbox.x1 + 1, (name, artist, box)
+        assert figure.bbox.y0 - 1 <= box.y0 and box.y1 <= figure.bbox.y1 + 1, (name, artist, box)
+    for (one, box), (other, place) in combinations(found, 2):
+        assert not box.padded(-1).overlaps(place), (name, one, other)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            ticks = [
+                label.get_window_extent() for label in axis.get_ticklabels() if label.get_visible() and label.get_text()
+            ]
+            for box, place in pairwise(ticks):
+                assert not box.padded(-1).overlaps(place), (name, axis)
+
+
 def test_words_of_figures_are_whole_and_apart(drawn):
     for name, drawing in drawn:
-        figure = drawing.figure
-        found = words(figure)
-        for artist, box in found:
-            assert figure.bbox.x0 - 1 <= box.x0 and box.x1 <= figure.bbox.x1 + 1, (name, artist, box)
-            assert figure.bbox.y0 - 1 <= box.y0 and box.y1 <= figure.bbox.y1 + 1, (name, artist, box)
-        for (one, box), (other, place) in combinations(found, 2):
-            assert not box.padded(-1).overlaps(place), (name, one, other)
-        for axes in figure.axes:
-            for axis in (axes.xaxis, axes.yaxis):
-                ticks = [
-                    label.get_window_extent()
-                    for label in axis.get_ticklabels()
-                    if label.get_visible() and label.get_text()
-                ]
-                for box, place in pairwise(ticks):
-                    assert not box.padded(-1).overlaps(place), (name, axis)
+        check_words(name, drawing.figure)
 
 
 def test_descriptions_are_sentences_with_numbers_and_differ(drawn):

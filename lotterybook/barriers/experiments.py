@@ -1,5 +1,6 @@
 """Experiments of chapter 2: what lies between the levels."""
 
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -7,7 +8,9 @@ import torch
 from lotterylib import landscape, pruning
 from lotterylib.states import concatenate, select
 
+from .. import records
 from ..experiment import axes, experiment, grouped, random_mask
+from . import lines, sweep, walks
 
 
 @experiment("main", "tickets.points", "barriers.pair_points")
@@ -29,20 +32,40 @@ def successive_barriers(s):
 @experiment("main", "barriers.pair_points")
 def all_pairs(s):
     """Barrier between any two levels: ``height`` (levels + 1, levels + 1, K, R)."""
-    run, ds = s.run(), s.ds
-    states = [level.state for level in run.levels]
-    heights = landscape.all_pairs(s.net(), states, ds.test_x, ds.test_y, s.preset.barriers.pair_points)
+    run = s.run()
+    heights = lines.all_pairs(s.error, [level.state for level in run.levels], s.preset.barriers.pair_points)
     return {"height": grouped(heights, run), **axes(run)}
 
 
-@experiment("main", "tickets.points")
+@experiment(
+    "main", "barriers.pair_points", "barriers.recalibrated_steps", "barriers.recalibrated_replicates",
+    only_with="barriers.recalibrated_steps",
+)  # fmt: skip
+def recalibrated_pairs(s):
+    """As ``all_pairs``, with BatchNorm statistics measured anew all along the line, for some of the networks.
+
+    ``height`` (levels + 1, levels + 1, K, R), ``rewind_step`` (K,), ``density`` (levels + 1,). It is dear: each place
+    on a line takes a pass over the training set, besides the test set.
+    """
+    run, asked, heights = s.run(), s.preset.barriers, []
+    for step in asked.recalibrated_steps:
+        states = [level.state for level in run.at(step).first(asked.recalibrated_replicates).levels]
+        heights.append(lines.all_pairs(partial(_recalibrated_error, s), states, asked.pair_points))
+    return {
+        "height": torch.stack(heights, 2), "density": run.densities,
+        "rewind_step": torch.tensor(asked.recalibrated_steps),
+    }  # fmt: skip
+
+
+@experiment("main", "tickets.points", "barriers.projection_points")
 def projections(s):
     """Each level's projection: its test ``error``, and the ``height`` from it to the next solution (levels, K, R)."""
     run, error, height = s.run(), [], []
+    points = s.preset.barriers.projection_points or s.preset.tickets.points
     for before, after in pairwise(run.levels):
         projection = pruning.apply(before.state, after.mask)
         error.append(s.error(projection))
-        height.append(s.barrier(projection, after.state).height)
+        height.append(lines.height(s.error, projection, after.state, (error[-1], after.error), points))
     return {"error": grouped(torch.stack(error), run), "height": grouped(torch.stack(height), run), **axes(run)}
 
 
@@ -76,6 +99,54 @@ def failing_masks(s):
     return result
 
 
+@experiment("main", "tickets.points", "barriers.walk", only_with="barriers.walk")
+def found_masks(s):
+    """Masks found without rewinding, and what is trained inside them from rewind points.
+
+    The walk, with W levels after the dense one: test ``error`` and ``density`` (W + 1, R) and (W + 1,), the barrier of
+    each of its solutions to the one before, ``step``, and to the dense one, ``away`` (W, R). The return, for M of its
+    masks on Q rewind points, trained as IMP trains: ``return_error``; ``return_barrier`` to the walk's solution with
+    that mask; ``overlap``, the share of the mask that IMP's own from there has too (M, Q, R). ``level`` (M,),
+    ``rewind_step`` (Q,). The data order is each replicate's own throughout, and the same at every level.
+    """
+    run, plan = s.run(), s.preset.barriers.walk
+    first = run.at(run.config.rewind_step[0])  # the dense network is one and the same for all rewind steps
+    folder, levels = records.work_folder(s.name) / "training", list(plan.return_levels)
+    path = list(walks.walk(s.net(), s.ds, run.config, plan, first[0].state, first.seeds, folder))
+    found = {
+        "error": torch.stack([s.error(state) for state, _ in path]),
+        "density": torch.tensor([pruning.density(mask) for _, mask in path], dtype=torch.float64),
+        "step": torch.stack([s.barrier(a, b).height for (a, _), (b, _) in pairwise(path)]),
+        "away": torch.stack([s.barrier(path[0][0], state).height for state, _ in path[1:]]),
+    }
+    starts = [(path[level], run.at(step), level, step) for level in levels for step in plan.return_steps]
+    masks = concatenate([mask for (_, mask), *_ in starts])
+    rewound = concatenate([own.rewind for _, own, *_ in starts])
+    steps = [step for *_, step in starts for _ in first.seeds]
+    solution = s.train("found_mask", rewound, masks, steps, first.seeds * len(starts))
+    overlap = torch.cat([walks.shared(mask, own[level].mask) for (_, mask), own, level, _ in starts])
+    back = s.barrier(concatenate([state for (state, _), *_ in starts]), solution).height
+    shape = len(levels), len(plan.return_steps), -1
+    found |= {"return_error": s.error(solution).view(shape), "return_barrier": back.view(shape)}
+    found |= {"overlap": overlap.view(shape), "level": torch.tensor(levels)}
+    return {**found, "rewind_step": torch.tensor(plan.return_steps)}
+
+
+@experiment("barriers.networks", "barriers.pair_points", only_with="barriers.networks")
+def architectures(s):
+    """Successive levels of N networks beside the main one: where else are they connected if and only if they match?
+
+    Test ``error`` (N, levels + 1, K, R), ``barrier`` to the level before (N, levels, K, R), ``density`` (N, levels +
+    1), ``rewind_step`` (N, K), ``weights`` (N,) of the dense network. What a network lacks of levels or rewind steps
+    that another has, or because its next mask would have emptied a layer, is NaN, and −1 in ``rewind_step``.
+    """
+    folder, found = records.work_folder(s.name), []
+    for arm in s.preset.barriers.networks:
+        name = "_".join(["imp", arm.network, *map(str, arm.options.values())])
+        found.append(sweep.successive(arm, s.ds, folder / name, s.preset.barriers.pair_points))
+    return sweep.side_by_side(found)
+
+
 @experiment("main", "barriers.plane_steps", "barriers.plane_level")
 def plane(s):
     """Test error on the plane through ``w^(L)``, its projection and ``w^(L+1)``, first replicate of each rewind step.
@@ -91,7 +162,9 @@ def plane(s):
 
 
 def _recalibrated(s, before, after):
-    def error(state):
-        return s.error(landscape.recalibrate(s.net(), state, s.ds))
+    error, points = partial(_recalibrated_error, s), s.preset.barriers.pair_points
+    return landscape.barrier(error, before.state, after.state, points).height
 
-    return landscape.barrier(error, before.state, after.state, s.preset.barriers.pair_points).height
+
+def _recalibrated_error(s, state):
+    return s.error(landscape.recalibrate(s.net(), state, s.ds))

@@ -34,12 +34,30 @@ def controls(s):
         "random_mask": (rewound, concatenate([random_mask(run, level) for level in levels]), k),
         "shuffled_mask": (rewound, pruning.shuffle(masks, OTHER), k),
         "reinitialized": (fresh, masks, 0),
+        "one_shot": (rewound, concatenate(_one_shot(run, levels)), k),
     }
     error = {name: s.error(s.train(name, *start, seeds)).view(len(levels), -1) for name, start in starts.items()}
-    error["one_shot"] = s.run(rewind_step=k, pruning="one_shot").errors[levels, 0]
     error["learning_rate_rewinding"] = s.run(rewind_step=k, rewinding="learning_rate").errors[levels, 0]
     axes = {"level": torch.tensor(levels), "density": run.densities[levels], "rewind_step": torch.tensor(k)}
     return {**error, **axes}
+
+
+@experiment("main", "tickets.control_step", "tickets.fresh_levels", only_with="tickets.fresh_levels")
+def fresh_starts(s):
+    """Test ``error`` (n, R) of a fresh initialization in IMP's masks: dense for k steps, then masked and trained on.
+
+    As ``reinitialized`` among the controls, but with the steps before the rewind point, which IMP had without a mask.
+    Other weights at the start, ``config.seed + OTHER + r``; the same data order. At ``level`` and ``density`` (n,);
+    ``rewind_step`` (), k.
+    """
+    k, levels = s.preset.tickets.control_step, list(s.preset.tickets.fresh_levels)
+    run = s.run().at(k)
+    fresh = s.net().init(len(run.seeds), run.config.seed + OTHER)
+    begun = training.train(s.net(), fresh, s.ds, run.config.recipe, stop=k, order_seed=run.seeds)
+    masks = concatenate([run[level].mask for level in levels])
+    solution = s.train("fresh_start", concatenate([begun] * len(levels)), masks, k, run.seeds * len(levels))
+    axes = {"level": torch.tensor(levels), "density": run.densities[levels], "rewind_step": torch.tensor(k)}
+    return {"error": s.error(solution).view(len(levels), -1), **axes}
 
 
 @experiment("main", "tickets.instability_steps", "tickets.points")
@@ -58,6 +76,14 @@ def contrast(s):
     heights = [s.barrier(a.state, b.state, "contrast").height for a, b in pairwise(run.levels)]
     unstable = _unstable(s, "contrast", run.config.rewind_step)["height"]
     return {"error": run.errors, "barrier": grouped(torch.stack(heights), run), "instability": unstable, **axes(run)}
+
+
+def _one_shot(run, levels):
+    """The masks that rank the dense solution's weights, at some of the levels: those of ``pruning="one_shot"``."""
+    masks = [run[0].mask]
+    for _ in range(max(levels)):
+        masks.append(pruning.magnitude(run[0].state, masks[-1], run.config.fraction))
+    return [masks[level] for level in levels]
 
 
 def _unstable(s, arm, steps):

@@ -1,0 +1,180 @@
+"""Numbers of the book computed again from its published weights: plain torch and numpy, no lotterylib, no lotterybook.
+
+Files are read as safetensors, data come from the package that generates them, networks are modules of ``nn.Conv1d``. So
+an error in the library's evaluation, interpolation or storage would show here, where its own tests may share it.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+from torch.nn import functional as F
+
+RECORDS = Path(__file__).resolve().parent.parent / "records"
+PRESETS = [name for name in ("book", "second") if (RECORDS / name / "imp_main").is_dir()]  # those of MNIST-1D
+EPSILON = 0.005  # of matching: half a point
+FEW = 4 / 5000  # examples on the boundary between two classes, which another machine's rounding moves
+
+
+class Plain(nn.Module):
+    """Three strided convolutions, each with BatchNorm and ReLU, and a linear layer over positions and channels."""
+
+    def __init__(self, width):
+        super().__init__()
+        sizes = ((1, 5), (width, 3), (width, 3))
+        self.convolutions = nn.ModuleList(nn.Conv1d(i, width, k, 2, k // 2, bias=False) for i, k in sizes)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in sizes)
+        self.linear = nn.Linear(5 * width, 10)
+
+    def forward(self, x):
+        x = x[:, None]
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.relu(norm(convolution(x)))
+        return self.linear(x.transpose(1, 2).flatten(1))
+
+
+class Block(nn.Module):
+    def __init__(self, width, stride):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv1d(width, width, 3, stride, 1, bias=False), nn.BatchNorm1d(width)
+        self.conv2, self.norm2 = nn.Conv1d(width, width, 3, 1, 1, bias=False), nn.BatchNorm1d(width)
+        beside = (nn.Conv1d(width, width, 1, stride, bias=False), nn.BatchNorm1d(width)) if stride > 1 else ()
+        self.shortcut = nn.Sequential(*beside)
+
+    def forward(self, x):
+        return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))) + self.shortcut(x))
+
+
+class Residual(nn.Module):
+    """A strided stem, three stages of residual blocks, the mean over positions, a linear layer."""
+
+    def __init__(self, width, blocks):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv1d(1, width, 5, 2, 2, bias=False), nn.BatchNorm1d(width))
+        strides = [stride for first in (1, 2, 2) for stride in (first, *[1] * (blocks - 1))]
+        self.blocks = nn.Sequential(*(Block(width, stride) for stride in strides))
+        self.linear = nn.Linear(width, 10)
+
+    def forward(self, x):
+        return self.linear(self.blocks(F.relu(self.stem(x[:, None]))).mean(2))
+
+
+def module(weights):
+    """The network that these weights, arrays by name, are of; convolutions lie there as (outputs, kernel, inputs)."""
+    width = len(next(array for name, array in weights.items() if array.ndim == 3))
+    blocks = sum(name.endswith("conv1.weight") for name in weights) // 3
+    network = Residual(width, blocks) if blocks else Plain(width)
+    laid = {name: array.transpose(0, 2, 1) if array.ndim == 3 else array for name, array in weights.items()}
+    network.load_state_dict({name: torch.tensor(np.asarray(array)) for name, array in laid.items()}, strict=True)
+    return network.eval()
+
+
+@lru_cache
+def examples():
+    """The test set, standardised by one mean and one deviation of the training set."""
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    arguments = get_dataset_args()
+    vars(arguments).update(num_samples=9000, train_split=4000 / 9000, seed=42)
+    made = make_dataset(arguments)
+    train, test = (np.asarray(made[name], dtype=np.float64) for name in ("x", "x_test"))
+    x = torch.tensor((test - train.mean()) / train.std(), dtype=torch.float32)
+    return x, torch.tensor(made["y_test"])
+
+
+@torch.no_grad()
+def error(weights):
+    x, y = examples()
+    return float((module(weights)(x).argmax(1) != y).double().mean())
+
+
+@lru_cache
+def settings(preset):
+    (path,) = (RECORDS / preset / "imp_main").glob("*/settings.json")
+    return path.parent, json.loads(path.read_text())
+
+
+@lru_cache
+def level_file(preset, level):
+    return load_file(settings(preset)[0] / f"level_{level:02d}.safetensors")
+
+
+def solution(preset, level, step, replicate):
+    """``w^(L)`` of one replicate: whole tensors as they are, pruned ones from the weights that are left and bits."""
+    saved, about = level_file(preset, level), settings(preset)[1]
+    row = about["rewind_step"].index(step) * about["replicates"] + replicate
+    weights = {}
+    for name, array in ((name.removeprefix("state/"), a) for name, a in saved.items() if name.startswith("state/")):
+        if f"bits/{name}" in saved:
+            shape = (len(saved["error"]), *about["network"]["shapes"][name])
+            kept = np.unpackbits(saved[f"bits/{name}"], count=int(np.prod(shape))).astype(bool).reshape(shape)
+            begin = int(kept[:row].sum())
+            weights[name] = np.zeros(shape[1:], dtype=np.float32)
+            weights[name][kept[row]] = array[begin : begin + int(kept[row].sum())]
+        else:
+            weights[name] = array[row]
+    return weights
+
+
+def record(preset, name):
+    return load_file(RECORDS / preset / f"{name}.safetensors")
+
+
+def test_there_is_something_to_check():
+    assert PRESETS
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_barrier_comes_out_again(preset):
+    """From the first rewind step, where it is high, and from the last, where it is low, between levels 4 and 5."""
+    found, steps = record(preset, "successive_barriers"), settings(preset)[1]["rewind_step"]
+    gammas = np.linspace(0, 1, found["curve"].shape[1])
+    heights = []
+    for column in (0, len(steps) - 1):
+        before, after = (solution(preset, level, steps[column], 0) for level in (4, 5))
+        curve = np.array([
+            error({
+                name: after[name] if after[name].dtype.kind == "i"
+                else np.float32(gamma) * before[name] + np.float32(1 - gamma) * after[name]
+                for name in before
+            })
+            for gamma in gammas
+        ])  # fmt: skip
+        assert curve == pytest.approx(found["curve"][4, :, column, 0], abs=FEW)
+        heights.append((curve - (gammas * curve[-1] + (1 - gammas) * curve[0])).max())
+        assert heights[-1] == pytest.approx(found["height"][4, column, 0], abs=2 * FEW)
+    assert heights[0] > heights[1] + 0.01, "the test's own premise"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_matching_verdicts_come_out_again(preset):
+    """The sparsest level of the first rewind step misses, level 4 of the last matches: means over replicates."""
+    kept, about = record(preset, "winning_tickets")["error"], settings(preset)[1]
+    steps, replicates = about["rewind_step"], range(about["replicates"])
+    verdicts, recorded = [], []
+    dense = [error(solution(preset, 0, steps[0], r)) for r in replicates]
+    for column, level in ((0, len(kept) - 1), (len(steps) - 1, 4)):
+        again = [error(solution(preset, level, steps[column], r)) for r in replicates]
+        assert again == pytest.approx(kept[level, column, : len(again)], abs=FEW)
+        verdicts.append(np.mean(again) <= np.mean(dense) + EPSILON)
+        recorded.append(kept[level, column].mean() <= kept[0, 0].mean() + EPSILON)
+    assert dense == pytest.approx(kept[0, 0, : len(dense)], abs=FEW)
+    assert verdicts == recorded == [False, True]
+
+
+@pytest.mark.parametrize(("name", "options"), [("cnn1d", {}), ("resnet1d", {"blocks": 2}), ("resnet1d", {})])
+def test_the_plain_networks_are_those_of_the_library(name, options):
+    """So that the checks above find their way into weights that are published later; this one test uses lotterylib."""
+    from lotterylib import architectures
+
+    torch.manual_seed(0)
+    theirs = architectures.module(name, (40,), 10, width=6, **options)
+    x = torch.randn(32, 40)
+    theirs(x)  # running statistics of their own
+    own = module({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
+    assert torch.allclose(own(x), theirs.eval()(x), atol=1e-5)
