@@ -1,7 +1,8 @@
 """What the records say of the paper's claims: a verdict table for each, and every number that the prose quotes."""
 
 from .barriers import findings as barriers
-from .experiment import EXPERIMENTS, recorded
+from .experiment import EXPERIMENTS as EXPERIMENTS  # now those of all rooms
+from .experiment import experiments_of, recorded
 from .limits import findings as limits
 from .retraining import findings as retraining
 from .robustness import findings as robustness
@@ -34,7 +35,7 @@ def claims(preset="book") -> dict:
 
 def numbers(preset="book") -> dict:
     """The numbers that the prose can quote, by name, as text: those of a preset, and of each scale beside it."""
-    seconds = sum(recorded(name, preset).about["seconds"] for name in EXPERIMENTS)
+    seconds = sum(recorded(name, preset).about["seconds"] for name in experiments_of(preset))
     named = {"record hours": f"{seconds / 3600:.1f} hours"}
     for claim, rows in claims(preset).items():
         judged = [row.verdict for row in rows]

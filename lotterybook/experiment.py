@@ -86,10 +86,10 @@ class Setup:
         described = self.net(), self.ds, self.preset.main.config
         return {"imp_main": imp._folder(*described, records.work_folder(self.name) / "imp_main").path}
 
-    def train(self, name, state, mask=None, start=0, order_seed=1, arm="main"):
-        """Train with an arm's recipe, resumably under this name."""
+    def train(self, name, state, mask=None, start=0, order_seed=1, arm="main", recipe=None):
+        """Train with an arm's recipe, or with another one, resumably under this name."""
         folder = records.work_folder(self.name) / "training" / name
-        recipe = getattr(self.preset, arm).config.recipe
+        recipe = recipe or getattr(self.preset, arm).config.recipe
         return training.train(self.net(arm), state, self.ds, recipe, mask, start, None, order_seed, folder)
 
     def error(self, state):
@@ -125,11 +125,12 @@ _setup = functools.cache(Setup)
 EXPERIMENTS = {}  # by name: the function of a ``Setup``, and the settings of the preset that determine its result
 
 
-def experiment(*needs):
+def experiment(*needs, only_with=None):
     """Make ``function(setup) -> dict`` into ``(preset, recompute=False, device="auto") -> Record``, kept on disk.
 
     ``needs`` names the settings of the preset that determine the result, besides the dataset: ``"main"``, or with its
-    group ``"tickets.points"``. ``recompute=True`` never reads ``records/``, neither records nor runs. What it computes
+    group ``"tickets.points"``. ``only_with``: the setting without which, ``None``, a preset leaves the experiment out.
+    ``recompute=True`` never reads ``records/``, neither records nor runs. What it computes
     is kept in ``runs/``, and what the same code has finished there, for the same settings and data, it takes up again:
     so it goes on after an interruption.
     """
@@ -139,10 +140,19 @@ def experiment(*needs):
         def recorded_function(preset, recompute=False, device="auto"):
             return recorded(function.__name__, preset, recompute, device)
 
+        function.only_with = only_with
         EXPERIMENTS[function.__name__] = function, ("dataset", *needs)
         return recorded_function
 
     return decorate
+
+
+def experiments_of(preset):
+    """Names of the experiments of a preset: all but those for which it sets nothing."""
+    return [
+        name for name, (function, _) in EXPERIMENTS.items()
+        if not (needed := getattr(function, "only_with", None)) or attrgetter(needed)(PRESETS[preset]) is not None
+    ]  # fmt: skip
 
 
 def recorded(name, preset, recompute=False, device="auto"):
@@ -161,9 +171,7 @@ def record(name, shared, recompute):
         shared.made_by.clear()
         return function(shared), {"runs": dict(shared.made_by)}
 
-    return records.load_or_compute(
-        name, shared.name, described, shared.ds.digest, compute, shared.basis, shared.device
-    )
+    return records.load_or_compute(name, shared.name, described, shared.ds.digest, compute, shared.basis, shared.device)
 
 
 def axes(run):

@@ -310,9 +310,9 @@ TINY = dataclasses.replace(
     SMOKE, main=small(SMOKE.main, 3), contrast=small(SMOKE.contrast, 1),
     tickets=dataclasses.replace(SMOKE.tickets, control_step=4, instability_steps=(0, 4), points=2),
     barriers=dataclasses.replace(SMOKE.barriers, pair_points=2, plane_steps=2),
-    robustness=dataclasses.replace(SMOKE.robustness, times=(6,)),
+    robustness=dataclasses.replace(SMOKE.robustness, times=(6,), rewind_steps=(0, 4)),
     limits=dataclasses.replace(SMOKE.limits, levels=(0, 2), steps=(8,), descent_step=7, adaptive_rises=(0.01,)),
-    retraining=dataclasses.replace(SMOKE.retraining, short_step=6),
+    retraining=dataclasses.replace(SMOKE.retraining, short_step=6, fine_steps=3),
 )  # fmt: skip
 
 

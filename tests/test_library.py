@@ -23,7 +23,7 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
     "adaptive", "wells", "magnitudes", "weight_changes", "displacements", "experiments", "costs", "findings", "figures",
-    "agreement", "subspaces",
+    "agreement", "subspaces", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",
