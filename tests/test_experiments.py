@@ -14,12 +14,16 @@ import twins
 
 import lotterylib
 from lotterybook import __main__ as command
-from lotterybook import experiment, presets, records
+from lotterybook import experiment, presets, records, verdicts
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
+from lotterybook.retraining import drawings as retraining_drawings
+from lotterybook.retraining import evidence as retraining_evidence
+from lotterybook.robustness import drawings as robustness_drawings
+from lotterybook.robustness import evidence as robustness_evidence
 from lotterybook.scale.experiments import NEEDED
 from lotterylib import curvature, data, imp, landscape, perturbation, pruning, sgd, store, training
 from lotterylib.states import select
@@ -609,6 +613,25 @@ def test_cycles_keep_the_one_shot_mask(smoke):
         error = twins.error(model, setup.ds.test_x, setup.ds.test_y)
         assert float(record["error"][cycle, 0]) == pytest.approx(error, abs=0.05)
         model = twins.module(setup.net(), setup.train(f"cycle_3_{cycle}", *list(noted.values())[:4]), 0)
+
+
+def test_evidence_on_robustness_and_retraining_is_drawn_and_told(smoke, monkeypatch):
+    """Every figure and sentence from the records of the smoke preset, from level 0 on, for it has no sparse one."""
+    monkeypatch.setattr(robustness_evidence, "HIGHER", 0)
+    names = "blows", "robustness", "winning_tickets", "successive_barriers", "without_retraining", "cycles"
+    blows, robust, tickets, barriers, without, cycles = (smoke[name] for name in names)
+    drawn = [
+        robustness_drawings.blow(blows), robustness_drawings.who_returns(robust, tickets, barriers),
+        *robustness_drawings.back(robust, 1).drawings.values(), retraining_drawings.arms(without, tickets),
+        retraining_drawings.cycles(cycles, without),
+    ]  # fmt: skip
+    assert all(drawing.png() and drawing.alt.endswith(".") for drawing in drawn)
+    before = 100 * float(blows["masked"][0, 1].mean())
+    assert f"k = 10: {before:.1f}, {before:.1f}, " in drawn[0].alt
+    for module, least in ((robustness_evidence, 18), (retraining_evidence, 15)):
+        assert module.row("smoke").verdict in verdicts.VERDICTS
+        said = module.sentences("smoke")
+        assert len(said) >= least and all(text.endswith(".") and "nan" not in text for text in said)
 
 
 def hessian(smoke, state, mask, column):

@@ -75,6 +75,6 @@ def cycles(record, without):
     style.legend_below(figure, panels[0], 3)
     return style.Drawing(
         figure,
-        "Mean error in percent of a mask that was pruned at once and stays, trained as many times as IMP prunes, beside "
-        f"those whose masks are found level by level. {'. '.join(said)}.",
+        "Mean error in percent of a mask that was pruned at once and stays, trained as many times as IMP prunes, "
+        f"beside those whose masks are found level by level. {'. '.join(said)}.",
     )

@@ -122,11 +122,12 @@ def _refilling(record, tickets):
         less = (record["removed"][:, i] < record["removed_without"][:, i]).double()
         said.append(
             f"k = {k}: IMP matches down to level {n}; new small among the weights pruned next: "
-            f"{_percent(share[:n, i])} where it matches, {_percent(share[n:, i])} elsewhere; {_percent(record['already'][:, i])} "
-            f"of them were among the smallest before retraining (chance {percent(record['fraction'], 0)}); the next "
-            f"pruning takes {_percent(record['removed'][:, i])} of the length, and without retraining would take "
-            f"{_percent(record['removed_without'][:, i])} (less in {percent(less.mean(), 0)} of levels and "
-            f"replicates); {_percent(record['signs'][:, i])} of the signs survive retraining."
+            f"{_percent(share[:n, i])} where it matches, {_percent(share[n:, i])} elsewhere; "
+            f"{_percent(record['already'][:, i])} of those pruned next were among the smallest before retraining "
+            f"(chance {percent(record['fraction'], 0)}); the next pruning takes {_percent(record['removed'][:, i])} of "
+            f"the length, and without retraining would take {_percent(record['removed_without'][:, i])} (less in "
+            f"{percent(less.mean(), 0)} of levels and replicates); {_percent(record['signs'][:, i])} of the signs "
+            "survive retraining."
         )
     return said
 
