@@ -786,6 +786,11 @@ def test_presets_fit_together(name):
     assert max(limits.steps) <= main.recipe.steps and limits.replicates <= main.replicates
     assert len(robustness.levels) == 3 and max(robustness.levels) < main.levels
     assert robustness.replicates <= main.replicates and {1.0, 2.0, 4.0} <= set(robustness.scales)
+    assert list(robustness.levels) == sorted(robustness.levels)
+    assert set(robustness.rewind_steps or ()) <= set(main.rewind_step)
+    assert set(robustness.few_scales or (1.0, 2.0)) >= {1.0, 2.0}
+    assert max(robustness.unit_levels or (0,)) < main.levels
+    assert max(preset.retraining.cycle_levels or (0,)) <= main.levels
     assert all(k <= step < main.recipe.steps for step in (*robustness.times, preset.retraining.short_step))
     if name == "book":
         assert min(main.replicates, contrast.replicates, robustness.replicates, limits.replicates) >= 4

@@ -55,6 +55,7 @@ def test_the_share_of_matching_cases_that_return_decides(near, verdict):
     assert row.verdict == verdict
     assert f"{near} of 10 within 1.0 points" in row.value and "does not match 2 of 2 within" in row.value
     assert "deviation of the dense error 0.10 points" in row.value
+    assert "another data order instead 2 of 2 and 0 of 0" in row.value  # at level 4 alone
 
 
 def test_no_matching_case_is_no_verdict():
@@ -73,6 +74,8 @@ def test_cases_are_sorted_and_begin_at_higher_sparsities():
     assert_close(some.back.mean(-1), torch.tensor([[0.5, NEAR], [0.6, FAR], [0.7, 0.0]]).double())
     shuffled = {**record, "unit": record["unit"].flip(0), "unit_level": record["unit_level"].flip(0)}
     assert_close(evidence.cases(shuffled, tickets, barriers).back, some.back)
+    twice = {**record, "unit_level": torch.tensor([6, 4, 3])}  # level 4 is among the perturbed already
+    assert_close(evidence.cases(twice, tickets, barriers).back, some.back[:2])
     alone = {name: value for name, value in record.items() if not name.startswith("unit")}
     assert evidence.cases(alone, tickets, barriers).level.tolist() == [4]
 

@@ -64,7 +64,9 @@ def cases(record, tickets, barriers) -> Cases:
     """All cases that were tried, those at levels that were perturbed at length 1 alone among them, by level."""
     level, back = record["level"], at_length(record, 1.0)
     if "unit" in record:
-        level, back = torch.cat([level, record["unit_level"]]), torch.cat([back, record["unit"]])
+        further = ~torch.isin(record["unit_level"], level)
+        level = torch.cat([level, record["unit_level"][further]])
+        back = torch.cat([back, record["unit"][further]])
     order = level.argsort()
     order = order[level[order] >= HIGHER]
     level, back = level[order], back[order]
@@ -102,7 +104,7 @@ def judged(record, tickets, barriers) -> Verdict:
     some = cases(record, tickets, barriers)
     back, yes = some.back.mean(-1), some.matches
     shares = ", ".join(f"{of(back[yes] <= limit)} within {points(limit)}" for limit in LIMITS)
-    order = record["order"].mean(-1)[record["level"] >= HIGHER] <= RETURNS
+    order = record["order"].mean(-1)[record["level"] >= HIGHER] <= RETURNS  # at the levels that rise in all presets
     same = yes[torch.isin(some.level, record["level"])]
     return Verdict(
         "SGD exploits this through a strong robustness: it returns to this mode despite strong perturbations early in "
