@@ -86,10 +86,10 @@ class Setup:
         described = self.net(), self.ds, self.preset.main.config
         return {"imp_main": imp._folder(*described, records.work_folder(self.name) / "imp_main").path}
 
-    def train(self, name, state, mask=None, start=0, order_seed=1, arm="main"):
-        """Train with an arm's recipe, resumably under this name."""
+    def train(self, name, state, mask=None, start=0, order_seed=1, arm="main", recipe=None):
+        """Train with an arm's recipe, or with another one, resumably under this name."""
         folder = records.work_folder(self.name) / "training" / name
-        recipe = getattr(self.preset, arm).config.recipe
+        recipe = recipe or getattr(self.preset, arm).config.recipe
         return training.train(self.net(arm), state, self.ds, recipe, mask, start, None, order_seed, folder)
 
     def error(self, state):

@@ -75,13 +75,19 @@ class Barriers:
 class Robustness:
     """What chapter 3 sets. ``levels``, three: initializations that are perturbed, ``scales``: how far.
 
-    ``times``: steps at which the middle one is perturbed in training; ``replicates``: how many are.
+    ``times``: steps at which the middle one is perturbed in training; ``replicates``: how many are. ``rewind_steps``:
+    those that are perturbed (``None``: all); ``few_scales``: how far along the pruning direction and in the course of
+    training (``None``: ``scales``); ``unit_levels``: further levels, at which a random perturbation of length 1 alone
+    is tried (``None``: none, and without the experiment ``blows``).
     """
 
     levels: tuple
     scales: tuple
     times: tuple
     replicates: int
+    rewind_steps: tuple | None = None
+    few_scales: tuple | None = None
+    unit_levels: tuple | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Retraining:
-    """What chapter 5 sets. ``short_step``: from where on a short retraining runs."""
+    """What chapter 5 sets. ``short_step``: from where on a short retraining runs.
+
+    ``fine_rates``, ``fine_steps``: first rates and length of fine-tuning. ``cycle_levels``: those whose sparsity a
+    fixed mask has that is trained as often as IMP prunes, with ``cycle_replicates``. ``None``: without.
+    """
 
     short_step: int
+    fine_rates: tuple | None = None
+    fine_steps: int | None = None
+    cycle_levels: tuple | None = None
+    cycle_replicates: int | None = None
 
 
 @dataclass(frozen=True)
@@ -167,13 +181,15 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
         ),
         robustness=Robustness(
             levels=(0, 1, 2), scales=(1.0, 2.0, 4.0),
-            times=(15, 30), replicates=1,
+            times=(15, 30), replicates=1, rewind_steps=(0, 10), few_scales=(1.0, 2.0), unit_levels=(1,),
         ),
         limits=Limits(
             levels=(0, 2), replicates=1, steps=(20, 40),
             exact_levels=(3,), probes=1, iterations=2, descent_step=35, adaptive_rises=(0.1,),
         ),
-        retraining=Retraining(short_step=30),
+        retraining=Retraining(
+            short_step=30, fine_rates=(0.02, 0.1), fine_steps=8, cycle_levels=(1, 3), cycle_replicates=1,
+        ),
     ),
     "book": Preset(
         dataset="mnist1d",
@@ -215,13 +231,16 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
         ),
         robustness=Robustness(
             levels=(4, 8, 10), scales=(0.5, 1.0, 1.5, 2.0, 4.0),
-            times=(75, 150, 300, 600, 1200), replicates=4,
+            times=(75, 150, 300, 600, 1200), replicates=3,
+            rewind_steps=(0, 25, 75, 150), few_scales=(1.0, 2.0, 4.0), unit_levels=(6, 9, 11, 12),
         ),
         limits=Limits(
             levels=(0, 4, 8), replicates=4, steps=(75, 150, 300, 600, 1000, 1500),
             exact_levels=(8,), probes=2, iterations=80, descent_step=1300, adaptive_rises=(0.005, 0.02, 0.1),
         ),
-        retraining=Retraining(short_step=1200),
+        retraining=Retraining(
+            short_step=1200, fine_rates=(0.01, 0.05), fine_steps=400, cycle_levels=(4, 8, 11), cycle_replicates=3,
+        ),
     ),
     "medium": Preset(
         dataset="fashion_mnist",

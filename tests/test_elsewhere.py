@@ -316,9 +316,9 @@ TINY = dataclasses.replace(
         walk=dataclasses.replace(SMOKE.barriers.walk, steps=4, return_levels=(1,), return_steps=(0, 4)),
         networks=tuple(small(arm, 1) for arm in SMOKE.barriers.networks),
     ),
-    robustness=dataclasses.replace(SMOKE.robustness, times=(6,)),
+    robustness=dataclasses.replace(SMOKE.robustness, times=(6,), rewind_steps=(0, 4)),
     limits=dataclasses.replace(SMOKE.limits, levels=(0, 2), steps=(8,), descent_step=7, adaptive_rises=(0.01,)),
-    retraining=dataclasses.replace(SMOKE.retraining, short_step=6),
+    retraining=dataclasses.replace(SMOKE.retraining, short_step=6, fine_steps=3),
 )  # fmt: skip
 
 

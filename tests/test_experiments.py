@@ -24,6 +24,10 @@ from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
+from lotterybook.retraining import drawings as retraining_drawings
+from lotterybook.retraining import evidence as retraining_evidence
+from lotterybook.robustness import drawings as robustness_drawings
+from lotterybook.robustness import evidence as robustness_evidence
 from lotterybook.scale.experiments import NEEDED
 from lotterybook.tickets import drawings as tickets_drawings
 from lotterybook.tickets import evidence as tickets_evidence
@@ -68,13 +72,19 @@ SHAPES = {
         "error": (3, 3, K), "horizontal": (3, K), "vertical": (3, K), "corners": (3, 2, K), "level": (), **AXES,
     },
     "robustness": {
-        **dict.fromkeys(("random", "random_error", "pruning", "pruning_error"), (3, 3, K, 1)),
-        **dict.fromkeys(("order", "order_error", "distance", "norm"), (3, K, 1)),
-        "level": (3,), "scale": (3,), "density": (3,), "rewind_step": (K,),
+        **dict.fromkeys(("random", "random_error"), (3, 3, 2, 1)),  # two of the rewind steps
+        **dict.fromkeys(("pruning", "pruning_error"), (3, 2, 2, 1)),
+        **dict.fromkeys(("order", "order_error", "distance", "norm"), (3, 2, 1)),
+        **dict.fromkeys(("unit", "unit_error"), (1, 2, 1)), "unit_level": (1,),
+        "level": (3,), "scale": (3,), "pruning_scale": (2,), "density": (3,), "rewind_step": (2,),
     },
-    "forgiveness": {"barrier": (2, 4, 1), "error": (2, 4, 1), "step": (2,), "scale": (4,), "level": ()},
+    "blows": {
+        **dict.fromkeys(("masked", "masked_recalibrated", "norm"), (LEVELS + 1, K, R)), "distance": (LEVELS, K, R),
+        **dict.fromkeys(("perturbed", "perturbed_recalibrated"), (3, K, R)), "level": (3,), **AXES,
+    },
+    "forgiveness": {"barrier": (2, 3, 1), "error": (2, 3, 1), "step": (2,), "scale": (3,), "level": ()},
     "return_path": {
-        "distance": (12, 3, 1), "cosine": (12, 3, 1), "travelled": (12, 1), "step": (12,), "scale": (3,), "level": (),
+        "distance": (12, 2, 1), "cosine": (12, 2, 1), "travelled": (12, 1), "step": (12,), "scale": (2,), "level": (),
     },
     "return_plane": {
         "error": (2, 3, 3), "horizontal": (2, 3), "vertical": (2, 3), "track": (2, 2, 12, 2), "step": (12,),
@@ -85,11 +95,15 @@ SHAPES = {
         **dict.fromkeys(("signs", "magnitudes", "start_signs", "start_magnitudes"), (LEVELS - 1, K, R)),
         "fraction": (), **AXES,
     },
-    "histograms": {"all": (LEVELS, 3, R, 37), "layer": (4, LEVELS, 3, 37), "edges": (38,), "density": (LEVELS + 1,)},
+    "histograms": {"all": (LEVELS, 3, R, 37), "layer": (10, LEVELS, 3, 37), "edges": (38,), "density": (LEVELS + 1,)},
     "without_retraining": {
         **dict.fromkeys(("none", "short", "kept", "rewound"), (LEVELS + 1, R)),
-        **dict.fromkeys(("short_barrier", "rewound_barrier"), (LEVELS, R)), "density": (LEVELS + 1,),
+        **dict.fromkeys((f"{arm}_barrier" for arm in ("short", "kept", "rewound")), (LEVELS, R)),
+        **dict.fromkeys((f"{arm}_new_small" for arm in ("short", "kept", "rewound")), (LEVELS - 1, R)),
+        "fine": (2, LEVELS + 1, R), "fine_barrier": (2, LEVELS, R), "fine_new_small": (2, LEVELS - 1, R),
+        "fine_rate": (2,), "density": (LEVELS + 1,),
     },
+    "cycles": {"error": (4, 1), "level": (4,), "cycle": (4,), "density": (4,)},
     "spectra": {
         **dict.fromkeys(("largest", "norm"), (2, K, 1)), **dict.fromkeys(("removed", "along"), (2, 2, K, 1)),
         "above": (2, 56, K, 1), "predicted": (2, 6, 2, K, 1), "grid": (56,), "epsilon": (6,), "level": (2,),
@@ -123,7 +137,7 @@ USE_THE_RUN = set(SHAPES) - {
 NOT_IN_0_1 = {
     "level", "rewind_step", "horizontal", "vertical", "corners", "step", "scale", "distance", "norm", "travelled",
     "cosine", "track", "magnitudes", "start_magnitudes", "edges", "above", "largest", "removed", "along",
-    "grid", "loss", "lowest", "solution", "weights",
+    "grid", "loss", "lowest", "solution", "weights", "cycle", "unit_level", "pruning_scale",
 }  # fmt: skip
 
 
@@ -162,9 +176,11 @@ class Smoke:
         self.trainings, self.read = {}, {}
 
     def noting(self, train):
-        def noted(setup, name, state, mask=None, start=0, order_seed=1, arm="main"):
-            self.trainings[name] = {"state": state, "mask": mask, "start": start, "seeds": order_seed}
-            return train(setup, name, state, mask, start, order_seed, arm)
+        def noted(setup, name, state, mask=None, start=0, order_seed=1, arm="main", recipe=None):
+            self.trainings[name] = {
+                "state": state, "mask": mask, "start": start, "seeds": order_seed, "recipe": recipe,
+            }  # fmt: skip
+            return train(setup, name, state, mask, start, order_seed, arm, recipe)
 
         return noted
 
@@ -560,7 +576,8 @@ def flat(smoke, state, column):
 
 def test_perturbed_initializations_are_as_far_away_as_they_say(smoke):
     record, run = smoke["robustness"], smoke.run
-    first = [0, 2, 4]  # the first replicate of each rewind step
+    assert record["rewind_step"].tolist() == [0, 10]
+    first = [0, 2]  # the first replicate of the first two rewind steps
     for n, level in enumerate((0, 1, 2)):
         here, after = run[level].mask, run[level + 1].mask
         start = {name: t * here.get(name, 1) for name, t in run.rewind.items()}
@@ -570,16 +587,16 @@ def test_perturbed_initializations_are_as_far_away_as_they_say(smoke):
         weights = [np.linalg.norm(np.concatenate([start[name][c].flatten() for name in here])) for c in first]
         assert np.allclose(record["norm"][n, :, 0], weights)
         other = smoke.trainings[f"other_order_{level}"]
-        assert other["start"] == [0, 10, 20] and other["seeds"] == [experiment.OTHER] * 3
-        for kind in ("random", "pruning"):
+        assert other["start"] == [0, 10] and other["seeds"] == [experiment.OTHER] * 2
+        for kind, scales in (("random", (1.0, 2.0, 4.0)), ("pruning", (1.0, 2.0))):
             noted = smoke.trainings[f"perturbed_{kind}_{level}"]
-            assert noted["start"] == [0, 10, 20] * 3 and noted["seeds"] == [0] * 9
-            for row, scale in enumerate([1.0] * 3 + [2.0] * 3 + [4.0] * 3):
-                column = first[row % 3]
+            assert noted["start"] == [0, 10] * len(scales) and noted["seeds"] == [0] * 2 * len(scales)
+            for row, scale in enumerate(np.repeat(scales, 2)):
+                column = first[row % 2]
                 assert all(torch.equal(noted["mask"][name][row], here[name][column]) for name in here)
                 assert not any((noted["state"][name][row] != 0)[~here[name][column]].any() for name in here)
                 moved = flat(smoke, noted["state"], row) - flat(smoke, start, column)
-                assert np.linalg.norm(moved) == pytest.approx(scale * unit[row % 3], rel=1e-4)
+                assert np.linalg.norm(moved) == pytest.approx(scale * unit[row % 2], rel=1e-4)
                 toward = flat(smoke, pruned, column) - flat(smoke, start, column)
                 cosine = moved @ toward / np.linalg.norm(moved) / np.linalg.norm(toward)
                 assert cosine == pytest.approx(1, abs=1e-5) if kind == "pruning" else abs(cosine) < 0.2
@@ -589,55 +606,91 @@ def test_perturbed_initializations_are_as_far_away_as_they_say(smoke):
 def test_barriers_after_a_perturbation_lead_back_to_the_level(smoke):
     record, run, setup = smoke["robustness"], smoke.run, smoke.setup
     noted = smoke.trainings["perturbed_pruning_1"]
-    state, mask = select(noted["state"], [7]), select(noted["mask"], [7])  # 4 units at the middle rewind step
+    state, mask = select(noted["state"], [3]), select(noted["mask"], [3])  # 2 units at the later rewind step
     recipe = setup.preset.main.config.recipe
     ends = training.train(setup.net(), state, setup.ds, recipe, mask, 10, order_seed=[0])
     back = setup.barrier(select(run[1].state, [2]), ends).height
-    assert np.allclose(record["pruning"][1, 2, 1], back, atol=2 * ONE)
-    assert np.allclose(record["pruning_error"][1, 2, 1], setup.error(ends), atol=ONE)
+    assert np.allclose(record["pruning"][1, 1, 1], back, atol=2 * ONE)
+    assert np.allclose(record["pruning_error"][1, 1, 1], setup.error(ends), atol=ONE)
+
+
+def test_one_unit_at_a_further_level_is_the_same_perturbation(smoke):
+    """The smoke preset tries level 1 both ways: one training inside many, and one by itself."""
+    record = smoke["robustness"]
+    unit, many = smoke.trainings["perturbed_unit_1"], smoke.trainings["perturbed_random_1"]
+    assert unit["start"] == [0, 10] and unit["seeds"] == [0, 0]
+    assert all(torch.equal(unit["state"][name], many["state"][name][:2]) for name in unit["state"])
+    assert all(torch.equal(unit["mask"][name], many["mask"][name][:2]) for name in unit["mask"])
+    assert record["unit_level"].tolist() == [1]
+    assert np.allclose(record["unit_error"][0], record["random_error"][1, 0], atol=3 * ONE)
+    assert np.allclose(record["unit"][0], record["random"][1, 0], atol=4 * ONE)
+
+
+def test_a_blow_is_the_error_of_what_training_starts_from(smoke):
+    record, run, setup = smoke["blows"], smoke.run, smoke.setup
+    level, column = 2, 3  # the middle rewind step, second replicate
+    start = {name: t * run[level].mask.get(name, 1) for name, t in run.rewind.items()}
+    found = {name: float(record[name].flatten(-2)[level, column]) for name in ("masked", "masked_recalibrated", "norm")}
+    assert found["masked"] == pytest.approx(plain_error(smoke, start, column), abs=ONE)
+    model = twins.module(setup.net(), start, column)
+    model.load_state_dict(twins.recalibrated(model, setup.ds, 500), strict=False)
+    assert found["masked_recalibrated"] == pytest.approx(twins.error(model, setup.ds.test_x, setup.ds.test_y), abs=ONE)
+    weights = np.concatenate([start[name][column].flatten() for name in run[level].mask])
+    assert found["norm"] == pytest.approx(np.linalg.norm(weights), rel=1e-5)
+    removed = flat(smoke, start, column) - flat(smoke, pruning.apply(start, run[3].mask), column)
+    unit = float(record["distance"].flatten(-2)[level, column])
+    assert unit == pytest.approx(np.linalg.norm(removed), rel=1e-5)
+    moved = perturbation.random_direction(start, run[level].mask, unit, experiment.OTHER)
+    moved = {name: tensor + moved[name] for name, tensor in start.items()}
+    assert record["level"].tolist() == [0, 1, 2]
+    blow = float(record["perturbed"].flatten(-2)[level, column])
+    assert blow == pytest.approx(plain_error(smoke, moved, column), abs=ONE)
+    assert (record["masked"][0] != record["masked_recalibrated"][0]).any(), "the test's own premise"
 
 
 def test_later_perturbations_go_on_from_the_training_itself(smoke):
     record, run, setup = smoke["forgiveness"], smoke.run.at(10), smoke.setup
-    assert record["step"].tolist() == [15, 30] and record["scale"].tolist() == [0, 1, 2, 4] and record["level"] == 1
+    assert record["step"].tolist() == [15, 30] and record["scale"].tolist() == [0, 1, 2] and record["level"] == 1
     noted, recipe = smoke.trainings["perturbed_later"], setup.preset.main.config.recipe
-    assert noted["start"] == [15] * 4 + [30] * 4 and noted["seeds"] == [0] * 8
+    assert noted["start"] == [15] * 3 + [30] * 3 and noted["seeds"] == [0] * 6
     unit = float(smoke["robustness"]["distance"][1, 1, 0])
     for row, step in enumerate(noted["start"]):
         passing = training.train(
             setup.net(), select(run.rewind, [0]), setup.ds, recipe, select(run[1].mask, [0]), 10, step, [0]
         )
         moved = np.linalg.norm(flat(smoke, noted["state"], row) - flat(smoke, passing, 0))
-        assert moved == pytest.approx(unit * (0, 1, 2, 4)[row % 4], rel=1e-3, abs=1e-3)
+        assert moved == pytest.approx(unit * (0, 1, 2)[row % 3], rel=1e-3, abs=1e-3)
 
 
 def test_the_way_back_is_measured_between_two_trainings(smoke):
     record, run, net = smoke["return_path"], smoke.run.at(10), smoke.setup.net()
     unit = float(smoke["robustness"]["distance"][1, 1, 0])
-    assert record["step"][0] == 10 and record["step"][-1] == 40 and record["scale"].tolist() == [1, 2, 4]
-    assert np.allclose(record["distance"][0, :, 0], [unit, 2 * unit, 4 * unit], rtol=1e-5)
+    assert record["step"][0] == 10 and record["step"][-1] == 40 and record["scale"].tolist() == [1, 2]
+    assert np.allclose(record["distance"][0, :, 0], [unit, 2 * unit], rtol=1e-5)
     start = {name: t * run[1].mask.get(name, 1) for name, t in run.rewind.items()}
     travelled = np.linalg.norm(flat(smoke, run[1].state, 0) - flat(smoke, start, 0))
     assert float(record["travelled"][-1, 0]) == pytest.approx(travelled, rel=1e-3)
     assert not record["cosine"][0].any() and (record["cosine"][1:].abs() <= 1).all()
     start, mask = select(start, [0]), select(run[1].mask, [0])
-    moved = perturbation.random_direction(start, mask, 4 * unit, seed=experiment.OTHER)
+    moved = perturbation.random_direction(start, mask, 2 * unit, seed=experiment.OTHER)
     moved = {name: tensor + moved[name] for name, tensor in start.items()}
     recipe = smoke.setup.preset.main.config.recipe
     end = training.train(net, moved, smoke.setup.ds, recipe, mask, 10, order_seed=[0])
     far, near = flat(smoke, end, 0), flat(smoke, run[1].state, 0)
-    assert float(record["distance"][-1, 2, 0]) == pytest.approx(np.linalg.norm(far - near), rel=1e-2)
+    assert float(record["distance"][-1, 1, 0]) == pytest.approx(np.linalg.norm(far - near), rel=1e-2)
     ways = far - flat(smoke, moved, 0), near - flat(smoke, start, 0)
     cosine = ways[0] @ ways[1] / np.linalg.norm(ways[0]) / np.linalg.norm(ways[1])
-    assert float(record["cosine"][-1, 2, 0]) == pytest.approx(cosine, abs=0.02)
+    assert float(record["cosine"][-1, 1, 0]) == pytest.approx(cosine, abs=0.02)
 
 
 def test_tracks_in_the_plane_begin_and_end_where_the_trainings_do(smoke):
     record, path = smoke["return_plane"], smoke["return_path"]
-    for i, j in enumerate((0, 2)):
+    for i, j in enumerate((0, None)):  # lengths 1, of which both records tell, and 4
         calm, perturbed = record["track"][i]
         assert np.allclose(calm[0], 0, atol=1e-5) and float(calm[-1, 1]) == pytest.approx(0, abs=1e-3)
         assert float(calm[-1, 0]) == pytest.approx(float(path["travelled"][-1, 0]), rel=1e-3)
+        if j is None:
+            continue
         apart = float((calm[-1] - perturbed[-1]).norm())  # both ends lie in the plane
         assert apart == pytest.approx(float(path["distance"][-1, j, 0]), rel=1e-3)
         assert float((calm[0] - perturbed[0]).norm()) <= float(path["distance"][0, j, 0]) * 1.001
@@ -675,7 +728,7 @@ def test_histograms_are_shares_of_the_weights_that_are_left(smoke):
         np.histogram(abs(run[1].state["linear.weight"][r][kept[r]]), record["edges"])[0] / int(kept[r].sum())
         for r in (0, 1)
     ]
-    assert np.allclose(record["layer"][3, 1, 1], np.mean(shares, 0))  # the projection of level 1
+    assert np.allclose(record["layer"][-1, 1, 1], np.mean(shares, 0))  # the projection of level 1
 
 
 def test_arms_without_retraining_are_what_they_are_called(smoke):
@@ -688,12 +741,82 @@ def test_arms_without_retraining_are_what_they_are_called(smoke):
     assert np.allclose(record["none"][0], record["rewound"][0], atol=ONE)
     column = 1
     weights = {name: abs(run[0].state[name][column].numpy()) for name in run[0].mask}
-    limit = np.sort(np.concatenate([w.flatten() for w in weights.values()]))[824 - 421 - 1]
+    left = int(pruning.remaining(run[3].mask)[column])
+    limit = np.sort(np.concatenate([w.flatten() for w in weights.values()]))[-left - 1]
     state = {n: t * torch.from_numpy(abs(t.numpy()) > limit) if n in weights else t for n, t in run[0].state.items()}
     assert float(record["none"][3, column]) == pytest.approx(plain_error(smoke, state, column), abs=ONE)
+    assert np.allclose(record["rewound_new_small"], rebuilt_new_small(smoke["refilling"])[:, 1], atol=0.01)
     single = setup.barrier(brief[1].state, brief[2].state).height
     assert np.allclose(record["short_barrier"][1], single, atol=2 * ONE)
     assert np.allclose(record["rewound_barrier"], smoke["successive_barriers"]["height"][:, 1], atol=2 * ONE)
+
+
+def rebuilt_new_small(refilling):
+    """From the share of all weights below the last threshold, but for the rounding of the number that is pruned."""
+    return (refilling["refilled"] / refilling["fraction"]).clamp(max=1)
+
+
+def test_fine_tuning_goes_on_from_its_own_projections(smoke):
+    """Two levels written out with plain modules: prune a fifth, train all steps at a small rate, prune again."""
+    record, setup, run = smoke["without_retraining"], smoke.setup, smoke.run.at(10)
+    recipe = dataclasses.replace(setup.preset.main.config.recipe, steps=8, lr=0.02)
+    assert record["fine_rate"].tolist() == [0.02, 0.1] and smoke.trainings["fine_0.02_2"]["recipe"] == recipe
+    column, ds = 1, setup.ds
+    model = twins.module(setup.net(), run[0].state, column)
+    mask, limits = {name: keep[column] for name, keep in run[0].mask.items()}, []
+    for level in (1, 2):
+        weights = {name: t.clone() for name, t in model.state_dict().items()}
+        after = twins.prune(weights, mask, 0.2)
+        gone = torch.cat([weights[name][mask[name] & ~after[name]].abs() for name in mask])
+        if level == 2:
+            small = float((gone <= limits[0]).double().mean())
+            assert float(record["fine_new_small"][0, 0, column]) == pytest.approx(small, abs=0.02)
+        limits.append(gone.max())
+        mask = after
+        twins.sgd(model, ds, recipe, column, mask)
+        assert float(record["fine"][0, level, column]) == pytest.approx(
+            twins.error(model, ds.test_x, ds.test_y), abs=3 * ONE
+        )
+    assert record["fine"][0, 0, column] == record["rewound"][0, column]
+    assert not torch.equal(record["fine"][0], record["fine"][1]), "the test's own premise: the rate matters"
+
+
+def test_cycles_keep_the_one_shot_mask(smoke):
+    """As many trainings as levels, from the dense solution, each from the rewind step on with the weights kept."""
+    record, setup, run = smoke["cycles"], smoke.setup, smoke.run.at(10)
+    assert record["level"].tolist() == [1, 3, 3, 3] and record["cycle"].tolist() == [1, 1, 2, 3]
+    assert torch.equal(record["density"], run.densities[[1, 3, 3, 3]])
+    model = twins.module(setup.net(), run[0].state, 0)
+    mask = {name: keep[0] for name, keep in run[0].mask.items()}
+    for _ in range(3):
+        mask = twins.prune(model.state_dict(), mask, 0.2)
+    for cycle in (1, 2, 3):
+        noted = smoke.trainings[f"cycle_3_{cycle}"]
+        assert noted["start"] == 10 and noted["seeds"] == [0]
+        assert all(torch.equal(noted["mask"][name][0], keep) for name, keep in mask.items())
+        twins.sgd(model, setup.ds, setup.preset.main.config.recipe, 0, mask, start=10)
+        error = twins.error(model, setup.ds.test_x, setup.ds.test_y)
+        assert float(record["error"][cycle, 0]) == pytest.approx(error, abs=0.05)
+        model = twins.module(setup.net(), setup.train(f"cycle_3_{cycle}", *list(noted.values())[:4]), 0)
+
+
+def test_evidence_on_robustness_and_retraining_is_drawn_and_told(smoke, monkeypatch):
+    """Every figure and sentence from the records of the smoke preset, from level 0 on, for it has no sparse one."""
+    monkeypatch.setattr(robustness_evidence, "HIGHER", 0)
+    names = "blows", "robustness", "winning_tickets", "successive_barriers", "without_retraining", "cycles"
+    blows, robust, tickets, barriers, without, cycles = (smoke[name] for name in names)
+    drawn = [
+        robustness_drawings.blow(blows), robustness_drawings.who_returns(robust, tickets, barriers),
+        *robustness_drawings.back(robust, 1).drawings.values(), retraining_drawings.arms(without, tickets),
+        retraining_drawings.cycles(cycles, without),
+    ]  # fmt: skip
+    assert all(drawing.png() and drawing.alt.endswith(".") for drawing in drawn)
+    before = 100 * float(blows["masked"][0, 1].mean())
+    assert f"k = 10: {before:.1f}, {before:.1f}, " in drawn[0].alt
+    for module, least in ((robustness_evidence, 18), (retraining_evidence, 15)):
+        assert module.row("smoke").verdict in verdicts.VERDICTS
+        said = module.sentences("smoke")
+        assert len(said) >= least and all(text.endswith(".") and "nan" not in text for text in said)
 
 
 def hessian(smoke, state, mask, column):
@@ -881,6 +1004,11 @@ def test_presets_fit_together(name):
     assert max(limits.steps) <= main.recipe.steps and limits.replicates <= main.replicates
     assert len(robustness.levels) == 3 and max(robustness.levels) < main.levels
     assert robustness.replicates <= main.replicates and {1.0, 2.0, 4.0} <= set(robustness.scales)
+    assert list(robustness.levels) == sorted(robustness.levels)
+    assert set(robustness.rewind_steps or ()) <= set(main.rewind_step)
+    assert set(robustness.few_scales or (1.0, 2.0)) >= {1.0, 2.0}
+    assert max(robustness.unit_levels or (0,)) < main.levels
+    assert max(preset.retraining.cycle_levels or (0,)) <= main.levels
     assert all(k <= step < main.recipe.steps for step in (*robustness.times, preset.retraining.short_step))
     if name == "book":
         assert min(main.replicates, contrast.replicates, robustness.replicates, limits.replicates) >= 4

@@ -1,57 +1,82 @@
 """Experiments of chapter 3: initializations that are perturbed, and where training takes them."""
 
+from dataclasses import replace
+
 import torch
 
-from lotterylib import landscape, perturbation, pruning, training
+from lotterylib import imp, landscape, perturbation, pruning, training
 from lotterylib.states import concatenate, length, select
 
-from ..experiment import OTHER, append, experiment, stacked
+from ..experiment import OTHER, append, axes, experiment, grouped, stacked
 from . import displacements
 
 _FIELDS = ("main", "robustness.levels", "robustness.scales", "robustness.replicates", "tickets.points")
 
 
-@experiment(*_FIELDS)
+@experiment("main", "robustness.levels", only_with="robustness.unit_levels")
+def blows(s):
+    """How strong the blow is that training gets over: test errors of initializations, without any training.
+
+    ``masked`` (levels + 1, K, R): error of ``m^(L) * w_k``, at level 0 of the rewind point itself; ``perturbed`` (n, K,
+    R): after a random perturbation of length 1 inside the axial subspace, at ``level`` (n,). Each once more, as
+    ``masked_recalibrated`` and so on, with BatchNorm statistics measured anew, which training uses from its first step
+    on. ``distance`` (levels, K, R): successive-rewind distance from level L to L + 1; ``norm`` (levels + 1, K, R):
+    length of the initialization's weights.
+    """
+    run, levels, found, moved = s.run(), s.preset.robustness.levels, {}, {}
+    starts = [pruning.apply(run.rewind, level.mask) for level in run.levels]
+    units = [_unit(run, level) for level in range(run.config.levels)]
+    for start, level in zip(starts, run.levels, strict=True):
+        append(found, **_errors(s, "masked", start), norm=length({name: start[name] for name in level.mask}))
+    for level in levels:
+        direction = perturbation.random_direction(starts[level], run[level].mask, units[level], seed=OTHER)
+        append(moved, **_errors(s, "perturbed", perturbation.perturb(starts[level], direction, 1)))
+    shaped = {name: grouped(values, run) for name, values in stacked({**found, **moved, "distance": units}).items()}
+    return {**shaped, "level": torch.tensor(levels), **axes(run)}
+
+
+@experiment(*_FIELDS, "robustness.rewind_steps", "robustness.few_scales", "robustness.unit_levels")
 def robustness(s):
     """Level L initializations perturbed and trained again with the same data order: barriers back to ``w^(L)``.
 
-    ``random``: a random direction inside the axial subspace, ``pruning``: the direction of IMP's next pruning, each
-    (n, S, K, R) at ``level`` (n,), ``scale`` (S,) and ``rewind_step`` (K,), with the test error in ``random_error`` and
-    so on. ``order`` (n, K, R): not perturbed, but trained with another data order. ``distance`` (n, K, R): the
-    successive-rewind distance, one unit of scale; ``norm`` (n, K, R): length of the initialization's weights.
+    ``random``: a random direction inside the axial subspace, ``pruning``: the direction of IMP's next pruning, (n, S,
+    K, R) at ``level`` (n,), ``scale`` (S,), of the other ``pruning_scale``, and ``rewind_step`` (K,), with the test
+    error in ``random_error`` and so on. ``order`` (n, K, R): not perturbed, but trained with another data order.
+    ``distance`` (n, K, R): the successive-rewind distance, one unit of scale; ``norm`` (n, K, R): length of the
+    initialization's weights. ``unit`` (m, K, R), ``unit_error``: a random direction of length 1 at further levels,
+    ``unit_level`` (m,), if the preset has some.
     """
-    levels, scales = s.preset.robustness.levels, s.preset.robustness.scales
-    run, steps = s.run().first(s.preset.robustness.replicates), s.run().config.rewind_step
-    found = {}
-    for level in levels:
+    chosen, run, found, unit = s.preset.robustness, _chosen(s), {}, {}
+    scales = {"random": chosen.scales, "pruning": _few_scales(s)}
+    for level in chosen.levels:
         before, after = run[level], run[level + 1]
         start = pruning.apply(run.rewind, before.mask)
-        prune = perturbation.pruning_direction(run.rewind, before.mask, after.mask)
-        distance = length(prune)
+        distance = _unit(run, level)
         directions = {
             "random": perturbation.random_direction(start, before.mask, distance, seed=OTHER),
-            "pruning": prune,
+            "pruning": perturbation.pruning_direction(run.rewind, before.mask, after.mask),
         }
         append(found, distance=distance, norm=length({name: start[name] for name in before.mask}))
         for name, direction in directions.items():
-            moved = concatenate([perturbation.perturb(start, direction, scale) for scale in scales])
-            masks = concatenate([before.mask] * len(scales))
-            starts, seeds = run.rewind_steps * len(scales), run.seeds * len(scales)
-            ends = s.train(f"perturbed_{name}_{level}", moved, masks, starts, seeds)
-            back = s.barrier(concatenate([before.state] * len(scales)), ends).height
-            append(found, **{name: back.view(len(scales), -1), f"{name}_error": s.error(ends).view(len(scales), -1)})
+            back, error = _trained(s, run, level, direction, scales[name], f"perturbed_{name}_{level}")
+            append(found, **{name: back, f"{name}_error": error})
         seeds = [seed + OTHER for seed in run.seeds]
         ends = s.train(f"other_order_{level}", run.rewind, before.mask, run.rewind_steps, seeds)
         append(found, order=s.barrier(before.state, ends).height, order_error=s.error(ends))
-    shaped = {name: value.unflatten(-1, (len(steps), -1)) for name, value in stacked(found).items()}
+    for level in chosen.unit_levels or ():
+        direction = perturbation.random_direction(run.rewind, run[level].mask, _unit(run, level), seed=OTHER)
+        back, error = _trained(s, run, level, direction, (1.0,), f"perturbed_unit_{level}")
+        append(unit, unit=back[0], unit_error=error[0])
+    shaped = {name: grouped(value, run) for name, value in stacked({**found, **unit}).items()}
+    further = {"unit_level": torch.tensor(chosen.unit_levels)} if unit else {}
     return {
-        **shaped,
-        "level": torch.tensor(levels), "scale": torch.tensor(scales, dtype=torch.float64),
-        "rewind_step": torch.tensor(steps), "density": run.densities[list(levels)],
+        **shaped, **further, "level": torch.tensor(chosen.levels), "scale": _tensor(scales["random"]),
+        "pruning_scale": _tensor(scales["pruning"]), "rewind_step": torch.tensor(run.config.rewind_step),
+        "density": run.densities[list(chosen.levels)],
     }  # fmt: skip
 
 
-@experiment(*_FIELDS, "tickets.control_step", "robustness.times")
+@experiment(*_FIELDS, "tickets.control_step", "robustness.times", "robustness.few_scales")
 def forgiveness(s):
     """A perturbation of the same length at later and later steps of one training: is it still forgiven?
 
@@ -60,7 +85,7 @@ def forgiveness(s):
     training is perturbed; scale 0 shows what that alone does.
     """
     run, level, start, direction = _perturbed(s)
-    times, scales, k = s.preset.robustness.times, (0.0, *s.preset.robustness.scales), s.preset.tickets.control_step
+    times, scales, k = s.preset.robustness.times, (0.0, *_few_scales(s)), s.preset.tickets.control_step
     mask, net, recipe = run[level].mask, s.net(), run.config.recipe
     points = training.trajectory(net, start, s.ds, recipe, mask, k, max(times), run.seeds, times)
     passing = [point.state for point in points]
@@ -72,11 +97,11 @@ def forgiveness(s):
     shape = (len(times), len(scales), len(run.seeds))
     return {
         "barrier": back.view(shape), "error": s.error(ends).view(shape), "step": torch.tensor(times),
-        "scale": torch.tensor(scales, dtype=torch.float64), "level": torch.tensor(level),
+        "scale": _tensor(scales), "level": torch.tensor(level),
     }  # fmt: skip
 
 
-@experiment(*_FIELDS, "tickets.control_step")
+@experiment(*_FIELDS, "tickets.control_step", "robustness.few_scales")
 def return_path(s):
     """Training from an initialization and from perturbed ones side by side, at rewind step ``control_step``.
 
@@ -85,7 +110,7 @@ def return_path(s):
     where it is 0. ``scale`` (S,) in a random direction, ``level`` ().
     """
     run, level, start, direction = _perturbed(s)
-    begun = [perturbation.perturb(start, direction, scale) for scale in (0.0, *s.preset.robustness.scales)]
+    begun = [perturbation.perturb(start, direction, scale) for scale in (0.0, *_few_scales(s))]
     found = {}
     points = _tracks(s, run, level, begun)
     for _, (calm, *moved) in points:
@@ -95,9 +120,8 @@ def return_path(s):
             found, travelled=landscape.distance(s.net(), begun[0], calm), cosine=torch.stack(cosines).nan_to_num(),
             distance=torch.stack([landscape.distance(s.net(), calm, state) for state in moved]),
         )  # fmt: skip
-    scales = torch.tensor(s.preset.robustness.scales, dtype=torch.float64)
     steps = torch.tensor([step for step, _ in points])
-    return {**stacked(found), "step": steps, "scale": scales, "level": torch.tensor(level)}
+    return {**stacked(found), "step": steps, "scale": _tensor(_few_scales(s)), "level": torch.tensor(level)}
 
 
 @experiment(*_FIELDS, "tickets.control_step", "barriers.plane_steps")
@@ -124,7 +148,45 @@ def return_plane(s):
                       "vertical": plane.vertical[:, 0], "track": torch.stack(track)[..., 0]})  # fmt: skip
     planes = {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
     steps = torch.tensor([step for step, _ in points])
-    return {**planes, "step": steps, "scale": torch.tensor(scales, dtype=torch.float64), "level": torch.tensor(level)}
+    return {**planes, "step": steps, "scale": _tensor(scales), "level": torch.tensor(level)}
+
+
+def _tensor(scales):
+    return torch.tensor(scales, dtype=torch.float64)
+
+
+def _few_scales(s):
+    return s.preset.robustness.few_scales or s.preset.robustness.scales
+
+
+def _chosen(s):
+    """The run's replicates and rewind steps that are perturbed."""
+    run, steps = s.run().first(s.preset.robustness.replicates), s.preset.robustness.rewind_steps
+    if not steps:
+        return run
+    some = [r for r, k in enumerate(run.rewind_steps) if k in steps]
+    levels = [imp.Level(select(a.state, some), select(a.mask, some), a.error[some], {}) for a in run.levels]
+    return imp.Run(replace(run.config, rewind_step=steps), select(run.rewind, some), tuple(levels))
+
+
+def _unit(run, level):
+    """The successive-rewind distance from a level to the next, (R,)."""
+    return length(perturbation.pruning_direction(run.rewind, run[level].mask, run[level + 1].mask))
+
+
+def _trained(s, run, level, direction, scales, name):
+    """Perturb a level's initialization by each scale, train: barriers back to its solution and errors, each (S, R)."""
+    before, count = run[level], len(scales)
+    start = pruning.apply(run.rewind, before.mask)
+    moved = concatenate([perturbation.perturb(start, direction, scale) for scale in scales])
+    ends = s.train(name, moved, concatenate([before.mask] * count), run.rewind_steps * count, run.seeds * count)
+    back = s.barrier(concatenate([before.state] * count), ends).height
+    return back.view(count, -1), s.error(ends).view(count, -1)
+
+
+def _errors(s, name, state):
+    """Test error of a state with the statistics it has, and with statistics measured anew."""
+    return {name: s.error(state), f"{name}_recalibrated": s.error(landscape.recalibrate(s.net(), state, s.ds))}
 
 
 def _perturbed(s):
@@ -133,8 +195,7 @@ def _perturbed(s):
     level = s.preset.robustness.levels[1]
     mask = run[level].mask
     start = pruning.apply(run.rewind, mask)
-    unit = length(perturbation.pruning_direction(run.rewind, mask, run[level + 1].mask))
-    return run, level, start, perturbation.random_direction(start, mask, unit, seed=OTHER)
+    return run, level, start, perturbation.random_direction(start, mask, _unit(run, level), seed=OTHER)
 
 
 def _tracks(s, run, level, begun):

@@ -35,7 +35,7 @@ def _looks(scales):
 
 def barriers(record, direction="random"):
     """Barrier back to ``w^(L)`` against the length of the perturbation, a panel for each level."""
-    levels, scales = record["level"].tolist(), record["scale"].tolist()
+    levels, scales = record["level"].tolist(), findings.scales(record, direction)
     steps = record["rewind_step"].tolist()
     figure, panels = style.panels(len(levels), 3.8, sharey=True)
     said = []
@@ -93,11 +93,12 @@ def kinds(record, level):
 
 def _kinds(record, n, level):
     steps, scales = record["rewind_step"].tolist(), record["scale"].tolist()
+    along = findings.scales(record, "pruning")
     figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
     said = []
     for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
         style.spread(panel, scales, record["random"][n, :, i], "random direction", style.BLUE, "o")
-        style.spread(panel, scales, record["pruning"][n, :, i], "pruning direction", style.ORANGE, "s")
+        style.spread(panel, along, record["pruning"][n, :, i], "pruning direction", style.ORANGE, "s")
         order = record["order"][n, i].expand(len(scales), -1)
         style.spread(panel, scales, order, "another data order", style.GREEN, "", linestyle="-.")
         _barrier_axis(panel)
@@ -105,7 +106,8 @@ def _kinds(record, n, level):
         panel.set_ylabel("barrier (points)")
         panel.set_title(f"level {level}, k = {step}")
         panel.label_outer()
-        means = [record[kind][n, scales.index(s), i].mean() for s in (1.0, 2.0) for kind in ("random", "pruning")]
+        tried = [(s, kind) for s in (1.0, 2.0) for kind in ("random", "pruning")]
+        means = [record[kind][n, findings.scales(record, kind).index(s), i].mean() for s, kind in tried]
         said.append(f"k = {step}: {style.points(*means, order.mean())}")
     style.legend(panels[0])
     return style.Drawing(

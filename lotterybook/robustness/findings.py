@@ -28,9 +28,14 @@ def critical_share(record):
     return critical(record) * record["distance"] / record["norm"]
 
 
+def scales(record, direction):
+    """The lengths that were tried in a direction, ``"random"`` or ``"pruning"``, a list."""
+    return record.get(f"{direction}_scale", record["scale"]).tolist()
+
+
 def returns(record, direction, scale):
     """Whether the mean barrier back is below 2 points after a perturbation of length ``scale``, (n, K)."""
-    return record[direction][:, record["scale"].tolist().index(scale)].mean(-1) < STABLE
+    return record[direction][:, scales(record, direction).index(scale)].mean(-1) < STABLE
 
 
 def as_with_order(record):

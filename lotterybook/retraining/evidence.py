@@ -1,0 +1,180 @@
+"""What the second edition's records say of claim C4. The rules stand here since before there was a record of it.
+
+Pruning leaves no weight at or below its threshold. *New small weights* are those that are there again after
+retraining; their share of what the next level prunes says how much of it retraining has provided. IMP *matches* as far
+as its mean error stays within ``EPSILON`` of the mean dense error.
+"""
+
+from ..presets import PRESETS
+from ..robustness.evidence import EPSILON
+from ..tickets.experiments import winning_tickets
+from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Verdict, largest_error, percent, points, rewind_steps, tolerance
+from . import experiments
+
+MOST = 0.5  # share of the next pruned weights that have to be new small ones
+IMP, LRR, SHORT, NONE = "weight rewinding (IMP)", "learning-rate rewinding", "the schedule's end only", "none"
+RETRAINED = {"rewound": IMP, "kept": LRR, "short": SHORT}  # arms of the record by their names for readers
+
+
+def last_matching(error, tickets):
+    """The last level down to which errors (levels + 1, ..., R) always match in the mean over replicates, ``(...)``."""
+    return (error.mean(-1) <= largest_error(tickets, EPSILON)).long().cumprod(0).sum(0) - 1
+
+
+def arms(record) -> dict:
+    """Errors (levels + 1, R) of all arms by their names for readers, from IMP to none."""
+    return {**_by_name(record, ""), NONE: record["none"]}
+
+
+def measured(record, what) -> dict:
+    """``"barrier"`` (levels, R) or ``"new_small"`` (levels - 1, R) of all arms that retrain, by name.
+
+    The i-th share is that of ``w^(i+1)``, of what the pruning to level i + 2 takes.
+    """
+    return _by_name(record, f"_{what}")
+
+
+def checks(record, tickets) -> list:
+    """The three parts of the rule, booleans; none if IMP matches at no level after which something is pruned.
+
+    At the control's rewind step, at the levels from 1 on down to the last at which IMP matches: (1) the mean share of
+    new small weights is at least ``MOST``; (2) it is larger than after fine-tuning at the smallest rate at every level;
+    (3) at the last of them every fine-tuned network and the one without retraining have a larger mean error than IMP.
+    """
+    last = int(last_matching(record["rewound"], tickets))
+    shares = record["rewound_new_small"][:last]
+    if not len(shares):
+        return []
+    smallest = int(record["fine_rate"].argmin())
+    fine = record["fine_new_small"][smallest, :last]
+    error = record["rewound"][last].mean()
+    worse = [*record["fine"][:, last].mean(-1), record["none"][last].mean()]
+    return [
+        bool(shares.mean() >= MOST), bool((shares.mean(-1) > fine.mean(-1)).all()), all(bool(e > error) for e in worse),
+    ]  # fmt: skip
+
+
+def graded(parts) -> str:
+    """Holds if all three parts do; partly if the first and one other; else not; no verdict without a case."""
+    if not parts:
+        return UNTESTED
+    return FAILS if not parts[0] else HOLDS if all(parts) else PARTLY if any(parts[1:]) else FAILS
+
+
+def judged(record, tickets, k) -> Verdict:
+    """The row of claim C4, at rewind step k."""
+    last, parts = int(last_matching(record["rewound"], tickets)), checks(record, tickets)
+    shares = [f"{name} {_percent(values[:last])}" for name, values in measured(record, "new_small").items()]
+    errors = [f"{name} {percent(error[last], 2)}" for name, error in arms(record).items()]
+    return Verdict(
+        "The role of retraining in IMP is to find a network with new small weights to prune",
+        f"at k = {k}, at the levels where IMP matches (mean error at most {points(EPSILON)} above the dense): the "
+        "share of the weights pruned next that lie at or below the last threshold, where pruning had left none, is (1) "
+        f"at least {percent(MOST, 0)} in the mean and (2) at every level larger than after fine-tuning at the smallest "
+        "rate, and (3) at the last of them all fine-tuned networks and one without retraining err more than IMP; holds "
+        "if all are true, partly if the first and one other",
+        f"IMP matches down to level {last} ({percent(record['density'][last], 0)}); shares: {'; '.join(shares)}; "
+        f"errors at that level: {'; '.join(errors)}; parts: {', '.join(map(_yes, parts)) or 'no case'}; standard "
+        f"deviation of the dense error {points(tolerance(tickets), 2)}",
+        graded(parts),
+    )
+
+
+def row(preset) -> Verdict:
+    """The row of claim C4 from the records of a preset."""
+    k = PRESETS[preset].tickets.control_step
+    return judged(experiments.without_retraining(preset), winning_tickets(preset), k)
+
+
+def by_cycle(record, level):
+    """Errors (n, R) of a level's fixed mask after 1, 2, ... cycles."""
+    return record["error"][record["level"] == level]
+
+
+def gap_closed(record, without, level, arm="kept"):
+    """How much of the gap between one training of the fixed mask and an arm further cycles close; NaN without a gap.
+
+    1: as many cycles with a fixed mask are as good as the arm, whose mask is found anew after each. Of means over the
+    replicates that both have.
+    """
+    error = by_cycle(record, level)
+    target = without[arm][level, : error.shape[-1]].mean()
+    gap = float(error[0].mean() - target)
+    return float(error[0].mean() - error[-1].mean()) / gap if gap > 0 else float("nan")
+
+
+def sentences(preset) -> list:
+    """What was found on claim C4, in plain sentences for the editor."""
+    record, tickets = experiments.without_retraining(preset), winning_tickets(preset)
+    last = int(last_matching(record["rewound"], tickets))
+    return [
+        *_refilling(experiments.refilling(preset), tickets),
+        *_by_arm(record, tickets, last),
+        *_cycles(experiments.cycles(preset), record),
+    ]
+
+
+def _refilling(record, tickets):
+    """On all rewind steps: new small weights where IMP matches and where it does not, lengths, signs."""
+    share = (record["refilled"] / record["fraction"]).clamp(max=1)
+    last, said = last_matching(tickets["error"], tickets).tolist(), []
+    for i, (k, n) in enumerate(zip(rewind_steps(record), last, strict=True)):
+        less = (record["removed"][:, i] < record["removed_without"][:, i]).double()
+        said.append(
+            f"k = {k}: IMP matches down to level {n}; new small among the weights pruned next: "
+            f"{_percent(share[:n, i])} where it matches, {_percent(share[n:, i])} elsewhere; "
+            f"{_percent(record['already'][:, i])} of those pruned next were among the smallest before retraining "
+            f"(chance {percent(record['fraction'], 0)}); the next pruning takes {_percent(record['removed'][:, i])} of "
+            f"the length, and without retraining would take {_percent(record['removed_without'][:, i])} (less in "
+            f"{percent(less.mean(), 0)} of levels and replicates); {_percent(record['signs'][:, i])} of the signs "
+            "survive retraining."
+        )
+    return said
+
+
+def _by_arm(record, tickets, last):
+    shares, barriers, said = measured(record, "new_small"), measured(record, "barrier"), []
+    for name, error in arms(record).items():
+        reach = int(last_matching(error, tickets))
+        text = f"{name}: matches down to level {reach} ({percent(record['density'][reach], 0)}); "
+        text += f"error {percent(error[last], 2)} at level {last}, where IMP matches last"
+        if name in shares:
+            levels = ", ".join(f"{value:.2f}" for value in shares[name].mean(-1).tolist())
+            text += f"; new small among the weights pruned next, by level from 1 on: {levels}; highest mean barrier "
+            text += f"between successive solutions {points(barriers[name][:last].mean(-1).max()) if last else 'none'} "
+            text += f"to that level, {points(barriers[name].mean(-1).max())} at all"
+        said.append(f"{text}.")
+    return said
+
+
+def _cycles(record, without):
+    said = []
+    for level in record["level"].unique().tolist():
+        error, kept = by_cycle(record, level), percent(without["density"][level], 0)
+        said.append(
+            f"A fixed mask of level {level} ({kept}, pruned at once) errs on {percent(error[0], 2)} after one training "
+            f"and {percent(error[-1], 2)} after {len(error)}."
+        )
+        for arm in ("rewound", "kept"):
+            other = percent(without[arm][level, : error.shape[-1]], 2)
+            closed = gap_closed(record, without, level, arm)
+            text = (
+                f"further cycles close {percent(closed, 0)} of the gap to it" if closed == closed else "there is no gap"
+            )
+            said.append(f"There {RETRAINED[arm]} errs on {other}; {text}.")
+    return said
+
+
+def _by_name(record, end):
+    rates = [f"fine-tuning at {rate:g}" for rate in record["fine_rate"].tolist()]
+    fine = dict(zip(rates, record[f"fine{end}"], strict=True))
+    return {name: record[f"{arm}{end}"] for arm, name in RETRAINED.items()} | fine
+
+
+def _percent(values):
+    """Levels and replicates (n, R) as mean ± standard deviation over replicates of their means over levels."""
+    return percent(values.mean(0), 0) if len(values) else "no level"
+
+
+def _yes(part):
+    return "yes" if part else "no"
