@@ -7,7 +7,7 @@ from lotterylib import checks
 
 from . import records
 from .claims import EXPERIMENTS  # of all rooms, which the claims import
-from .experiment import record, setup
+from .experiment import experiments_of, record, setup
 from .presets import PRESETS
 
 
@@ -22,7 +22,8 @@ def main(arguments=None):
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
-        names = [checks.choice("experiment", name, EXPERIMENTS) for name in options.names] or list(EXPERIMENTS)
+        there = experiments_of(options.preset)
+        names = [checks.choice("experiment", name, there) for name in options.names] or there
         shared = setup(options.preset, recompute=not options.names, device=options.device)
     except ValueError as error:
         parser.error(str(error))

@@ -86,10 +86,10 @@ class Setup:
         described = self.net(), self.ds, self.preset.main.config
         return {"imp_main": imp._folder(*described, records.work_folder(self.name) / "imp_main").path}
 
-    def train(self, name, state, mask=None, start=0, order_seed=1, arm="main"):
-        """Train with an arm's recipe, resumably under this name."""
+    def train(self, name, state, mask=None, start=0, order_seed=1, arm="main", recipe=None):
+        """Train with an arm's recipe, or with another one, resumably under this name."""
         folder = records.work_folder(self.name) / "training" / name
-        recipe = getattr(self.preset, arm).config.recipe
+        recipe = recipe or getattr(self.preset, arm).config.recipe
         return training.train(self.net(arm), state, self.ds, recipe, mask, start, None, order_seed, folder)
 
     def error(self, state):
@@ -123,15 +123,22 @@ _setup = functools.cache(Setup)
 
 
 EXPERIMENTS = {}  # by name: the function of a ``Setup``, and the settings of the preset that determine its result
+_ASKED = {}  # by name of an experiment that not every preset has: the setting that is ``None`` where it is not
 
 
-def experiment(*needs):
+def experiments_of(preset) -> list:
+    """The names of the experiments that a preset has: not those that need a setting which is ``None`` there."""
+    chosen = settings(preset)
+    return [name for name in EXPERIMENTS if name not in _ASKED or attrgetter(_ASKED[name])(chosen) is not None]
+
+
+def experiment(*needs, asked=None):
     """Make ``function(setup) -> dict`` into ``(preset, recompute=False, device="auto") -> Record``, kept on disk.
 
     ``needs`` names the settings of the preset that determine the result, besides the dataset: ``"main"``, or with its
-    group ``"tickets.points"``. ``recompute=True`` never reads ``records/``, neither records nor runs. What it computes
-    is kept in ``runs/``, and what the same code has finished there, for the same settings and data, it takes up again:
-    so it goes on after an interruption.
+    group ``"tickets.points"``; without the one that is ``asked``, a preset has no such experiment. ``recompute=True``
+    never reads ``records/``, neither records nor runs. What it computes is kept in ``runs/``, and what the same code
+    has finished there, for the same settings and data, it takes up again: so it goes on after an interruption.
     """
 
     def decorate(function):
@@ -139,7 +146,9 @@ def experiment(*needs):
         def recorded_function(preset, recompute=False, device="auto"):
             return recorded(function.__name__, preset, recompute, device)
 
-        EXPERIMENTS[function.__name__] = function, ("dataset", *needs)
+        EXPERIMENTS[function.__name__] = function, ("dataset", *needs, *filter(None, [asked]))
+        if asked:
+            _ASKED[function.__name__] = asked
         return recorded_function
 
     return decorate
@@ -152,6 +161,7 @@ def recorded(name, preset, recompute=False, device="auto"):
 
 def record(name, shared, recompute):
     """The record of an experiment of one setup, which may use published runs where the record is recomputed."""
+    checks.choice("experiment", name, experiments_of(shared.name))
     function, needs = EXPERIMENTS[name]
     described = {need: attrgetter(need)(shared.preset) for need in needs}
     if not recompute and (found := records.published(name, shared.name, described, shared.digest)):

@@ -24,7 +24,8 @@ from lotterylib import data, store
 
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
-_SHOWING = ("findings", "figures", "agreement", "subspaces", "costs")  # modules of a room that compute no record
+# Modules of a room that compute no record.
+_SHOWING = "findings", "figures", "agreement", "subspaces", "costs", "evidence", "drawings"
 
 
 def revision(library, book) -> str:

@@ -130,7 +130,7 @@ def test_a_wrong_or_unknown_number_is_noticed(numbers):
 
 
 def test_every_figure_is_drawn_from_a_record_with_its_provenance():
-    for name in claims.EXPERIMENTS:
+    for name in experiment.experiments_of("book"):
         about = experiment.recorded(name, "book").about
         assert about["device"] and about["date"] and about["versions"]["torch"] and about["seconds"] >= 0
 

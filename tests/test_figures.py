@@ -15,7 +15,7 @@ from colorspacious import cspace_convert, deltaE
 from ipywidgets.widgets.widget_link import Link
 from matplotlib.colors import to_rgb
 
-from lotterybook import claims, experiment, overview, style, verdicts
+from lotterybook import experiment, overview, style, verdicts
 from lotterybook.barriers import agreement
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.experiment import recorded
@@ -85,7 +85,7 @@ def test_only_a_figure_with_a_colour_bar_is_a_map():
 
 def figures_of_the_book():
     """The figures that chapters draw from records, by name."""
-    record = {name: recorded(name, "book") for name in claims.EXPERIMENTS}
+    record = {name: recorded(name, "book") for name in experiment.experiments_of("book")}
     tickets, barriers, spectra, robust = (
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
     )

@@ -22,8 +22,8 @@ LADDER = (
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
-    "adaptive", "wells", "magnitudes", "weight_changes", "displacements", "experiments", "costs", "findings", "figures",
-    "agreement", "subspaces",
+    "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "experiments", "costs",
+    "findings", "figures", "agreement", "subspaces", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",
