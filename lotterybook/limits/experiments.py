@@ -98,7 +98,7 @@ def convergence(s):
     return {**stacked(found), "solution": solution, "fraction": union, "steps": torch.tensor(about.steps)}
 
 
-@experiment("main", "limits.replicates", "tickets.control_step", "limits.exact_levels", "limits.exact_replicates",
+@experiment(*_LOOKED_AT, "tickets.control_step", "limits.exact_levels", "limits.exact_replicates",
             "limits.exact_examples", "limits.epsilons")  # fmt: skip
 def exact(s):
     """The exact Hessian at rewind step ``control_step``: a check of ``spectra``, and what the quadratic model says.
