@@ -22,13 +22,12 @@ def main(arguments=None):
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
-        there = experiments_of(options.preset)
-        names = [checks.choice("experiment", name, there) for name in options.names] or there
+        names = [checks.choice("experiment", name, EXPERIMENTS) for name in options.names]
         shared = setup(options.preset, recompute=not options.names, device=options.device)
     except ValueError as error:
         parser.error(str(error))
     made = {}
-    for name in names:
+    for name in names or experiments_of(options.preset):
         made[name] = record(name, shared, recompute=True)
         about = made[name].about
         print(f"{name}: {about['seconds']} s on {about['device']}, {about['date']}", flush=True)

@@ -123,22 +123,16 @@ _setup = functools.cache(Setup)
 
 
 EXPERIMENTS = {}  # by name: the function of a ``Setup``, and the settings of the preset that determine its result
-_ASKED = {}  # by name of an experiment that not every preset has: the setting that is ``None`` where it is not
 
 
-def experiments_of(preset) -> list:
-    """The names of the experiments that a preset has: not those that need a setting which is ``None`` there."""
-    chosen = settings(preset)
-    return [name for name in EXPERIMENTS if name not in _ASKED or attrgetter(_ASKED[name])(chosen) is not None]
-
-
-def experiment(*needs, asked=None):
+def experiment(*needs, only_with=None):
     """Make ``function(setup) -> dict`` into ``(preset, recompute=False, device="auto") -> Record``, kept on disk.
 
     ``needs`` names the settings of the preset that determine the result, besides the dataset: ``"main"``, or with its
-    group ``"tickets.points"``; without the one that is ``asked``, a preset has no such experiment. ``recompute=True``
-    never reads ``records/``, neither records nor runs. What it computes is kept in ``runs/``, and what the same code
-    has finished there, for the same settings and data, it takes up again: so it goes on after an interruption.
+    group ``"tickets.points"``. ``only_with``: the setting without which, ``None``, a preset leaves the experiment out.
+    ``recompute=True`` never reads ``records/``, neither records nor runs. What it computes
+    is kept in ``runs/``, and what the same code has finished there, for the same settings and data, it takes up again:
+    so it goes on after an interruption.
     """
 
     def decorate(function):
@@ -146,12 +140,19 @@ def experiment(*needs, asked=None):
         def recorded_function(preset, recompute=False, device="auto"):
             return recorded(function.__name__, preset, recompute, device)
 
-        EXPERIMENTS[function.__name__] = function, ("dataset", *needs, *filter(None, [asked]))
-        if asked:
-            _ASKED[function.__name__] = asked
+        function.only_with = only_with
+        EXPERIMENTS[function.__name__] = function, ("dataset", *needs)
         return recorded_function
 
     return decorate
+
+
+def experiments_of(preset):
+    """Names of the experiments of a preset: all but those for which it sets nothing."""
+    return [
+        name for name, (function, _) in EXPERIMENTS.items()
+        if not (needed := getattr(function, "only_with", None)) or attrgetter(needed)(PRESETS[preset]) is not None
+    ]  # fmt: skip
 
 
 def recorded(name, preset, recompute=False, device="auto"):
@@ -161,7 +162,6 @@ def recorded(name, preset, recompute=False, device="auto"):
 
 def record(name, shared, recompute):
     """The record of an experiment of one setup, which may use published runs where the record is recomputed."""
-    checks.choice("experiment", name, experiments_of(shared.name))
     function, needs = EXPERIMENTS[name]
     described = {need: attrgetter(need)(shared.preset) for need in needs}
     if not recompute and (found := records.published(name, shared.name, described, shared.digest)):
@@ -171,9 +171,7 @@ def record(name, shared, recompute):
         shared.made_by.clear()
         return function(shared), {"runs": dict(shared.made_by)}
 
-    return records.load_or_compute(
-        name, shared.name, described, shared.ds.digest, compute, shared.basis, shared.device
-    )
+    return records.load_or_compute(name, shared.name, described, shared.ds.digest, compute, shared.basis, shared.device)
 
 
 def axes(run):

@@ -195,7 +195,7 @@ PRESETS = {
         ),
         limits=Limits(
             levels=(0, 2), replicates=1, steps=(20, 40),
-            exact_levels=(3,), probes=1, iterations=2, descent_step=35, adaptive_rises=(0.1,),
+            exact_levels=(2,), probes=1, iterations=2, descent_step=35, adaptive_rises=(0.1,),
             descent=Descent(steps=4, lr=0.02, by_magnitude=(0.2, 0.5), at_random=(0.2, 0.5)),
             convergence=Convergence(steps=(2, 4), replicates=2, by_magnitude=(0.2, 0.5), at_random=(0.2, 0.5)),
             exact_replicates=1, exact_examples=64, during=During(replicates=1, probes=1, iterations=2),
@@ -249,7 +249,7 @@ PRESETS = {
                 by_magnitude=(0.8, 0.85, 0.9), at_random=(0.6, 0.7, 0.8),
             ),
             exact_replicates=1, during=During(replicates=2, probes=1, iterations=40),
-            adaptive_levels=7, adaptive_replicates=2, overlap=Overlap(levels=(0, 8), count=10, iterations=80),
+            adaptive_levels=7, adaptive_replicates=2, overlap=Overlap(levels=(0, 8), count=10, iterations=30),
         ),
         retraining=Retraining(short_step=1200),
     ),

@@ -24,8 +24,9 @@ from lotterylib import data, store
 
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
-# Modules of a room that compute no record.
-_SHOWING = "findings", "figures", "agreement", "subspaces", "costs", "evidence", "drawings"
+_SHOWING = (  # modules of a room that compute no record
+    "findings", "figures", "agreement", "subspaces", "costs", "evidence", "drawings", "readings",
+)  # fmt: skip
 
 
 def revision(library, book) -> str:

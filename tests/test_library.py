@@ -23,7 +23,7 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "experiments", "costs",
-    "findings", "figures", "agreement", "subspaces", "evidence", "drawings",
+    "findings", "figures", "agreement", "subspaces", "readings", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",

@@ -80,7 +80,7 @@ def descents(s):
     return {**stacked(found), "fraction": pruned["loss"][1], **_where(s.preset.limits.levels, run)}
 
 
-@experiment("main", "limits.descent", asked="limits.convergence")
+@experiment("main", "limits.descent", "limits.convergence", only_with="limits.convergence")
 def convergence(s):
     """How long a descent has to be: those of the dense network at the rate of ``descent``, by their ``steps`` (T,).
 
@@ -135,7 +135,7 @@ def exact(s):
     }  # fmt: skip
 
 
-@experiment("main", "limits.replicates", "tickets.control_step", asked="limits.overlap")
+@experiment("main", "limits.replicates", "tickets.control_step", "limits.overlap", only_with="limits.overlap")
 def overlap(s):
     """Where the top eigenvectors of the Hessian lie: on weights that the next pruning keeps, or on those that it takes?
 
