@@ -17,6 +17,7 @@ from .readings import (
     EPSILON,
     MAGNITUDE,
     RANDOM,
+    TREATMENTS,
     above_chance,
     at_noise,
     by_length,
@@ -37,11 +38,14 @@ MATCHING = 0.005  # epsilon of epsilon-matching, half a point
 SETTLED = 0.05  # change of the largest fraction when a descent's length doubles, up to which it is long enough
 
 
-def gaps(spectra, descents, order=RANDOM):
+def gaps(spectra, descents, order=RANDOM, treatment="predicted"):
     """``|predicted - measured by loss|`` for each of ``JUDGED``, (E, n, K, R)."""
-    return torch.stack([
-        abs(predicted(spectra, descents, e, order) - by_loss(descents, e, order)) for e in JUDGED
-    ])  # fmt: skip
+    return abs(predicted(spectra, descents, JUDGED, order, treatment) - measured(descents, order))
+
+
+def measured(descents, order):
+    """The largest fraction by loss for each of ``JUDGED``, (E, n, K, R)."""
+    return torch.stack([by_loss(descents, epsilon, order) for epsilon in JUDGED])
 
 
 def number(gaps):
@@ -58,9 +62,7 @@ def number(gaps):
 
 def as_far(spectra, descents):
     """Whether pruning by magnitude gets at least as far as predicted, but for ``READ``: booleans (E, n, K, R)."""
-    return torch.stack([
-        by_loss(descents, e, MAGNITUDE) >= predicted(spectra, descents, e, MAGNITUDE) - READ for e in JUDGED
-    ])  # fmt: skip
+    return measured(descents, MAGNITUDE) >= predicted(spectra, descents, JUDGED, MAGNITUDE) - READ
 
 
 def whole(of_number, of_magnitude, of_flatness):
@@ -138,21 +140,21 @@ def _number_said(spectra, descents, projected):
     """On predicted and measured fractions, by level and order."""
     said, levels = [], descents["level"].tolist()
     for order, called in ((RANDOM, "at random"), (MAGNITUDE, "by magnitude")):
+        met, kept, bare = measured(descents, order), by_mode(descents, order), by_projection(projected, EPSILON, order)
+        promise, absolute = (predicted(spectra, descents, JUDGED, order, treated) for treated in TREATMENTS)
         for i, level in enumerate(levels):
-            pairs = []
-            for e in JUDGED:
-                promise, met = predicted(spectra, descents, e, order)[i], by_loss(descents, e, order)[i]
-                other = predicted(spectra, descents, e, order, "predicted_absolute")[i]
-                pairs.append(f"{e:g} nats {percent(promise, 0)} ({percent(other, 0)} with |λ|) / {percent(met, 0)}")
+            each = "; ".join(
+                f"{e:g} nats {percent(promise[j, i], 0)} ({percent(absolute[j, i], 0)} with |λ|) / "
+                f"{percent(met[j, i], 0)}" for j, e in enumerate(JUDGED)
+            )  # fmt: skip
             said.append(
-                f"Level {level}, pruned {called}, predicted / measured by loss: {'; '.join(pairs)}. By mode: "
-                f"{percent(by_mode(descents, order)[i], 0)}. The bare projection stays within {EPSILON:g} nats up to "
-                f"{percent(by_projection(projected, EPSILON, order)[i], 0)}."
+                f"Level {level}, pruned {called}, predicted / measured by loss: {each}. By mode: "
+                f"{percent(kept[i], 0)}. The bare projection stays within {EPSILON:g} nats up to {percent(bare[i], 0)}."
             )
-        gap = gaps(spectra, descents, order)
+        mean, other = (float(gaps(spectra, descents, order, treated).mean()) for treated in TREATMENTS)
         said.append(
-            f"Pruned {called}, mean |predicted − measured| over levels, ε and networks: {points(gap.mean(), 1)}; with "
-            f"|λ| {points(_absolute_gap(spectra, descents, order), 1)}."
+            f"Pruned {called}, mean |predicted − measured| over levels, ε and networks: {points(mean)}; with |λ| "
+            f"{points(other)}."
         )
     drift = descents["control_loss"] - descents["solution"]
     said.append(
@@ -162,12 +164,6 @@ def _number_said(spectra, descents, projected):
         "none, is not the pruning's."
     )
     return said
-
-
-def _absolute_gap(spectra, descents, order):
-    return torch.stack([
-        abs(predicted(spectra, descents, e, order, "predicted_absolute") - by_loss(descents, e, order)) for e in JUDGED
-    ]).mean()  # fmt: skip
 
 
 def _length_said(record, steps):

@@ -14,6 +14,7 @@ from ..verdicts import STABLE
 from . import wells
 
 EPSILON = 0.02  # nats; the well that single numbers are given for
+TREATMENTS = "predicted", "predicted_absolute"  # of eigenvalues that are not positive: as 0, or by their size
 MAGNITUDE, RANDOM = map(ORDERS.index, ("magnitude", "random"))
 
 
@@ -34,14 +35,14 @@ def at_steps(record, steps):
     return [record["rewind_step"].tolist().index(k) for k in steps]
 
 
-def predicted(spectra, descents, epsilon, order, treatment="predicted"):
-    """Gordon's fraction of the networks of ``descents``, (n, K, R), cut at the largest fraction tried.
+def predicted(spectra, descents, epsilons, order, treatment="predicted"):
+    """Gordon's fraction of the networks of ``descents``, cut at the largest fraction tried, (E, n, K, R).
 
-    ``treatment``: of eigenvalues that are not positive, ``"predicted"`` (as 0) or ``"predicted_absolute"``.
+    For each of ``epsilons``, a list of nats; ``treatment``: one of ``TREATMENTS``.
     """
-    at = spectra["epsilon"].tolist().index(epsilon)
-    found = spectra[treatment][:, at, order][:, at_steps(spectra, descents["rewind_step"].tolist())]
-    return found.clamp_max(float(_tried(descents, order)[1][-1]))
+    rows = [spectra["epsilon"].tolist().index(epsilon) for epsilon in epsilons]
+    found = spectra[treatment][:, rows, order][:, :, at_steps(spectra, descents["rewind_step"].tolist())]
+    return found.movedim(1, 0).clamp_max(float(_tried(descents, order)[1][-1]))
 
 
 def by_loss(descents, epsilon, order):
@@ -50,9 +51,8 @@ def by_loss(descents, epsilon, order):
     ``epsilon``: nats, or a tensor (n, K, R) of them.
     """
     rows, fraction = _tried(descents, order)
-    return _crossing(
-        fraction, (descents["loss"][:, order, rows] - descents["solution"][:, None]).movedim(1, 0), epsilon
-    )
+    rise = descents["loss"][:, order, rows] - descents["solution"][:, None]
+    return _crossing(fraction, rise.movedim(1, 0), epsilon)
 
 
 def by_mode(descents, order):
@@ -68,7 +68,7 @@ def at_noise(spectra, descents, order):
     """
     noise = spectra["batch_noise"][:, at_steps(spectra, descents["rewind_step"].tolist())]
     sizes = spectra["epsilon"].tolist()
-    each = torch.stack([predicted(spectra, descents, e, order) for e in sizes])
+    each = predicted(spectra, descents, sizes, order)
     x = spectra["epsilon"].log()
     at = noise.log().clamp(float(x[0]), float(x[-1]))
     high = torch.searchsorted(x, at).clamp(1, len(x) - 1)
