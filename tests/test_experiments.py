@@ -15,10 +15,11 @@ import twins
 
 import lotterylib
 from lotterybook import __main__ as command
-from lotterybook import experiment, presets, records
+from lotterybook import experiment, presets, records, verdicts
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
+from lotterybook.limits import drawings, evidence
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
 from lotterybook.scale.experiments import NEEDED
@@ -621,6 +622,28 @@ def test_adaptive_runs_keep_to_their_threshold(smoke):
     run = setup.run(rewind_step=10, fraction=Adaptive(0.1), levels=2, replicates=1)
     assert torch.equal(record["error"][0], run.errors[:, 0]) and torch.equal(record["density"][0], run.densities)
     assert record["density"][0].diff().lt(0).all() and record["rise"].tolist() == [0.1]
+
+
+def test_what_the_editor_reads_of_the_limits_comes_from_smoke_records(smoke):
+    """The row, every sentence and every figure; nothing is left unsaid for want of a case."""
+    names = "spectra", "descents", "projected", "convergence", "exact", "overlap", "during_training", "adaptive"
+    record = {name: smoke[name] for name in (*names, "winning_tickets", "controls")}
+    row = evidence.row("smoke")
+    assert row == evidence.judged(record["spectra"], record["descents"], 10) and row.verdict in verdicts.VERDICTS
+    said = evidence.sentences("smoke")
+    assert len(said) > 20 and not any("nan" in sentence for sentence in said)
+    largest = record["spectra"]["largest"][:, 1, 0]
+    assert any(f"k = 10, levels 0, 2: largest eigenvalue {largest[0]:.2f} ± 0.00, " in sentence for sentence in said)
+    drawn = (
+        drawings.spectra(record["spectra"]), drawings.flatness(record["spectra"]), drawings.overlap(record["overlap"]),
+        drawings.convergence(record["convergence"], 2),
+        drawings.adaptive(record["winning_tickets"], record["adaptive"], 10),
+        *drawings.over_wells(record["spectra"], record["descents"], 10).drawings.values(),
+        *drawings.exact(record["exact"], record["spectra"], record["descents"], 10).drawings.values(),
+    )  # fmt: skip
+    for drawing in drawn:
+        assert drawing.png() and drawing.alt.endswith(".") and "nan" not in drawing.alt
+    assert f"largest {largest[0]:.1f}, {largest[1]:.1f}" in drawn[0].alt
 
 
 def refuse(*_, **__):

@@ -1,7 +1,7 @@
 """Figures of the second edition's chapter 4."""
 
 import torch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from .. import style, verdicts
 from ..panes import Panes
@@ -94,7 +94,7 @@ def convergence(record, steps):
         panel.axvline(steps, color=style.GREY, linewidth=1, alpha=0.5)
         panel.set(xscale="log", yscale="log", xlabel="steps of the descent", title=f"pruned {called}")
         panel.set_xticks(lengths, [f"{n}" for n in lengths], rotation=45)
-        panel.minorticks_off()
+        panel.xaxis.set_minor_locator(NullLocator())
         style.legend(panel)
     panels[0].set_ylabel("training loss (nats)")
     said = "; ".join(said).replace("-", "−")
