@@ -241,7 +241,7 @@ PRESETS = {
             epsilons=(0.0003, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2), rewind_steps=(25, 75),
             descent=Descent(
                 steps=1500, lr=0.02, rewind_steps=(75,),
-                by_magnitude=(0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+                by_magnitude=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95),
                 at_random=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
             ),
             convergence=Convergence(
