@@ -91,12 +91,60 @@ class Robustness:
 
 
 @dataclass(frozen=True)
+class Descent:
+    """Trainings inside the axial subspace, from the projection: ``steps`` of the main recipe at a peak rate ``lr``.
+
+    After pruning each fraction ``by_magnitude`` and ``at_random``, of the networks of ``rewind_steps`` (``None``: of
+    those of ``Limits``).
+    """
+
+    steps: int
+    lr: float
+    by_magnitude: tuple
+    at_random: tuple
+    rewind_steps: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How long a descent has to be: those of the dense network, once for each of ``steps``, by as many replicates."""
+
+    steps: tuple
+    replicates: int
+    by_magnitude: tuple
+    at_random: tuple
+
+
+@dataclass(frozen=True)
+class During:
+    """The limit in the course of dense training: ``replicates``, and ``probes`` of ``iterations`` Lanczos steps."""
+
+    replicates: int
+    probes: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Where the ``count`` top eigenvectors lie, at ``levels``; ``iterations`` of Lanczos's method to begin with."""
+
+    levels: tuple
+    count: int
+    iterations: int
+
+
+@dataclass(frozen=True)
 class Limits:
     """What chapter 4 sets. ``levels`` and ``replicates``: networks whose Hessians are looked at.
 
     With ``probes`` of ``iterations`` Lanczos steps, and exactly at ``exact_levels``; ``steps``: the same in dense
     training; ``descent_step``: from where on training inside the axial subspace runs; ``adaptive_rises``: thresholds
     of adaptive pruning, in nats.
+
+    What may be ``None`` is as in the first edition then: ``epsilons``, sizes of a well in nats, six; ``rewind_steps``
+    of those networks, all; ``descent`` from ``descent_step`` to the end of the schedule; ``exact_replicates``, and
+    ``exact_examples`` of the training set, all; ``during``, with replicates and probes as at the end;
+    ``adaptive_levels`` and ``adaptive_replicates``, those of the main run; no ``convergence``, no ``overlap``.
     """
 
     levels: tuple
@@ -107,6 +155,16 @@ class Limits:
     iterations: int
     descent_step: int
     adaptive_rises: tuple
+    epsilons: tuple | None = None
+    rewind_steps: tuple | None = None
+    descent: Descent | None = None
+    convergence: Convergence | None = None
+    exact_replicates: int | None = None
+    exact_examples: int | None = None
+    during: During | None = None
+    adaptive_levels: int | None = None
+    adaptive_replicates: int | None = None
+    overlap: Overlap | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +243,11 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
         ),
         limits=Limits(
             levels=(0, 2), replicates=1, steps=(20, 40),
-            exact_levels=(3,), probes=1, iterations=2, descent_step=35, adaptive_rises=(0.1,),
+            exact_levels=(2,), probes=1, iterations=2, descent_step=35, adaptive_rises=(0.1,),
+            descent=Descent(steps=4, lr=0.02, by_magnitude=(0.2, 0.5), at_random=(0.2, 0.5)),
+            convergence=Convergence(steps=(2, 4), replicates=2, by_magnitude=(0.2, 0.5), at_random=(0.2, 0.5)),
+            exact_replicates=1, exact_examples=64, during=During(replicates=1, probes=1, iterations=2),
+            adaptive_levels=2, adaptive_replicates=1, overlap=Overlap(levels=(2,), count=1, iterations=8),
         ),
         retraining=Retraining(
             short_step=30, fine_rates=(0.02, 0.1), fine_steps=8, cycle_levels=(1, 3), cycle_replicates=1,
@@ -235,8 +297,20 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
             rewind_steps=(0, 25, 75, 150), few_scales=(1.0, 2.0, 4.0), unit_levels=(6, 9, 11, 12),
         ),
         limits=Limits(
-            levels=(0, 4, 8), replicates=4, steps=(75, 150, 300, 600, 1000, 1500),
+            levels=(0, 4, 8), replicates=4, steps=(75, 300, 1000, 1500),
             exact_levels=(8,), probes=2, iterations=80, descent_step=1300, adaptive_rises=(0.005, 0.02, 0.1),
+            epsilons=(0.0003, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2), rewind_steps=(25, 75),
+            descent=Descent(
+                steps=1500, lr=0.02, rewind_steps=(75,),
+                by_magnitude=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95),
+                at_random=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+            ),
+            convergence=Convergence(
+                steps=(100, 200, 400, 800, 1500, 3000), replicates=2,
+                by_magnitude=(0.8, 0.85, 0.9), at_random=(0.6, 0.7, 0.8),
+            ),
+            exact_replicates=1, during=During(replicates=2, probes=1, iterations=40),
+            adaptive_levels=7, adaptive_replicates=2, overlap=Overlap(levels=(0, 8), count=10, iterations=30),
         ),
         retraining=Retraining(
             short_step=1200, fine_rates=(0.01, 0.05), fine_steps=400, cycle_levels=(4, 8, 11), cycle_replicates=3,

@@ -14,7 +14,7 @@ from elsewhere import KINDS, Graph, Race, Stream, machine, move
 from torch import nn
 from torch.testing import assert_close
 
-from lotterybook import claims, experiment, records
+from lotterybook import experiment, records
 from lotterybook.limits import wells
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import magnitudes, weight_changes
@@ -24,7 +24,7 @@ from lotterylib import curvature, data, landscape, networks, perturbation, pruni
 from lotterylib.states import length
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
-EXPERIMENTS, RUNS = tuple(claims.EXPERIMENTS), "LOTTERYLIB_RUNS"
+EXPERIMENTS, RUNS = tuple(experiment.experiments_of("smoke")), "LOTTERYLIB_RUNS"
 RUN = {name: functools.partial(experiment.recorded, name) for name in EXPERIMENTS}  # (preset, device=...) -> record
 SETUP, FORGET = experiment.setup, experiment._setup.cache_clear
 CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0[1-5]_*.ipynb"))

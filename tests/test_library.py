@@ -22,8 +22,9 @@ LADDER = (
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
-    "adaptive", "wells", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks", "blocks",
-    "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "evidence", "drawings",
+    "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
+    "blocks", "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "readings",
+    "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "overview", "build",

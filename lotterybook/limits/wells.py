@@ -13,17 +13,24 @@ from lotterylib import checks, progress, pruning, training
 from lotterylib.data import Dataset
 from lotterylib.limits import ORDERS, angular_dimension
 from lotterylib.networks import Network
-from lotterylib.states import Mask, State
+from lotterylib.states import Mask, State, check_mask
 
 
 def prune(state: State, mask: Mask, fraction: float, order="magnitude", seed=0) -> Mask:
     """The mask without a ``fraction`` of its weights: the smallest ones, or a random choice as drawn by ``seed``.
 
-    Raises ``ValueError`` for an unknown order, and as ``pruning.magnitude`` does.
+    As ``pruning.magnitude`` and ``pruning.random`` choose them, but a layer may be emptied: what is left is a subspace
+    all the same. Raises ``ValueError`` for an unknown order, otherwise as they do.
     """
-    if checks.choice("order", order, ORDERS) == "magnitude":
-        return pruning.magnitude(state, mask, fraction)
-    return pruning.random(state, mask, fraction, seed)
+    check_mask(state, mask)
+    chosen = checks.choice("order", order, ORDERS) == "magnitude"
+    scores = {name: state[name].abs() for name in mask} if chosen else pruning.noise(mask, seed)
+    flat = torch.cat([scores[name].masked_fill(~keep, torch.inf).flatten(1) for name, keep in mask.items()], 1)
+    if flat.isnan().any():
+        raise ValueError("state holds weights that are NaN; the training has diverged")
+    lowest = flat.argsort(dim=1, stable=True).argsort(1) < pruning.share(fraction, pruning.remaining(mask))[:, None]
+    parts = lowest.split([keep[0].numel() for keep in mask.values()], 1)
+    return {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), parts, strict=True)}
 
 
 def projections(

@@ -1,0 +1,127 @@
+"""A predicted fraction from published weights, by plain torch and numpy: nothing above the last test uses lotterylib.
+
+The network is written out, its exact Hessian comes from two backward passes of ``torch.autograd``, and the fraction
+from a loop over numbers of pruned weights.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+RECORDS = Path(__file__).resolve().parent.parent / "records"
+PRESETS = [name for name in ("book", "second") if (RECORDS / name / "imp_main").is_dir()]  # on MNIST-1D
+EXAMPLES = 250  # of the training set, the first: the loss whose curvature both sides take
+EPSILON = 0.02  # nats
+
+
+def published(preset):
+    """Weights, mask and settings of the sparsest level's first replicate at the last rewind step, from the file alone.
+
+    Of prunable entries the file holds the surviving weights, one replicate after the other, and the mask's bits.
+    """
+    from safetensors.torch import load_file
+
+    (settings,) = (RECORDS / preset / "imp_main").glob("*/settings.json")
+    about = json.loads(settings.read_text())
+    found = load_file(max(settings.parent.glob("level_*.safetensors")))
+    shapes = about["network"]["shapes"]
+    count = len(found["error"])
+    column = count - count // len(about["rewind_step"])
+    weights, mask = {}, {}
+    for name, shape in shapes.items():
+        held = found[f"state/{name}"]
+        if f"bits/{name}" not in found:
+            weights[name] = held[column]
+            continue
+        bits = np.unpackbits(found[f"bits/{name}"].numpy(), count=count * int(np.prod(shape))).reshape(count, -1)
+        begin = int(bits[:column].sum())
+        flat = np.zeros(bits.shape[1], dtype=np.float32)
+        flat[bits[column] == 1] = held[begin : begin + int(bits[column].sum())].numpy()
+        weights[name], mask[name] = torch.from_numpy(flat).view(shape), torch.from_numpy(bits[column] == 1).view(shape)
+    return weights, mask, column
+
+
+def examples():
+    """The first training examples of MNIST-1D, standardised by one mean and deviation: ``(N, 1, 40)``, and labels."""
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    arguments = get_dataset_args()
+    vars(arguments).update(num_samples=9000, train_split=4000 / 9000, seed=42)
+    made = make_dataset(arguments)
+    x = (made["x"] - made["x"].mean()) / made["x"].std()
+    return torch.from_numpy(x[:EXAMPLES, None]), torch.from_numpy(made["y"][:EXAMPLES])
+
+
+def convolved(w, x, conv, norm, stride):
+    """A convolution with its BatchNorm in evaluation mode; kernels lie as (outputs, kernel, inputs) in the file."""
+    kernel = w[f"{conv}.weight"].transpose(1, 2)
+    x = F.conv1d(x, kernel, stride=stride, padding=kernel.shape[2] // 2)
+    return F.batch_norm(x, *(w[f"{norm}.{of}"] for of in ("running_mean", "running_var", "weight", "bias")))
+
+
+def logits(w, x):
+    """Of the residual network, whose stem is named so, or else of three strided convolutions."""
+    if "stem.0.weight" not in w:
+        for i in range(3):
+            x = F.relu(convolved(w, x, f"convolutions.{i}", f"norms.{i}", 2))
+        return F.linear(x.transpose(1, 2).flatten(1), w["linear.weight"], w["linear.bias"])
+    x = F.relu(convolved(w, x, "stem.0", "stem.1", 2))
+    for i, stride in enumerate((1, 2, 2)):
+        block = f"blocks.{i}."
+        inner = F.relu(convolved(w, x, block + "conv1", block + "norm1", stride))
+        short = convolved(w, x, block + "shortcut.0", block + "shortcut.1", stride) if stride > 1 else x
+        x = F.relu(convolved(w, inner, block + "conv2", block + "norm2", 1) + short)
+    return F.linear(x.mean(2), w["linear.weight"], w["linear.bias"])
+
+
+def hessian(weights, mask, x, y):
+    """Of the mean cross-entropy in the surviving weights, ``(D, D)``, and these weights, in float64."""
+    fixed = {name: tensor.double() for name, tensor in weights.items()}
+    kept = torch.cat([fixed[name][keep] for name, keep in mask.items()]).requires_grad_()
+    parts = kept.split([int(keep.sum()) for keep in mask.values()])
+    placed = {
+        name: torch.zeros(keep.shape, dtype=torch.float64).masked_scatter(keep, part)
+        for (name, keep), part in zip(mask.items(), parts, strict=True)
+    }
+    (slope,) = torch.autograd.grad(F.cross_entropy(logits({**fixed, **placed}, x), y), kept, create_graph=True)
+    rows = [torch.autograd.grad(entry, kept, retain_graph=True)[0] for entry in slope]
+    return torch.stack(rows).numpy(), kept.detach().numpy()
+
+
+def fraction(eigenvalues, weights, epsilon, by_magnitude):
+    """The first share of pruned weights at which the subspace is expected to miss the well."""
+    squares = np.sort(weights**2) if by_magnitude else np.full(len(weights), (weights**2).mean())
+    for count in range(len(weights) + 1):
+        radius = squares[:count].sum()
+        dimension = np.mean([2 * epsilon / (radius * v + 2 * epsilon) if v > 0 else 1.0 for v in eigenvalues])
+        if count / len(weights) >= dimension:
+            return count / len(weights)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_predicted_fraction_follows_from_the_published_weights(preset):
+    weights, mask, column = published(preset)
+    x, y = examples()
+    matrix, kept = hessian(weights, mask, x, y)
+    assert len(kept) < 600 and np.allclose(matrix, matrix.T, atol=1e-8)
+    values = np.linalg.eigvalsh(matrix)
+
+    from lotterybook import experiment
+    from lotterylib import curvature, limits
+    from lotterylib.states import select
+
+    setup = experiment.setup(preset, device="cpu")
+    level = setup.run()[-1]
+    state, keep = select(level.state, [column]), select(level.mask, [column])
+    inputs, labels = (each[:EXAMPLES] for each in setup.ds.training_set())
+    assert torch.allclose(inputs.double(), x[:, 0], atol=1e-4) and torch.equal(labels, y)
+    library = torch.linalg.eigvalsh(curvature.hessian(setup.net(), state, inputs, labels, keep)[0].double())
+    assert np.allclose(values[-10:], library[-10:], rtol=1e-3)
+    for order in limits.ORDERS:
+        mine = fraction(values, kept, EPSILON, order == "magnitude")
+        theirs = limits.gordon_fraction(library, curvature.weights(state, keep)[0], EPSILON, order=order)
+        assert 0.05 < mine < 0.95 and theirs == pytest.approx(mine, abs=1.5 / len(kept)), order

@@ -1,0 +1,350 @@
+"""What chapter 4 measures, against plain loops on a tiny network; the rules of its verdict on records made by hand."""
+
+import copy
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import twins
+from torch.testing import assert_close
+
+from lotterybook import experiment
+from lotterybook.limits import evidence, measures, readings, wells
+from lotterybook.limits.readings import MAGNITUDE, RANDOM
+from lotterybook.presets import PRESETS, Convergence, Descent, Overlap
+from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED
+from lotterylib import curvature, limits, order, pruning, training
+from lotterylib.states import select
+
+
+def table(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.fixture
+def setup(net, ds, config, small_run):
+    """What experiments take, for the tiny run: three rewind steps, two replicates, nothing kept on disk."""
+    about = SimpleNamespace(
+        levels=(0, 2), replicates=2, rewind_steps=None, epsilons=None, probes=1, iterations=3, descent_step=25,
+        exact_levels=(3,), exact_replicates=1, exact_examples=None, overlap=Overlap((0, 3), 3, 5),
+        descent=Descent(3, 0.02, (0.3, 0.5), (0.4,)), convergence=Convergence((2, 5), 2, (0.3, 0.6), (0.3,)),
+    )  # fmt: skip
+    preset = SimpleNamespace(
+        main=SimpleNamespace(config=config), limits=about, tickets=SimpleNamespace(control_step=5, points=3)
+    )
+    trained = {}
+
+    def train(name, state, mask=None, start=0, order_seed=1, arm="main", recipe=None):
+        trained[name] = {"state": state, "mask": mask, "start": start, "seeds": order_seed, "recipe": recipe}
+        return training.train(net, state, ds, recipe or config.recipe, mask, start, None, order_seed)
+
+    return SimpleNamespace(
+        preset=preset, ds=ds, net=lambda: net, run=lambda: small_run, train=train, trained=trained,
+        barrier=lambda a, b: experiment.landscape.error_barrier(net, a, b, ds.test_x, ds.test_y, 3),
+    )  # fmt: skip
+
+
+def made(name, setup):
+    """What the experiment of this name returns."""
+    return experiment.EXPERIMENTS[name][0](setup)
+
+
+# Experiments
+
+
+def test_some_rewind_steps_can_be_looked_at(setup, small_run):
+    setup.preset.limits.rewind_steps = (12, 5)
+    run = measures.networks(setup)
+    assert run.config.rewind_step == (5, 12) and run.seeds == [3, 4, 3, 4]
+    for name, tensor in run[2].state.items():
+        assert torch.equal(tensor, small_run[2].state[name][2:])
+    assert measures.networks(setup, (12,)).rewind_steps == [12, 12]
+    assert made("spectra", setup)["largest"].shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize("chosen", limits.ORDERS)
+def test_pruning_for_a_subspace_is_the_librarys_but_may_empty_a_layer(small_run, chosen):
+    state, mask = small_run[1].state, small_run[1].mask
+    rule = pruning.magnitude if chosen == "magnitude" else lambda *given: pruning.random(*given, 7)
+    same, expected = wells.prune(state, mask, 0.4, chosen, 7), rule(state, mask, 0.4)
+    assert all(torch.equal(same[name], expected[name]) for name in mask)
+    with pytest.raises(ValueError, match="empties layer"):
+        rule(state, mask, 0.995)
+    left = wells.prune(state, mask, 0.995, chosen, 7)
+    counts = pruning.remaining(mask)
+    assert torch.equal(pruning.remaining(left), counts - (0.995 * counts.double()).ceil().long())
+    with pytest.raises(ValueError, match="NaN"):
+        wells.prune({name: tensor * torch.nan for name, tensor in state.items()}, mask, 0.4)
+
+
+def test_values_in_orders_stand_at_their_fractions():
+    values = torch.arange(8.0).view(4, 2)
+    placed, union = measures.in_orders(values, ((0.3, 0.9), (0.1, 0.3)))
+    assert union.tolist() == [0.1, 0.3, 0.9]
+    assert_close(placed[0, 1:], values[:2])
+    assert_close(placed[1, :2], values[2:])
+    assert placed[0, 0].isnan().all() and placed[1, 2].isnan().all()
+
+
+def test_descents_have_the_recipe_that_they_say(setup, small_run, net, ds, config):
+    """One of each order, and the control, against a plain module; where nothing was tried there is no number."""
+    record = made("descents", setup)
+    assert record["fraction"].tolist() == [0.3, 0.4, 0.5]
+    assert record["loss"][:, 0, 1].isnan().all() and record["loss"][:, 1, [0, 2]].isnan().all()
+    recipe = training.Recipe(steps=3, batch_size=16, lr=0.02, momentum=0.9, weight_decay=1e-3)
+    here, column = small_run[2], 3  # rewind step 5, replicate 1
+    for prune, got in (
+        (lambda: wells.prune(here.state, here.mask, 0.5), record["loss"][1, 0, 2, 1, 1]),
+        (lambda: pruning.random(here.state, here.mask, 0.4, experiment.OTHER), record["loss"][1, 1, 1, 1, 1]),
+        (lambda: here.mask, record["control_loss"][1, 1, 1]),
+    ):
+        model = twins.module(net, here.state, column)
+        twins.sgd(model, ds, recipe, 4, twins.part(prune(), column))
+        assert float(got) == pytest.approx(twins.loss(model, *ds.training_set()), rel=1e-3)
+    assert float(record["solution"][1, 1, 1]) == pytest.approx(
+        twins.loss(twins.module(net, here.state, column), *ds.training_set()), rel=1e-4
+    )
+
+
+def test_without_a_descent_they_are_the_end_of_the_schedule(setup):
+    setup.preset.limits.descent = None
+    record = made("descents", setup)
+    assert "control_loss" not in record and record["fraction"].tolist() == list(measures.DESCENTS)
+    noted = setup.trained["descent_2"]
+    assert noted["start"] == 25 and noted["recipe"] == setup.preset.main.config.recipe
+    assert noted["seeds"] == [3, 4, 3, 4, 3, 4] * 16 and record["loss"].isfinite().all()
+
+
+def test_convergence_trains_the_dense_network_by_each_length(setup, small_run, net, ds):
+    record = made("convergence", setup)
+    assert record["steps"].tolist() == [2, 5] and record["loss"].shape == (2, 2, 2, 2)
+    assert record["loss"][:, 1, 1].isnan().all() and record["loss"][:, 0].isfinite().all()
+    for row, steps in enumerate((2, 5)):
+        recipe = training.Recipe(steps=steps, batch_size=16, lr=0.02, momentum=0.9, weight_decay=1e-3)
+        model = twins.module(net, small_run[0].state, 1)
+        mask = wells.prune(small_run[0].state, small_run[0].mask, 0.6)
+        twins.sgd(model, ds, recipe, 4, twins.part(mask, 1))
+        assert float(record["loss"][row, 0, 1, 1]) == pytest.approx(
+            twins.loss(model, *ds.training_set()), rel=1e-3
+        )  # fmt: skip
+
+
+def test_the_noise_of_a_batch_is_that_of_an_epoch(setup, small_run, net, ds, config):
+    found = measures.batch_noise(setup, small_run[1].state)
+    model = twins.module(net, small_run[1].state, 4)
+    x, y = ds.training_set()
+    rows = order.epoch_order(ds, config.recipe, 3, 0)[0].tolist()
+    losses = [twins.loss(model, x[batch], y[batch]) for batch in rows]
+    assert len(losses) == 15 and float(found[4]) == pytest.approx(np.std(losses, ddof=1), rel=1e-4)
+
+
+def brute_force(eigenvalues, weights, epsilon):
+    """The first of many fractions of random pruning that leaves the well, from the sum written out."""
+    for p in np.linspace(0, 1, 20001):
+        squared = p * float((weights**2).sum())
+        terms = [2 * epsilon / (value * squared + 2 * epsilon) if value > 0 else 1 for value in eigenvalues.tolist()]
+        if p >= np.mean(terms):
+            return p
+
+
+def test_two_treatments_of_eigenvalues_below_zero():
+    setup = SimpleNamespace(preset=SimpleNamespace(limits=SimpleNamespace(epsilons=(0.01, 0.05))))
+    draw = torch.Generator().manual_seed(0)
+    weights = torch.randn(40, generator=draw, dtype=torch.float64)
+    values = torch.randn(40, generator=draw, dtype=torch.float64)
+    found = measures._of_one(setup, values, torch.full((40,), 1 / 40, dtype=torch.float64), weights)
+    for row, epsilon in enumerate((0.01, 0.05)):
+        for name, each in (("predicted", values), ("predicted_absolute", values.abs())):
+            assert float(found[name][row, RANDOM]) == pytest.approx(brute_force(each, weights, epsilon), abs=1e-4)
+    assert (found["predicted"] > found["predicted_absolute"] + 0.05).all()  # what has no end holds no subspace off
+    assert float(found["negative"]) == pytest.approx(float((values < 0).double().mean()))
+
+
+def test_the_exact_model_ends_where_the_lowest_loss_exceeds_epsilon(setup, small_run, net, ds):
+    record, run = made("exact", setup), small_run.at(5)
+    matrix = curvature.hessian(net, select(run[3].state, [0]), *ds.training_set(), select(run[3].mask, [0]))[0]
+    assert float(record["largest"][0, 0]) == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1]), rel=1e-4)
+    size = len(matrix)
+    for e, epsilon in enumerate(record["epsilon"].tolist()):
+        for chosen in range(2):
+            model = float(record["model"][0, 0, e, chosen])
+            for fraction, lowest in zip(record["fraction"].tolist(), record["lowest"][0, 0, chosen], strict=True):
+                count = math.ceil(np.float32(fraction) * size)
+                assert (count <= round(model * size)) == bool(lowest <= epsilon)
+    assert record["model"].min() > 0 and record["model"].max() <= 1
+
+
+def test_the_overlap_is_that_of_the_exact_eigenvectors(setup, small_run, net, ds):
+    record, run = made("overlap", setup), small_run.at(5)
+    state, mask = select(run[3].state, [1]), select(run[3].mask, [1])
+    values, vectors = np.linalg.eigh(curvature.hessian(net, state, *ds.training_set(), mask)[0].double().numpy())
+    assert np.allclose(record["eigenvalue"][1, :, 1], values[::-1][:3], rtol=1e-3)
+    keep = torch.cat([mask[name][0].flatten() for name in mask])
+    weights = torch.cat([state[name][0].flatten() for name in mask])[keep].abs().numpy()
+    assert record["fraction"].tolist() == [0.3, 0.5, 0.8, 0.95]
+    for row, fraction in enumerate(record["fraction"].tolist()):
+        stays = np.argsort(np.argsort(weights)) >= math.ceil(fraction * len(weights) - 1e-6)
+        for k in range(3):
+            share = (vectors[:, -1 - k] ** 2)[stays].sum()
+            assert float(record["kept"][1, MAGNITUDE, row, k, 1]) == pytest.approx(share, abs=0.02)
+    drawn = wells.prune(run[3].state, run[3].mask, 0.5, "random", experiment.OTHER)
+    left = torch.cat([drawn[name][1].flatten() for name in mask])[keep].numpy()
+    share = (vectors[:, -1] ** 2)[left].sum()
+    assert float(record["kept"][1, RANDOM, 1, 0, 1]) == pytest.approx(share, abs=0.02)
+
+
+# Readings
+
+
+def records(gap=0.0, beyond=0.0, flat=True):
+    """Two levels, one rewind step, two replicates: predicted .4 and .5 at random, .6 and .7 by magnitude.
+
+    At random what is measured lies ``gap`` below that, by magnitude ``beyond`` above. The control is level 10 here.
+    """
+    promise = table([0.6, 0.4], [0.7, 0.5])  # level, order
+    sizes = table(*evidence.JUDGED)
+    fraction = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+    met = promise + table(beyond, -gap)
+    slope = (
+        0.005 / met
+    )  # the rise is a straight line through 0 that reaches every well at the same fraction, steep then
+    rise = torch.where(fraction <= met[..., None] + 1e-9, fraction * slope[..., None] * 0.99, 50.0)
+    lines = torch.stack([rise, rise], -1)[..., None, :]
+    spectra = {
+        "predicted": promise[:, None, :, None, None].expand(2, 4, 2, 1, 2).clone(), "epsilon": sizes,
+        "along": table([1.0, 2.0] if flat else [2.0, 1.0])[..., None, None].expand(2, 2, 1, 2).clone(),
+        "rewind_step": torch.tensor([75]), "level": torch.tensor([0, 8]),
+        "batch_noise": table([[0.01, 0.01]]).expand(2, 1, 2),
+    }  # fmt: skip
+    spectra["predicted_absolute"] = spectra["predicted"] - 0.1
+    descents = {
+        "loss": 1 + lines, "barrier": lines / 100, "solution": torch.ones(2, 1, 2, dtype=torch.float64),
+        "control_loss": torch.ones(2, 1, 2, dtype=torch.float64), "fraction": fraction,
+        "rewind_step": torch.tensor([75]), "level": torch.tensor([0, 8]),
+    }  # fmt: skip
+    return spectra, descents
+
+
+def test_fractions_are_read_between_those_that_were_tried():
+    descents = {
+        "loss": table([[0.3, 0.31, torch.nan, 0.34], [0.3, torch.nan, 0.32, 0.4]])[..., None, None],
+        "barrier": table([[0.0, 0.0, torch.nan, 0.01], [0.04, torch.nan, 0.3, 0.4]])[..., None, None],
+        "solution": table([[0.3]]), "fraction": table(0.1, 0.2, 0.4, 0.6), "rewind_step": torch.tensor([75]),
+    }  # fmt: skip
+    assert_close(readings.by_loss(descents, 0.025, MAGNITUDE), table([[0.2 + 0.4 * 0.5]]))
+    assert_close(readings.by_loss(descents, 0.025, RANDOM), table([[0.4 + 0.2 * 0.005 / 0.08]]))
+    assert_close(readings.by_loss(descents, 0.5, MAGNITUDE), table([[0.6]]))  # never left
+    assert_close(readings.by_mode(descents, MAGNITUDE), table([[0.6]]))
+    assert_close(readings.by_mode(descents, RANDOM), table([[0.05]]))  # between none and the first
+    spectra = {
+        "predicted": table([[[[0.9]], [[0.5]]]])[None],
+        "epsilon": table(0.02),
+        "rewind_step": torch.tensor([75]),
+    }
+    spectra["predicted"] = spectra["predicted"].view(1, 1, 2, 1, 1)
+    assert readings.predicted(spectra, descents, [0.02], MAGNITUDE).item() == 0.6  # cut at the largest tried
+    assert readings.predicted(spectra, descents, [0.02], RANDOM).item() == 0.5
+
+
+def test_the_own_noise_lies_between_two_wells():
+    spectra, descents = records()
+    rungs = table(0.1, 0.2, 0.3, 0.4)
+    spectra["predicted"][:, :, RANDOM] = rungs[:, None, None]
+    spectra["batch_noise"] = table([[0.01, 0.0001]]).expand(2, 1, 2)
+    promise, _ = readings.at_noise(spectra, descents, RANDOM)
+    assert_close(promise[0, 0], table(0.1 + 0.1 * math.log(2) / math.log(4), 0.1))  # no further than the record goes
+
+
+def test_descents_of_each_length_are_compared():
+    record = {
+        "loss": table(
+            [[[0.5], [0.9]], [[0.9], [0.9]]],
+            [[[0.02], [0.06]], [[0.02], [0.9]]],
+            [[[0.02], [0.05]], [[0.02], [0.9]]],
+        ),
+        "solution": table(0.02), "fraction": table(0.6, 0.8), "steps": torch.tensor([100, 1500, 3000]),
+    }  # fmt: skip
+    found = readings.by_length(record, 0)
+    assert_close(found[:, 0], table(0.6 * 0.02 / 0.48, 0.6 + 0.2 * 0.02 / 0.04, 0.6 + 0.2 * 0.02 / 0.03))
+    change, settled = evidence.long_enough(record, 1500)
+    assert settled and float(change[0, 0]) == pytest.approx(0.2 * (2 / 3 - 0.5))
+    assert not evidence.long_enough(record, 100)[1]
+
+
+def test_a_step_is_taken_out_of_every_entry_that_has_one():
+    record = {"along": torch.rand(3, 2, 2, 4), "grid": torch.rand(5), "rewind_step": torch.tensor([25, 75])}
+    part = readings.of_step(record, 75)
+    assert torch.equal(part["along"], record["along"][:, :, 1:]) and part["rewind_step"].tolist() == [75]
+    assert torch.equal(part["grid"], record["grid"])
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    ("gaps", "verdict"),
+    [
+        ([[0.1, 0.02], [0.0, 0.05]], HOLDS),
+        ([[0.19, 0.19], [0.11, 0.2]], PARTLY),  # all near
+        ([[0.05, 0.05], [0.05, 0.6]], PARTLY),  # most close
+        ([[0.05, 0.05], [0.15, 0.6]], FAILS),  # half of them are not most
+        ([[math.nan, 0.0], [0.0, 0.0]], UNTESTED),
+        ([], UNTESTED),
+    ],
+)
+def test_the_number_is_judged_level_by_level(gaps, verdict):
+    assert evidence.number(table(*gaps)) == verdict
+
+
+def test_the_claim_holds_no_more_than_its_number():
+    assert evidence.whole(HOLDS, HOLDS, HOLDS) == HOLDS
+    assert evidence.whole(HOLDS, FAILS, HOLDS) == evidence.whole(PARTLY, HOLDS, HOLDS) == PARTLY
+    assert evidence.whole(FAILS, HOLDS, HOLDS) == FAILS
+    assert evidence.whole(HOLDS, UNTESTED, HOLDS) == evidence.whole(FAILS, HOLDS, UNTESTED) == UNTESTED
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, HOLDS),
+        ({"gap": 0.15}, PARTLY),
+        ({"gap": 0.3}, FAILS),
+        ({"beyond": -0.1}, PARTLY),
+        ({"beyond": 0.1}, HOLDS),
+        ({"flat": False}, PARTLY),
+    ],
+)
+def test_the_row_follows_from_the_records(changed, verdict):
+    spectra, descents = records(**changed)
+    row = evidence.judged(spectra, descents, 75)
+    assert row.verdict == verdict and "2 replicates" in row.measure and "levels 0, 8" in row.measure
+    assert f"By mode, random: level 0: {100 * (0.4 - changed.get('gap', 0)):.0f}" in row.value
+
+
+def test_networks_that_were_not_measured_give_no_verdict():
+    spectra, descents = records()
+    descents = copy.deepcopy(descents)
+    descents["loss"][1, RANDOM, 4] = torch.nan  # the number at level 8 is unknown
+    assert evidence.judged(spectra, descents, 75).verdict == UNTESTED
+
+
+def test_one_shot_pruning_matches_within_half_a_point():
+    tickets = {"error": table([[0.02, 0.02]])}
+    control = {"one_shot": table([0.02, 0.028], [0.02, 0.032]), "density": table(0.5, 0.2)}
+    match, miss = evidence.one_shot(tickets, control)
+    assert match.tolist() == [0.5] and miss.tolist() == [0.2]
+
+
+def test_trainings_are_counted_to_a_density():
+    assert readings.trainings(table(1, 0.8, 0.64), 0.64) == 3
+    assert readings.trainings(table(1, 0.8, 0.64), 0.5) is None
+
+
+def test_the_second_edition_looks_where_its_rules_do():
+    about = PRESETS["second"].limits
+    assert set(evidence.JUDGED) <= set(about.epsilons) and about.descent.steps in about.convergence.steps
+    assert PRESETS["second"].tickets.control_step in about.descent.rewind_steps and about.replicates >= 4
+    assert max(about.convergence.steps) >= 2 * about.descent.steps and 0 in about.levels and len(about.levels) >= 3
+    assert about.descent.at_random == tuple(n / 10 for n in range(1, 10))
