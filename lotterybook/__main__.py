@@ -9,7 +9,7 @@ from . import records
 from .claims import EXPERIMENTS  # of all rooms, which the claims import
 from .experiment import experiments_of, record, setup
 from .presets import PRESETS
-from .scale.costs import forecast
+from .scale.costs import forecast, time_left
 
 
 def main(arguments=None):
@@ -29,11 +29,12 @@ def main(arguments=None):
         parser.error(str(error))
     if not options.names:
         print(*forecast(options.preset), sep="\n", flush=True)
-    made = {}
-    for name in names or experiments_of(options.preset):
+    made, chosen = {}, names or experiments_of(options.preset)
+    for name in chosen:
         made[name] = record(name, shared, recompute=True)
-        about = made[name].about
-        print(f"{name}: {about['seconds']} s on {about['device']}, {about['date']}", flush=True)
+        about, left = made[name].about, time_left(options.preset, made, chosen)
+        print(f"{name}: {about['seconds']} s on {about['device']}, {about['date']}; about {left} left", flush=True)
+    print(f"in all {sum(one.about['seconds'] for one in made.values()) / 3600:.2f} hours", flush=True)
     records.publish(options.preset, made, {} if options.names else shared.finished_runs(), shared.device)
     if not options.names:
         shutil.rmtree(records.work_folder(options.preset))

@@ -274,7 +274,7 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
     ),
     "second": Preset(
         dataset="mnist1d",
-        main=Arm("resnet1d", _testbed(1500, (0, 10, 25, 40, 75, 150), levels=14, replicates=5, seed=3000)),
+        main=Arm("resnet1d", _testbed(1500, (0, 10, 25, 40, 75, 150), levels=13, replicates=5, seed=3000)),
         contrast=Arm("cnn1d", _testbed(1500, (0, 50, 100, 300), levels=13, replicates=4, seed=3000)),
         tickets=Tickets(
             control_step=75, control_levels=(2, 4, 6, 8, 10, 12),

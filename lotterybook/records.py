@@ -95,8 +95,14 @@ def load_or_compute(name, preset, settings, digest, compute, basis="", device="a
     path = work_folder(preset) / name / f"{own}{basis}.safetensors"
     if found := store.read(path, own):
         return Record(*found, path)
-    begin = time.perf_counter()
-    arrays, more = compute()
+    interrupted = path.with_suffix(".seconds")  # that an interrupted computation took: what is left of it counts too
+    begin = time.perf_counter() - (float(interrupted.read_text()) if interrupted.exists() else 0)
+    try:
+        arrays, more = compute()
+    except BaseException:
+        store.write_bytes(interrupted, str(time.perf_counter() - begin).encode())
+        raise
+    interrupted.unlink(missing_ok=True)
     arrays = {name: torch.as_tensor(value).cpu() for name, value in arrays.items()}
     about = {"key": own, "experiment": name, "preset": preset, "settings": store.plain(settings), "data": digest}
     about |= {**more, "seconds": round(time.perf_counter() - begin, 1), **provenance(device)}

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lotterybook import claims, records, verdicts
+from lotterybook import records, verdicts
 from lotterybook.barriers.findings import connected_and_matching
-from lotterybook.experiment import recorded
+from lotterybook.experiment import experiments_of, recorded
 from lotterybook.presets import PRESETS
 from lotterybook.scale import blocks, costs, experiments, figures, findings
 from lotterybook.tickets import figures as tickets_figures
@@ -256,6 +256,19 @@ def test_the_chapter_says_whether_the_paper_preset_was_run():
     assert ("not yet run" in text) == ("paper" not in experiments.scales("book"))
 
 
+def test_the_time_left_goes_by_what_is_usual(monkeypatch):
+    monkeypatch.setattr(costs, "usual_seconds", lambda preset: {"one": 10.0, "two": 30.0})
+    made = {"one": records.Record({}, {"seconds": 2000.0})}
+    assert costs.time_left("smoke", made, ["one", "two"]) == "100 minutes"
+    assert costs.time_left("smoke", made, ["one", "two", "unknown"]) == "3 hours"  # 30 and the mean, 20
+    assert costs.time_left("smoke", {}, ["one"]) == "an unknown time"
+
+
+def test_usual_are_the_seconds_of_the_preset_s_records_or_of_the_book_s():
+    seconds = recorded("winning_tickets", "book").about["seconds"]
+    assert costs.usual_seconds("smoke")["winning_tickets"] == costs.usual_seconds("book")["winning_tickets"] == seconds
+
+
 def test_a_preset_is_forecast_before_it_begins():
     """The paper's 15 million replicate-steps; of the book, what its records took, in units of its main run."""
     text = costs.forecast("paper")
@@ -266,7 +279,7 @@ def test_a_preset_is_forecast_before_it_begins():
     assert not any(line.startswith("exact") for line in text)  # at no level
     own = {line.split(":")[0]: line for line in costs.forecast("book")}
     assert own["winning_tickets"] == f"winning_tickets: about {costs.Work.of('book').steps:.1e}"
-    seconds = {name: recorded(name, "book").about["seconds"] for name in claims.EXPERIMENTS}
+    seconds = {name: recorded(name, "book").about["seconds"] for name in experiments_of("book")}
     whole = costs.Work.of("book").steps * sum(seconds.values()) / seconds["winning_tickets"]
     assert own["all"].startswith(f"all: about {whole:.1e} replicate-steps, ")
 

@@ -239,6 +239,20 @@ def test_a_record_is_computed_once_and_says_how_it_was_made(folders):
     assert get(work, recompute=True) and work.runs == 1  # it is in runs/ already: this goes on
 
 
+def test_the_time_before_an_interruption_counts(folders, monkeypatch):
+    clock = iter((0.0, 100.0, 200.0, 205.0, 300.0, 307.0))
+    monkeypatch.setattr(records.time, "perf_counter", lambda: next(clock))
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            get(stopped)
+    assert get(Work()).about["seconds"] == 112
+    assert not list(folders[1].rglob("*.seconds"))
+
+
 def test_a_record_names_the_device_that_it_was_computed_on(folders, monkeypatch):
     """Not the one that is there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -119,6 +119,24 @@ def costs(work, speeds) -> Text:
     return table(header, rows)
 
 
+def usual_seconds(preset) -> dict:
+    """Seconds that the published records of a preset took, by experiment; of the book where it has none."""
+    folders = [path for name in (preset, "book") if (path := records.PUBLISHED / name).exists()]
+    told = {path.stem: store.read(path) for path in folders[0].glob("*.safetensors")}
+    return {name: record[1]["seconds"] for name, record in told.items() if record}
+
+
+def time_left(preset, made, names) -> str:
+    """How long the experiments ``names`` that are not ``made`` will take, by what those took and what is usual.
+
+    One that no record tells of counts as the mean of the others.
+    """
+    usual, spent = usual_seconds(preset), sum(record.about["seconds"] for record in made.values())
+    mean = sum(usual.values()) / max(1, len(usual))
+    done, all_of_them = (sum(usual.get(name, mean) for name in some) for some in (made, names))
+    return _duration(spent * (all_of_them - done) / done) if done else "an unknown time"
+
+
 def forecast(preset) -> Text:
     """What making the records of a preset will take, told before it begins: counted, and estimated for experiments.
 
@@ -134,9 +152,8 @@ def forecast(preset) -> Text:
         f"a replicate-step sees {main.recipe.batch_size} of {examples:,} examples; barriers between successive levels "
         f"take {main.levels * points * main.replicates * len(main.rewind_step):,} evaluations",
     ])  # fmt: skip
-    told = {path.stem: store.read(path) for path in (records.PUBLISHED / "book").glob("*.safetensors")}
     none = () if chosen.limits.exact_levels else ("exact",)
-    seconds = {name: record[1]["seconds"] for name, record in told.items() if record and name not in none}
+    seconds = {name: spent for name, spent in usual_seconds(preset).items() if name not in none}
     if whole := seconds.get("winning_tickets"):
         lines += [f"{name}: about {work.steps * spent / whole:.1e}" for name, spent in sorted(seconds.items())]
         total = work.steps * sum(seconds.values()) / whole
