@@ -121,8 +121,8 @@ def costs(work, speeds) -> Text:
 
 def usual_seconds(preset) -> dict:
     """Seconds that the published records of a preset took, by experiment; of the book where it has none."""
-    folders = [path for name in (preset, "book") if (path := records.PUBLISHED / name).exists()]
-    told = {path.stem: store.read(path) for path in folders[0].glob("*.safetensors")}
+    found = [list((records.PUBLISHED / name).glob("*.safetensors")) for name in (preset, "book")]
+    told = {path.stem: store.read(path) for path in found[0] or found[1]}
     return {name: record[1]["seconds"] for name, record in told.items() if record}
 
 
@@ -132,7 +132,7 @@ def time_left(preset, made, names) -> str:
     One that no record tells of counts as the mean of the others.
     """
     usual, spent = usual_seconds(preset), sum(record.about["seconds"] for record in made.values())
-    mean = sum(usual.values()) / max(1, len(usual))
+    mean = sum(usual.values()) / len(usual) if usual else 1.0
     done, all_of_them = (sum(usual.get(name, mean) for name in some) for some in (made, names))
     return _duration(spent * (all_of_them - done) / done) if done else "an unknown time"
 
