@@ -20,7 +20,7 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book print check colab test smoke lint links newest oldest chapters publish-url records clean distclean
+.PHONY: help setup book print check colab test smoke lint links newest oldest chapters publish-url records findings clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
@@ -31,7 +31,8 @@ help:
 	@echo "make smoke      run every chapter and every solution in seconds each (make test does it too)"
 	@echo "make chapters   execute the changed chapters and keep their outputs: ONLY=\"files\" for some"
 	@echo "make publish-url URL=https://...   set the address of the published repository, BRANCH=main: buttons, first cells"
-	@echo "make records    run the experiments again: PRESET=smoke|book|medium|paper, ONLY=\"names\" for some"
+	@echo "make records    run the experiments again: PRESET=smoke|book|second|medium|paper, ONLY=\"names\" for some"
+	@echo "make findings   print what the records of a preset say, claim by claim: PRESET=second"
 	@echo "make lint       run the linter"
 	@echo "make links      try every link of the book that leads to another host"
 	@echo "make newest     the newest versions of what lotterylib uses, in place of the pins; make distclean undoes it"
@@ -142,6 +143,9 @@ publish-url: setup
 
 records: setup
 	@$(PY) -m lotterybook --preset "$(PRESET)" $(ONLY)
+
+findings: setup
+	@$(PY) -m lotterybook.editor "$(PRESET)"
 
 clean:
 	@rm -rf _build build dist .pytest_cache .ruff_cache *.egg-info

@@ -13,7 +13,8 @@ import torch
 from lotterylib import checks, data, imp, landscape, networks, pruning, store, training
 
 from . import records
-from .presets import PRESETS, Preset
+from .presets import PRESETS
+from .settings import Preset
 
 OTHER = 1000  # added to a seed for a second, independent draw
 GENERATED = ("mnist1d",)  # datasets that take no download

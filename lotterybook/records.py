@@ -36,7 +36,7 @@ def revision(library, book) -> str:
     """
     library, book = Path(library), Path(book)
     rooms = [path for path in book.glob("*/*.py") if path.stem not in _SHOWING]
-    files = *library.rglob("*.py"), book / "presets.py", book / "experiment.py", *rooms
+    files = *library.rglob("*.py"), *(book / f"{name}.py" for name in ("settings", "presets", "experiment")), *rooms
     named = {path: path.relative_to(library.parent if path.is_relative_to(library) else book.parent) for path in files}
     return store.key({name.as_posix(): _sha256(path) for path, name in named.items() if path.exists()})[:8]
 

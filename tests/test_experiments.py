@@ -15,7 +15,7 @@ import twins
 
 import lotterylib
 from lotterybook import __main__ as command
-from lotterybook import experiment, presets, records, verdicts
+from lotterybook import editor, experiment, presets, records, verdicts
 from lotterybook.barriers import drawings as barriers_drawings
 from lotterybook.barriers import evidence as barriers_evidence
 from lotterybook.barriers import lines as barrier_lines
@@ -956,6 +956,16 @@ def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
     for drawing in drawn:
         assert drawing.alt[0].isupper() and drawing.alt.endswith(".") and "nan" not in drawing.alt
         assert drawing.png().startswith(b"\x89PNG")
+
+
+def test_the_editor_s_page_has_every_claim_and_record(smoke):
+    """A row for each claim of the abstract, all sentences of the rooms, seconds and machine of each record."""
+    rows, text = editor.abstract("smoke"), "\n".join(editor.page("smoke"))
+    assert len(rows) == 6 and all(f"**{row.claim}: {row.verdict}.**" in text for row in rows)
+    for room in editor.ROOMS.values():
+        assert all(f"- {sentence}\n" in text for sentence in room.sentences("smoke"))
+    seconds = [smoke[name].about["seconds"] for name in experiment.experiments_of("smoke")]
+    assert f"in all {sum(seconds) / 3600:.2f} hours" in text and text.count(records.VERSION) == len(seconds)
 
 
 def test_what_the_editor_reads_of_the_limits_comes_from_smoke_records(smoke):

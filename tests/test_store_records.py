@@ -277,12 +277,13 @@ def test_a_revision_is_that_of_what_computes(tmp_path):
         ("lotterylib/a.py", "1"), ("lotterylib/a.pyc", "1"), ("lotterybook/room/figures.py", "1"),
         ("lotterybook/room/findings.py", "1"), ("lotterybook/style.py", "1"),  # up to here the same
         ("lotterylib/a.py", "2"), ("lotterylib/inside/a.py", "2"), ("lotterybook/presets.py", "1"),
+        ("lotterybook/settings.py", "1"),
         ("lotterybook/room/experiments.py", "1"), ("lotterybook/room/new.py", "1"), ("lotterybook/experiment.py", "1"),
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
         seen.append(records.revision(tmp_path / "lotterylib", tmp_path / "lotterybook"))
-    assert len(set(seen[:5])) == 1 and len(set(seen[4:])) == 7
+    assert len(set(seen[:5])) == 1 and len(set(seen[4:])) == 8
 
 
 def test_all_that_experiments_import_counts_in_the_revision(tmp_path):
@@ -299,7 +300,7 @@ def test_all_that_experiments_import_counts_in_the_revision(tmp_path):
             parts = [module] if module else [name.strip() for name in names.split(",")]
             files = (place / f"{part}.py" for part in parts)
             waiting += [file for file in files if file.exists() and file not in used and file.stem != "records"]
-    assert {book / "presets.py", book / "experiment.py"} < used
+    assert {book / f"{name}.py" for name in ("settings", "presets", "experiment")} < used
     before = records.revision(tmp_path / "lotterylib", book)
     for path in used:
         content = path.read_text()

@@ -8,7 +8,7 @@ from lotterylib import pruning, training
 def walk(net, ds, config, plan, state, seeds, folder):
     """Yield ``(state, mask)`` of every level of a walk from a dense ``state``, the dense one first.
 
-    ``config``: that of the run which ``state`` is from, for recipe and fraction; ``plan``: a ``presets.Walk``. Nothing
+    ``config``: that of the run which ``state`` is from, for recipe and fraction; ``plan``: a ``settings.Walk``. Nothing
     is rewound: weights go on from where they are, with momentum from zero. ``seeds``: of the data order, the same at
     every level. ``folder`` keeps the trainings.
     """
