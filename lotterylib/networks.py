@@ -19,7 +19,6 @@ from .states import replicates, select
 from .threads import beside
 
 _THREAD = threading.local()
-WIDE = ()  # precisions in which CUDA trains convolutions faster stacked: see benchmarks/README.md
 _MATRICES = (  # kinds of layers, and their weights that multiply inputs: no bias, no normalisation's or embedding's
     ((nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, architectures.Conv1d), "weight"),
     (nn.MultiheadAttention, "(in|q|k|v)_proj_weight"),
@@ -120,9 +119,10 @@ class Network:
     def stacks(self, x, precision="float32") -> bool:
         """Whether replicates are stacked on such inputs ``x`` with products in ``precision``."""
         self.try_on(x)
-        wide = self._asked is None and x.is_cuda and precision in WIDE
-        half = precision != "float32" and (self.stacked or wide)
-        return trial.stacks(self.module, self._two(x), precision, self.prunable) if half else self.stacked
+        if precision == "float32":
+            return self.stacked
+        wide = self._asked is None and x.is_cuda  # where convolutions of groups are faster: benchmarks/README.md
+        return (self.stacked or wide) and trial.stacks(self.module, self._two(x), precision, self.prunable)
 
     def _two(self, x):
         return self.taken(x[torch.arange(2, device=x.device) % len(x)], next(self.module.parameters()).dtype)
