@@ -130,6 +130,7 @@ def experiment(options):
     rows = results["levels"]
 
     def save():
+        results["sessions"][-1]["seconds"] = round(time.monotonic() - begin)
         for path in (kept, options.out / "results.json"):
             write_json(path, results)
 
