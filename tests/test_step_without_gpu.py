@@ -18,7 +18,7 @@ from lotterylib import data, networks, pruning, sgd, training, trial
 
 RECIPE = training.Recipe(steps=20, batch_size=16, lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True)
 NETWORKS = ("cnn1d", "resnet1d", "mlp", "resnet8")  # the last one not stacked
-BUDGET = {"bfloat16": 300, "float16": 200, "float32": 190}  # kernels of a ResNet-20 step, of one replicate or a stack
+BUDGET = {"bfloat16": 275, "float16": 170, "float32": 168}  # kernels of a ResNet-20 step, of one replicate or a stack
 
 
 @pytest.fixture(autouse=True)
@@ -315,7 +315,7 @@ def test_a_step_stays_within_its_budget_of_launches(precision, stacked):
     norms = found["native_batch_norm"] + found["cudnn_batch_norm"]
     assert norms == 21
     kernels = found.total() + (5 * norms if precision == "bfloat16" else 0)
-    assert kernels < BUDGET[precision], found.most_common(20)
+    assert kernels <= BUDGET[precision], found.most_common(20)
 
 
 @pytest.mark.parametrize("precision", training.PRECISIONS)
