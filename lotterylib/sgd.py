@@ -56,12 +56,12 @@ class Group:
                 self.halves[name] = torch.empty_like(self.state[name])
         for leaf in self.leaves.values():
             leaf.requires_grad_()
-        self.stream = torch.cuda.Stream(ds.device) if self.cuda else None
         self.span, first = min(steps_per_epoch(ds, recipe), SPAN.get(ds.device.type, math.inf)), self.keep[0]
         self.losses, self.failed = first.new_zeros(self.span, len(rows)), training.failed[rows]
         self.row, self.tables = first.new_zeros(1, dtype=torch.long), None
         half = next((self.leaves[name].dtype for name in self.halves), first.dtype)
         self.logits = _logits(net, training.stacked, half if training.stacked else first.dtype, self.last)
+        self.stream = torch.cuda.Stream(ds.device) if self.cuda else None
         self.take(training)
         if self.cuda:
             self._capture(step)
@@ -180,20 +180,16 @@ class Group:
 
 
 def _logits(net, stacked, dtype, last):
-    """The function of a state and inputs ``(R, B, ...)`` that a step differentiates; ``dtype``: the inputs'.
+    """The function of a state and inputs that a step differentiates. It must not hold its group: no cycle may."""
+    module = copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
 
-    Its module is its own, because a thread swaps tensors in it. It must not hold the group: a graph goes with the last
-    reference to it, not when garbage is collected.
-    """
-    module = copy.deepcopy(net.module).train()
-
-    def logits(state, x):
+    def one(state, x):
         return functional_call(module, state, (net.taken(x, dtype, last),))
 
     def alone(state, x):
-        return logits({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
+        return one({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
 
-    return torch.vmap(logits) if stacked else alone
+    return torch.vmap(one) if stacked else alone
 
 
 @contextlib.contextmanager
@@ -217,13 +213,13 @@ def _laid(gradient, leaf):
 
 def groups_of(training, rows, now, kept):
     """The replicates ``rows`` in groups, as ``_parts`` cuts them; those in ``kept``, by their rows, take it up."""
-    parts = [tuple(part) for part in _parts(training, rows)]
-    for part in parts:
+    parts = _parts(training, rows)
+    for part in map(tuple, parts):
         if part not in kept:
             kept[part] = Group(training, list(part), now)
         elif kept[part].training is not training:
             kept[part].take(training)
-    return [kept[part] for part in parts]
+    return [kept[tuple(part)] for part in parts]
 
 
 def _parts(training, rows):

@@ -343,7 +343,20 @@ def test_gradients_enter_the_update_with_the_strides_of_their_weights(case, prec
             assert gradient.dtype == weight.dtype == torch.float32
 
 
-# What cannot be stacked
+# What is stacked
+
+
+@pytest.mark.parametrize("precision", training.PRECISIONS)
+def test_convolutions_are_stacked_on_cuda_in_half_precision_unless_asked_otherwise(pictures, precision):
+    """There only, where it was measured to win; evaluations stay looped."""
+    half = precision != "float32"
+    make = networks.build("resnet8", pictures, width=4).make
+    assert not networks.wrap(make, "cpu").stacks(pictures.test_x, precision)
+    with machine("cuda") as device:
+        x = move(pictures.test_x, device)
+        for asked, expected in ((None, half), (False, False), (True, True)):
+            assert networks.wrap(make, device, stacked=asked).stacks(x, precision) == expected
+        assert not networks.wrap(make, device).stacked
 
 
 def features():
