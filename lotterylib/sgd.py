@@ -116,7 +116,8 @@ class Group:
 
     def _batch(self):
         """Rate, inputs ``(R, B, ...)`` and labels ``(R, B)`` of the next step of those that ``load`` put there."""
-        rate, *drawn = (table.index_select(0, self.row).squeeze(0) for table in self.tables)
+        rate, *drawn = (table.index_select(0, self.row) for table in self.tables)
+        drawn = [table.squeeze(0) for table in drawn]
         x, y = drawn if self.cuda else self.ds.gather(*drawn)
         return rate, x.movedim((3, 4), (0, 2)) if self.cuda and self.last and x.dim() == 5 else x, y
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lotterybook import records, verdicts
+from lotterybook import claims, records, verdicts
 from lotterybook.barriers.findings import connected_and_matching
-from lotterybook.experiment import experiments_of, recorded
+from lotterybook.experiment import recorded
 from lotterybook.presets import PRESETS
 from lotterybook.scale import blocks, costs, experiments, figures, findings
 from lotterybook.tickets import figures as tickets_figures
@@ -305,7 +305,7 @@ def test_a_preset_is_forecast_before_it_begins():
     assert not any(line.startswith("exact") for line in text)  # at no level
     own = {line.split(":")[0]: line for line in costs.forecast("book")}
     assert own["winning_tickets"] == f"winning_tickets: about {costs.Work.of('book').steps:.1e}"
-    seconds = {name: recorded(name, "book").about["seconds"] for name in experiments_of("book")}
+    seconds = {name: recorded(name, "book").about["seconds"] for name in claims.experiments_of("book")}
     whole = costs.Work.of("book").steps * sum(seconds.values()) / seconds["winning_tickets"]
     assert own["all"].startswith(f"all: about {whole:.1e} replicate-steps, ")
 
