@@ -1,6 +1,6 @@
-// Commit, then show. A question is a paragraph that is followed by choices (`details.choice`, see CONTRIBUTING.md), by an
-// answer (`details.answer`, see _ext/predictions.py), or by both. Without this script they are plain folds. With it the
-// reader chooses first; then the choices unfold what they say, and the answer follows. Nothing leaves the browser.
+// Commit, then show. A question is a paragraph that is followed by choices (`details.choice`, see CONTRIBUTING.md), by
+// an answer (`details.answer`, see _ext/predictions.py), or by both. Without this script they are plain folds. With it
+// the reader chooses first; then the choices unfold what they say, and the answer follows. Nothing leaves the browser.
 (() => {
   const ALL = "show all answers";
   const HERE = location.pathname.split("/").pop();
@@ -44,8 +44,7 @@
       this.show = make("button", { type: "button", textContent: "Show the answer", onclick: () => this.commit() });
       this.inputs = choices.length ? this.radios() : this.words();
       this.form.append(this.show);
-      this.said = make("p", { className: "chosen" });
-      this.said.setAttribute("role", "status");
+      this.said = make("p", { className: "chosen", role: "status" });
       text.after(this.form);
       (choices.at(-1) ?? this.form).after(this.said);
       answer?.addEventListener("toggle", () => answer.open && this.reveal()); // by a search in the page, or a link
@@ -72,8 +71,8 @@
     }
 
     commit() {
-      const [first] = this.inputs;
-      this.settle(this.choices.length ? this.texts[this.inputs.findIndex((input) => input.checked)] : first.value.trim());
+      const checked = this.inputs.findIndex((input) => input.checked);
+      this.settle(this.choices.length ? this.texts[checked] : this.inputs[0].value.trim());
       remember(this.key, this.chosen);
       this.draw();
       (this.choices[this.texts.indexOf(this.chosen)] ?? this.answer).querySelector("summary").focus();
@@ -131,9 +130,8 @@
   };
 
   const addSwitch = () => {
-    const button = make("button", { type: "button", className: "all-answers", textContent: "Show all answers" });
-    const say = () => button.setAttribute("aria-checked", all);
-    button.setAttribute("role", "switch");
+    const button = make("button", { type: "button", className: "all-answers", role: "switch", textContent: "Show all answers" });
+    const say = () => (button.ariaChecked = all);
     button.onclick = () => {
       all = !all;
       remember(ALL, all ? "yes" : null);
