@@ -65,7 +65,11 @@
 
     words() {
       const input = make("input", { type: "text", maxLength: 200, autocomplete: "off" });
-      input.onkeydown = (event) => event.key === "Enter" && this.commit();
+      input.onkeydown = (event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault(); // or it would go on to the answer, which has the focus by then, and fold it
+        this.commit();
+      };
       this.form.append(make("label", {}, make("span", { textContent: "In a few words" }), input));
       return [input];
     }

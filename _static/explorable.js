@@ -28,7 +28,7 @@
       const button = (textContent, onclick) => make("button", { type: "button", textContent, onclick });
       this.slider = make("input", { type: "range", min: 0, max: toy.LATEST, value: FIRST });
       this.slider.oninput = () => this.choose(Number(this.slider.value));
-      this.shown = make("output");
+      this.shown = make("span", { className: "step" });
       this.walk = button("Walk the line again", () => this.play(TRAINED));
       this.said = make("p", { className: "said", role: "status" });
       const controls = make(
