@@ -191,7 +191,9 @@
     window.addEventListener("load", () => revealAt(document.querySelector("article span.highlighted")));
     window.addEventListener("beforeprint", () => print(true));
     window.addEventListener("afterprint", () => print(false));
-    matchMedia("print").addEventListener("change", (event) => print(event.matches));
+    const paper = matchMedia("print");
+    paper.addEventListener("change", () => print(paper.matches));
+    print(paper.matches);
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
