@@ -197,9 +197,7 @@
 
       pen.drawImage(this.valleys(width, height), 0, 0);
       stroke([[left, 0], [right, 0]], muted, 1, [6, 4]);
-      pen.textAlign = "right";
-      write("axis w₂ = 0", [right, 0], -8, -6, muted);
-      pen.textAlign = "left";
+      write("axis w₂ = 0", [left, 0], 8, -10, muted);
       stroke(dense, ink, 1.5);
       mark(dense[0], ink, 4, false);
       write("w₀", dense[0], -8, -12);
