@@ -253,7 +253,8 @@
         pen.setLineDash([4, 4]);
         pen.stroke();
         pen.setLineDash([]);
-        pen.fillText(wins ? "no barrier" : `barrier: ${points(barrier)}`, width - 8, 40);
+        pen.textAlign = "center";
+        pen.fillText(wins ? "no barrier" : `barrier: ${points(barrier)}`, width / 2, height - 6);
       }
       pen.beginPath();
       for (let i = 0; i <= end; i++) pen.lineTo(...at(i));
