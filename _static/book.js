@@ -28,6 +28,7 @@ const nameSliders = () =>
 window.addEventListener("load", () => {
   new MutationObserver(nameSliders).observe(document.body, { childList: true, subtree: true });
   window.addEventListener("resize", reach);
+  document.addEventListener("toggle", reach, true); // what was folded had no width
   document.addEventListener("scroll", (event) => event.target.matches?.(SCROLLING) && fade(event.target), true);
   reach();
   window.MathJax?.startup?.promise.then(reach);

@@ -18,7 +18,7 @@ import yaml
 import lotterylib
 from lotterylib import store
 
-from . import claims, overview, records
+from . import claims, explorable, overview, records
 from .barriers.experiments import successive_barriers
 from .presets import PRESETS
 from .tickets.experiments import winning_tickets
@@ -49,8 +49,8 @@ if importlib.util.find_spec("lotterybook") is None:
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "intro.md")
-OVERVIEW = ROOT / "images" / "overview.png"
-_PICTURE = re.compile(r"!\[.*?\]\(images/overview\.png\)")
+OVERVIEW, LANDSCAPE = (ROOT / "images" / name for name in ("overview.png", "landscape.png"))
+_PICTURE, _DRAWN = (re.compile(rf"!\[[^\]]*\]\(images/{path.stem}\.png\)") for path in (OVERVIEW, LANDSCAPE))
 _COLAB = re.compile(r"(<!-- colab -->\n).*?(<!-- /colab -->)", re.DOTALL)
 _NUMBER = re.compile(r'(<span data-value="([^"]+)">)(.*?)(</span>)', re.DOTALL)
 
@@ -128,8 +128,9 @@ def colab(url, branch) -> str:
 
 
 def page(text, numbers, alt, url, branch) -> str:
-    """Put the current numbers, the links to Colab, and the overview's alternative text, into a page of Markdown."""
+    """Put the current numbers, the links to Colab, and the pictures' alternative texts, into a page of Markdown."""
     text = _COLAB.sub(lambda match: match[1] + colab(url, branch) + match[2], fill(text, numbers))
+    text = _DRAWN.sub(lambda _: f"![{explorable.alt()}](images/landscape.png)", text)
     return _PICTURE.sub(lambda _: f"![{alt}](images/overview.png)", text)
 
 
@@ -170,6 +171,7 @@ def main(arguments=None):
     for path in options.paths:
         refresh(path, numbers)
     store.write_bytes(OVERVIEW, drawing.png())
+    store.write_bytes(LANDSCAPE, explorable.still().png())
     for path in PAGES:
         store.write_bytes(path, page(path.read_text(), numbers, drawing.alt, *address()).encode())
 

@@ -12,7 +12,7 @@ import sys
 import urllib.parse
 
 import pytest
-from built_book import HTML, SECONDS, built_pages, new_tab, open_page
+from built_book import HTML, SECONDS, built_pages, new_tab, open_page, show_answers
 
 LOCAL = ("file:", "data:", "blob:", "about:")
 
@@ -56,6 +56,7 @@ def test_page_opens(browser, page):
         widgets = open_page(tab, HTML / page)
         tab.wait_for_timeout(SECONDS)  # what comes late, such as a second rendering, would come now
         assert tab.locator(".widget-subarea").count() == widgets, "each widget must be shown once"
+        show_answers(tab)
         problems += stuck_controls(tab)
         unset = tab.evaluate(
             """() => [...document.querySelectorAll("div.math, span.math")]
@@ -127,6 +128,112 @@ CHAPTERS = [page for page in built_pages() if page.startswith("chapters/0")]
 def test_chapter_has_something_to_move(page):
     """A figure with a slider or buttons; that they change it is seen where the page opens."""
     assert "application/vnd.jupyter.widget-view+json" in (HTML / page).read_text(encoding="utf-8")
+
+
+def readable(tab):
+    """How many characters can be read of the answers of a page, and of what its choices say."""
+    return tab.evaluate(
+        """() => [...document.querySelectorAll("article :is(details.answer, details.choice) > :not(summary)")]
+                 .filter(e => e.checkVisibility()).map(e => e.textContent).join("").length"""
+    )
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_answers_wait_for_a_choice(browser, page):
+    """By keyboard alone: none shows before, its own after, beside what was chosen, which a reload does not lose."""
+    with new_tab(browser) as tab:
+        open_page(tab, HTML / page)
+        forms, shown = tab.locator("article fieldset.commit"), 0
+        text = (HTML / page).read_text(encoding="utf-8")
+        checks = set(re.findall(r'<details class="choice[^>]*name="(check-[^"]+)"', text))
+        assert forms.count() == text.count('<p class="prediction"') + len(checks)
+        assert readable(tab) == 0
+        for form in forms.all():
+            first, button = form.locator("input").first, form.get_by_role("button")
+            first.focus()
+            if first.get_attribute("type") == "radio":
+                assert button.is_disabled()
+                tab.keyboard.press("Space")
+            else:
+                tab.keyboard.type("as at the ends")
+            tab.keyboard.press("Tab")
+            tab.keyboard.press("Enter")
+            assert not form.is_visible() and readable(tab) > shown
+            assert tab.evaluate("() => document.activeElement.matches('summary')")
+            shown = readable(tab)
+        told = tab.locator("article p.chosen")
+        assert all(text.startswith(("You chose: “", "You predicted: “as at")) for text in told.all_inner_texts())
+        open_page(tab, HTML / page)
+        assert told.count() == forms.count() and readable(tab) == shown
+        for again in told.get_by_role("button", name="Choose again").all()[::-1]:
+            again.press("Enter")
+        assert readable(tab) == 0 and forms.first.is_visible()
+
+
+def test_one_switch_shows_the_answers_of_all_pages(browser):
+    with new_tab(browser) as tab:
+        for page in ("intro.html", CHAPTERS[0]):
+            open_page(tab, HTML / page)
+            assert readable(tab) == 0
+        show_answers(tab)
+        for page in ("intro.html", *CHAPTERS):
+            open_page(tab, HTML / page)
+            assert tab.locator("article :is(details.answer, details.choice):not([open])").count() == 0 < readable(tab)
+            assert not tab.locator("article fieldset.commit").first.is_visible()
+        tab.get_by_role("switch").press("Space")
+        assert readable(tab) == 0
+
+
+@pytest.mark.parametrize("page", ["intro.html", *CHAPTERS])
+@pytest.mark.parametrize("scripts", [True, False])
+def test_paper_shows_choices_and_answers(browser, page, scripts):
+    """And solutions; nothing is left to press."""
+    with new_tab(browser, java_script_enabled=scripts) as tab:
+        tab.goto((HTML / page).as_uri())
+        tab.emulate_media(media="print")
+        folded = "all => all.filter(e => !e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"
+        assert tab.locator("article details > *").evaluate_all(folded) == []
+        controls = tab.locator("article :is(fieldset.commit, p.chosen button, .all-answers, .explorable > .view)")
+        assert not any(control.is_visible() for control in controls.all())
+        tab.emulate_media(media="screen")
+        tab.wait_for_timeout(300)
+        assert readable(tab) == 0
+
+
+def test_the_landscape_can_be_played_with(browser):
+    """By keyboard: early rewinding fails, late rewinding wins; the text says it, the drawing shows it, all is here."""
+    with new_tab(browser) as tab:
+        requests = []
+        tab.on("request", lambda request: requests.append(request.url))
+        open_page(tab, HTML / "intro.html")
+        part = tab.locator("div.explorable")
+        told, slider, pictures = part.get_by_role("status"), part.get_by_role("slider"), set()
+        for key, outcome in (("ArrowLeft", "it fails"), ("End", "it wins")):
+            slider.press(key)
+            tab.keyboard.press("Tab")
+            tab.keyboard.press("Enter")
+            told.filter(has_text=outcome).wait_for()
+            pictures |= set(part.locator("canvas").evaluate_all("all => all.map(e => e.toDataURL())"))
+        assert told.inner_text().endswith("Tried so far: fails from 7; wins from 60.") and len(pictures) == 4
+        part.get_by_role("button", name="Walk").press("Enter")
+        tab.wait_for_timeout(SECONDS / 2)
+        part.get_by_role("button", name="Reset").press("Enter")
+        assert slider.input_value() == "8" and "Tried" not in told.inner_text()
+        assert [url for url in requests if not url.startswith(LOCAL)] == []
+
+
+def test_the_landscape_moves_at_once_for_who_wants_no_motion_and_is_a_picture_elsewhere(browser):
+    with new_tab(browser, reduced_motion="reduce") as tab:
+        open_page(tab, HTML / "intro.html")
+        part = tab.locator("div.explorable")
+        part.get_by_role("button", name="Prune").press("Enter")
+        assert "it fails" in part.get_by_role("status").inner_text()
+        assert part.locator("canvas").first.is_visible() and not part.locator("img").is_visible()
+        tab.emulate_media(media="print")
+        assert part.locator("img").is_visible() and not part.locator("canvas").first.is_visible()
+    with new_tab(browser, java_script_enabled=False) as tab:
+        tab.goto((HTML / "intro.html").as_uri())
+        assert tab.locator("div.explorable img").is_visible()
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
