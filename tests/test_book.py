@@ -21,7 +21,8 @@ OWN_SCRIPTS = {"widget-formulas.js"}
 
 def pages():
     """Every page of the table of contents, as a path without its ending."""
-    return [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+    top = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
+    return [TOC["root"]] + [page["file"] for chapter in top for page in (chapter, *chapter.get("sections", ()))]
 
 
 def source(page):
@@ -47,7 +48,7 @@ def notebooks():
 
 def test_contents_lists_every_chapter():
     listed = {source(page) for page in pages()}
-    present = {path for ending in ("ipynb", "md") for path in (ROOT / "chapters").glob(f"*.{ending}")}
+    present = {path for ending in ("ipynb", "md") for path in (ROOT / "chapters").rglob(f"*.{ending}")}
     assert present <= listed, f"not in _toc.yml: {sorted(path.name for path in present - listed)}"
 
 
