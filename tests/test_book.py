@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import plain_sphinx
 import pytest
 import yaml
 from built_book import find_chromium
@@ -50,6 +51,17 @@ def test_contents_lists_every_chapter():
     listed = {source(page) for page in pages()}
     present = {path for ending in ("ipynb", "md") for path in (ROOT / "chapters").rglob(f"*.{ending}")}
     assert present <= listed, f"not in _toc.yml: {sorted(path.name for path in present - listed)}"
+
+
+def test_way_out_of_jupyter_book():
+    """Plain Sphinx gets the book's settings without what only Jupyter Book knows; `make exit` builds with them."""
+    written = "extensions = ['jupyter_book', 'myst_nb']\nuse_multitoc_numbering = True\ntitle = 'x'\n"
+    written += "html_static_path = ['_static']\nhtml_extra_path = []\nbibtex_bibfiles = ['a.bib']\n"
+    made = {}
+    exec(plain_sphinx.settings(written).replace("sys.path[:0]", "places"), made)
+    assert made["extensions"] == ["myst_nb"] and made["title"] == "x" and "use_multitoc_numbering" not in made
+    assert made["html_static_path"] == [str(ROOT / "_static")] and made["bibtex_bibfiles"] == [str(ROOT / "a.bib")]
+    assert made["places"] == [str(ROOT / "_ext"), str(ROOT)]
 
 
 def test_config_is_valid():
@@ -146,6 +158,7 @@ def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert citation["cff-version"] == "1.2.0"
+    assert CONFIG["sphinx"]["config"]["version"] == citation["version"]
     assert re.search(r'^version = "([^"]+)"', project, re.MULTILINE)[1] == citation["version"] == lotterylib.__version__
 
 
