@@ -24,8 +24,8 @@ def book():
 
 
 def authors():
-    """The line with the authors, in Markdown."""
-    return f"*By {', '.join(book()[2])}*"
+    """The line with the authors, in HTML: its words are no terms of the glossary."""
+    return f'<p class="authors">By {html.escape(", ".join(book()[2]))}</p>'
 
 
 def cite():
@@ -53,12 +53,11 @@ def above(node):
 
 
 def description(doctree):
-    """How a page begins, in at most LENGTH characters: whole words, from paragraphs that are not asides or in a box."""
+    """How a page begins, in at most LENGTH characters: whole words, from paragraphs that are in no box."""
     boxes = nodes.container, nodes.table, nodes.footnote, nodes.Admonition
     text = ""
     for paragraph in doctree.findall(nodes.paragraph):
-        aside = [type(part) for part in paragraph] == [nodes.emphasis]  # the authors, a caption
-        if len(text) < LENGTH and not aside and not any(isinstance(up, boxes) for up in above(paragraph)):
+        if len(text) < LENGTH and not any(isinstance(up, boxes) for up in above(paragraph)):
             text = f"{text} {sentence(paragraph)}".strip()
     return text if len(text) <= LENGTH else text[: LENGTH - 1].rsplit(" ", 1)[0].rstrip(",.;:") + "…"
 

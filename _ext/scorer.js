@@ -6,8 +6,11 @@ const FIRST = [
   [/^chapters\/(library|book)\//, 0],
 ];
 
+const isName = /[_.]/.test(new URLSearchParams(location.search).get("q")); // whoever writes a name looks for it
+
 var Scorer = {
-  score: ([page, title, anchor, description, score]) => score + (FIRST.find(([pages]) => pages.test(page))?.[1] ?? 100),
+  score: ([page, title, anchor, description, score]) =>
+    score + (isName ? 100 * Boolean(description) : FIRST.find(([pages]) => pages.test(page))?.[1] ?? 100),
   // Sphinx's own numbers
   objNameMatch: 11,
   objPartialMatch: 6,

@@ -8,14 +8,19 @@ window.addEventListener("DOMContentLoaded", () => {
   document.body.append(box);
   let shown = null;
   let firstTap = null;
+  let leaving = 0;
 
   const hide = () => {
+    clearTimeout(leaving);
     shown?.removeAttribute("aria-describedby");
     box.hidden = true;
     shown = null;
   };
 
+  const hideSoon = () => (leaving = setTimeout(hide, 250)); // the mouse may go on into the box
+
   const show = (link) => {
+    clearTimeout(leaving);
     if (shown === link) return;
     hide();
     shown = link;
@@ -34,7 +39,7 @@ window.addEventListener("DOMContentLoaded", () => {
     link.addEventListener("focus", () => show(link));
     link.addEventListener("blur", hide);
     link.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(link));
-    link.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
+    link.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hideSoon());
     link.addEventListener("pointerdown", (event) => {
       firstTap = event.pointerType !== "mouse" && shown !== link ? link : null;
     });
@@ -45,6 +50,8 @@ window.addEventListener("DOMContentLoaded", () => {
       show(link);
     });
   });
+  box.addEventListener("pointerenter", () => clearTimeout(leaving));
+  box.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
   document.addEventListener("pointerdown", (event) => event.target !== shown && !shown?.contains(event.target) && hide());
 });

@@ -23,6 +23,8 @@ table { font-size: 0.8em; border-collapse: collapse; }
 th, td { padding: 0.2em 0.4em; border-bottom: 1px solid #999; text-align: left; vertical-align: top; }
 details, .admonition, .sd-card { margin: 1em 0; padding-left: 0.8em; border-left: 0.2em solid #999; }
 summary { font-weight: bold; }
+.highlight { background: #f5f5f5; }
+.brackets::before, .brackets::after { content: none !important; }
 a.term { color: inherit; }
 p.symbols { font-size: 0.8em; text-align: right; }
 .visually-hidden, .column { display: none; }
@@ -85,7 +87,7 @@ def contents(package, texts):
     for line in package.splitlines():
         name = re.search(r'href="([^"]+)"', line)
         if "<item " in line and name:
-            if name[1] in texts and "<svg" in texts[name[1]]:
+            if "<svg" in texts.get(name[1], "") and "properties" not in line:
                 line = line.replace(" />", ' properties="svg" />')
             used = name[1].endswith((".xhtml", ".ncx")) or name[1] in STYLES or Path(name[1]).name in shown
             kept += [line] * used
