@@ -20,11 +20,12 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book print check colab test smoke lint links newest oldest chapters publish-url records findings clean distclean
+.PHONY: help setup book print student exit check colab test smoke lint links newest oldest chapters publish-url records findings clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
-	@echo "make print      the book as one PDF, in _build/book.pdf (needs Chromium)"
+	@echo "make print      the book as a PDF and as an EPUB, in _build/book.pdf and book.epub (needs Chromium)"
+	@echo "make student    every chapter as a notebook with its exercises open, in _build/student"
 	@echo "make test       run the linter and all tests"
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
 	@echo "make colab      run every chapter as Colab would, in an environment with Colab's packages only"
@@ -36,6 +37,7 @@ help:
 	@echo "make lint       run the linter"
 	@echo "make links      try every link of the book that leads to another host"
 	@echo "make newest     the newest versions of what lotterylib uses, in place of the pins; make distclean undoes it"
+	@echo "make exit       build the book with the newest Sphinx alone, without Jupyter Book (an environment of its own)"
 	@echo "make oldest     the library's own tests with the lowest versions that pyproject.toml allows (an environment of its own)"
 	@echo "make setup      make the virtual environment; all of the above do it by themselves"
 	@echo "make clean      remove what building and testing left (not the environment, not runs/)"
@@ -99,13 +101,35 @@ _build/kept.yml: _config.yml
 	@mkdir -p _build
 	@sed -e 's/execute_notebooks: force/execute_notebooks: "off"/' -e 's/: _ext/: ..\/_ext/g' _config.yml > $@
 
+# The same for e-readers, which need none of the scripts and fonts.
+_build/epub.yml: _build/kept.yml
+	@sed -e 's/html_extra_path: .*/html_extra_path: []/' _build/kept.yml > $@
+
 # On paper there is nothing to move, and the kept outputs have a picture in place of each widget.
-print: setup _build/kept.yml
+print: setup _build/epub.yml
 	@$(JUPYTER_BOOK) build . --all -W -n --keep-going --builder singlehtml --config _build/kept.yml
 	@$(PY) tests/print_book.py _build/singlehtml/intro.html _build/book.pdf
+	@rm -rf _build/epub
+	@$(JUPYTER_BOOK) build . --all -W -n --keep-going --builder custom --custom-builder epub --config _build/epub.yml
+	@$(PY) tests/print_epub.py _build/epub _build/book.epub _build/book.pdf
+
+student: setup
+	@$(PY) -m lotterybook.student
+
+# The way out of Jupyter Book: the newest Sphinx alone builds the book, from its kept outputs.
+EXIT ?= .venv-exit
+PLAIN := sphinx sphinx-book-theme myst-nb sphinx-togglebutton sphinx-copybutton sphinx-design sphinx-comments sphinxcontrib-bibtex sphinx-external-toc sphinx-multitoc-numbering linkify-it-py
+exit: setup _build/kept.yml
+	@"$(PYTHON)" -m venv "$(EXIT)"
+	@"$(EXIT)/bin/python" -m pip install --disable-pip-version-check --quiet --upgrade $(PLAIN) --editable ".[book]"
+	@$(JUPYTER_BOOK) config sphinx . --config _build/kept.yml
+	@mkdir -p _build/exit && mv _build/conf.py _build/exit/conf.py
+	@$(PY) tests/plain_sphinx.py _build/exit/conf.py
+	@"$(EXIT)/bin/python" -m sphinx -W -n --keep-going -q -c _build/exit . _build/exit/html
+	@"$(EXIT)/bin/python" -m pip list --disable-pip-version-check | grep -i -E "^(sphinx|myst|docutils|pydata)"
 
 check: setup
-	@$(PY) -m pytest -q tests/check_built_book.py tests/check_reading.py
+	@$(PY) -m pytest -q tests/check_built_book.py tests/check_reading.py tests/check_finding.py tests/check_print.py
 
 colab: setup
 	@$(PY) -m pytest -q --durations=0 -o tmp_path_retention_policy=failed tests/check_colab.py

@@ -1,8 +1,9 @@
 """Sphinx extension: what pages take from the library and its records when the book is built.
 
-In a page, ``<!-- api lotterylib: data networks -->`` becomes the reference of these modules of a package,
-``<!-- example -->`` the example in the README, ``<!-- records -->`` the table of published records, and
-``<!-- machine -->`` what the book is built on.
+In a page, ``<!-- module lotterylib.data -->`` becomes the page of a module, ``<!-- api lotterylib: states order -->``
+the sections on several modules of a package, ``<!-- example -->`` the example in the README, ``<!-- exercises -->`` the
+table of exercises, ``<!-- records -->`` the table of published records, ``<!-- machine -->`` what the book is built on,
+``<!-- authors -->`` the line with the authors, and ``<!-- cite -->`` how to cite the book.
 """
 
 import ast
@@ -15,13 +16,14 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+import citing
 from docutils import nodes
 from myst_nb.ext import execution_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # lotterybook is not installed
 
-from lotterybook import records, verdicts  # noqa: E402
+from lotterybook import exercises, records, verdicts  # noqa: E402
 from lotterybook.claims import EXPERIMENTS  # noqa: E402
 from lotterybook.scale import blocks  # noqa: E402
 from lotterylib import store  # noqa: E402
@@ -59,6 +61,11 @@ def shown(value):
         return ""
 
 
+def bars(text):
+    """Let a bar in a docstring be an absolute value: reStructuredText would take two for a substitution."""
+    return re.sub(r"(``.*?``)|\|", lambda match: match[1] or r"\|", text, flags=re.DOTALL)
+
+
 def entry(name, node, comment, value):
     """One definition of the current module in reStructuredText."""
     if isinstance(node, ast.FunctionDef):
@@ -67,7 +74,7 @@ def entry(name, node, comment, value):
         special = f"\n   :special-members: {', '.join(SPECIAL)}"
         return f".. autoclass:: {name}\n   :members:{special}\n   :member-order: bysource"
     text = shown(value)
-    return f".. py:data:: {name}" + f"\n   :value: {text}" * bool(text) + f"\n\n   {comment}"
+    return f".. py:data:: {name}" + f"\n   :value: {text}" * bool(text) + f"\n\n   {bars(comment)}"
 
 
 def section(module, level=2):
@@ -75,7 +82,7 @@ def section(module, level=2):
     imported = importlib.import_module(module)
     path, name = Path(imported.__file__), module.partition(".")[2]
     entries = [entry(item, *what, getattr(imported, item)) for item, what in definitions(path).items()]
-    body = "\n\n".join([f".. py:module:: {module}", inspect.getdoc(imported), *entries])
+    body = "\n\n".join([f".. py:module:: {module}", bars(inspect.getdoc(imported)), *entries])
     text = f"{'#' * level} {name}\n\n```{{eval-rst}}\n{body}\n```\n\n"
     inside = sorted(file.stem for file in path.parent.glob("[!_]*.py")) if path.name == "__init__.py" else []
     return text + "".join(section(f"{module}.{part}", level + 1) for part in inside)
@@ -121,10 +128,24 @@ def machine():
     return f"Device: {here['device']}.\n\n" + "\n".join(verdicts.table(["Package", "Version"], rows))
 
 
+def listed():
+    """Every exercise of the book: where it stands, how long it takes, and whether the student edition checks it."""
+    rows = []
+    for path in exercises.chapters():
+        for task in exercises.read(path):
+            link = f"[{path.stem[:2].lstrip('0')}.{task.number} {task.title}](/chapters/{path.name}#exercises)"
+            rows.append([link, str(task.minutes), task.difficulty, task.kind])
+    return "\n".join(verdicts.table(["Exercise", "Minutes", "Difficulty", "In the student edition"], rows))
+
+
 def fill(text):
     """Put what is generated into the text of a page."""
     text = re.sub(r"<!-- api (\w+): (.*?) -->", lambda match: api(*match.groups()), text, flags=re.DOTALL)
-    generators = {"example": example, "records": published, "machine": machine}
+    text = re.sub(r"<!-- module (\S+) -->", lambda match: section(match[1], level=1), text)
+    generators = {
+        "authors": citing.authors, "cite": citing.cite, "example": example, "exercises": listed, "records": published,
+        "machine": machine,
+    }  # fmt: skip
     return re.sub(f"<!-- ({'|'.join(generators)}) -->", lambda match: generators[match[1]](), text)
 
 
@@ -132,6 +153,11 @@ def sign(app, what, name, obj, options, signature, returns):
     """Give an experiment the parameters that it is called with, not those of the function inside."""
     if what == "function" and re.match(r"lotterybook\.\w+\.experiments\.", name) and hasattr(obj, "__wrapped__"):
         return str(inspect.signature(obj, follow_wrapped=False)), returns
+
+
+def rewrite(app, what, name, obj, options, lines):
+    """What autodoc reads of a docstring."""
+    lines[:] = bars("\n".join(lines)).split("\n")
 
 
 def skip(app, what, name, obj, skipped, options):
@@ -150,8 +176,10 @@ def setup(app):
     """Generate when a page is read; of the executions that myst-nb tells of, show when they were and how long."""
 
     def read(app, page, content):
-        if app.env.doc2path(page).endswith(".md"):
+        if Path(app.env.doc2path(page)).suffix == ".md":
             content[0] = fill(content[0])
+        else:
+            content[0] = exercises.without_marks(content[0])
 
     execution_tables._key2header = {"mtime": "Executed (UTC)", "runtime": "Seconds"}
     execution_tables._key2transform |= {
@@ -160,6 +188,7 @@ def setup(app):
     }
     app.connect("source-read", read)
     app.connect("autodoc-process-signature", sign)
+    app.connect("autodoc-process-docstring", rewrite)
     app.connect("autodoc-skip-member", skip)
     app.connect("doctree-resolved", name_pages)
     return {"parallel_read_safe": True}

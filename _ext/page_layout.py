@@ -1,4 +1,4 @@
-"""Sphinx extension: pages that show at once, and tables that can be read on a phone."""
+"""Sphinx extension: pages that show at once and load no more than they need, and tables that can be read on a phone."""
 
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -33,8 +33,18 @@ def state_last(app, page, template, context, doctree):
     context["body"] = context.get("body", "") + "".join(map(context["js_tag"], states))
 
 
+def no_idle_mathjax(app, page, template, context, doctree):
+    """Leave MathJax, two megabytes, out of a page without a formula, which Sphinx gives it if pages below have one."""
+    body = context.get("body", "")
+    if not any(sign in body for sign in ('class="math', 'class="widget', "jupyter.widget")):
+        about = "tex-svg", "window.MathJax"
+        told = {script: f"{script.filename} {script.attributes.get('body', '')}" for script in context["script_files"]}
+        context["script_files"] = [script for script in told if not any(name in told[script] for name in about)]
+
+
 def setup(app):
-    """Both happen when a page is written."""
+    """All of it happens when a page is written."""
+    app.connect("html-page-context", no_idle_mathjax, priority=800)  # after Sphinx has added MathJax
     app.add_post_transform(LabelCells)
     app.connect("html-page-context", state_last, priority=900)  # after myst-nb has added the state
     return {"parallel_read_safe": True}

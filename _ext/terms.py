@@ -14,8 +14,8 @@ from sphinx.transforms import SphinxTransform
 from sphinx.util.nodes import make_refnode
 
 GLOSSARY, NOTATION = "chapters/glossary", "chapters/notation"
-CODE = {"chapters/api", "chapters/lotterybook"}
-REFERENCE = {GLOSSARY, NOTATION, *CODE, "chapters/status"}  # pages that explain, or that nobody wrote
+CODE = "chapters/api", "chapters/library/", "chapters/lotterybook", "chapters/book/"
+REFERENCE = GLOSSARY, NOTATION, *CODE, "chapters/status"  # pages that explain, or that nobody wrote
 PROSE = nodes.paragraph, nodes.emphasis, nodes.strong
 NOT_PROSE = nodes.container, nodes.footnote, nodes.reference, nodes.table  # a container holds what a cell shows
 
@@ -78,10 +78,10 @@ class Explain(SphinxTransform):
 
     def apply(self):
         """Change the page, unless it is one that explains. The index is one of terms: functions would drown them."""
-        if self.env.docname in CODE:
+        if self.env.docname.startswith(CODE):
             for index in self.document.findall(addnodes.index):
                 index["entries"] = []
-        if self.env.docname in REFERENCE:
+        if self.env.docname.startswith(REFERENCE):
             return
         glossary, notation = (Path(self.env.doc2path(page)) for page in (GLOSSARY, NOTATION))
         self.env.note_dependency(str(glossary))

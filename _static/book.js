@@ -25,7 +25,15 @@ const nameSliders = () =>
     say();
   });
 
+// In the contents, what unfolds the pages below a page says so; it is no more than an arrow.
+const nameFolds = () =>
+  document.querySelectorAll(".bd-links li.has-children > details > summary").forEach((fold) => {
+    const page = fold.closest("li").querySelector("a").textContent.trim();
+    fold.setAttribute("aria-label", `Pages below ${page}`);
+  });
+
 window.addEventListener("load", () => {
+  nameFolds();
   new MutationObserver(nameSliders).observe(document.body, { childList: true, subtree: true });
   window.addEventListener("resize", reach);
   document.addEventListener("toggle", reach, true); // what was folded had no width

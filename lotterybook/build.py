@@ -52,6 +52,7 @@ PAGES = (ROOT / "README.md", ROOT / "intro.md")
 OVERVIEW, LANDSCAPE = (ROOT / "images" / name for name in ("overview.png", "landscape.png"))
 _PICTURE, _DRAWN = (re.compile(rf"!\[[^\]]*\]\(images/{path.stem}\.png\)") for path in (OVERVIEW, LANDSCAPE))
 _COLAB = re.compile(r"(<!-- colab -->\n).*?(<!-- /colab -->)", re.DOTALL)
+_NO_SOURCES = {Path(__file__).with_name(name) for name in ("build.py", "exercises.py", "student.py")}  # of outputs
 _NUMBER = re.compile(r'(<span data-value="([^"]+)">)(.*?)(</span>)', re.DOTALL)
 
 
@@ -82,7 +83,7 @@ def sources(notebook) -> str:
     """Hash of what the outputs of a chapter depend on: its cells, library and book, the published records."""
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
     packages = Path(lotterylib.__file__).parent, Path(__file__).parent
-    code = sorted(path for package in packages for path in package.rglob("*.py") if path != Path(__file__))
+    code = sorted(path for package in packages for path in package.rglob("*.py") if path not in _NO_SOURCES)
     manifest = records.PUBLISHED / "manifest.json"
     return store.key([cells, [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, manifest]]])
 
@@ -146,8 +147,10 @@ def publish_at(url, branch="main", root=ROOT):
         raise ValueError(f"branch is {branch!r}; it must be a name of letters, digits and ._/-")
     path = root / "_config.yml"
     text = path.read_text(encoding="utf-8")
+    owner, name = url.removeprefix("https://github.com/").split("/")
+    pages = f"https://{owner.lower()}.github.io/{name}/"  # where GitHub Pages puts it
     for name, value in (
-        ("url", f'"{url}"'), ("branch", branch), ("colab_url", f'"{COLAB}"'),
+        ("url", f'"{url}"'), ("baseurl", f'"{pages}"'), ("branch", branch), ("colab_url", f'"{COLAB}"'),
         ("use_repository_button", "true"), ("use_issues_button", "true"),
     ):  # fmt: skip
         text = re.sub(f"(?m)^  {name}: .*", f"  {name}: {value}", text, count=1)

@@ -20,8 +20,8 @@ SECONDS = 1000  # the browser counts in milliseconds
 
 
 def built_pages():
-    """Paths of all pages, relative to the built book."""
-    skipped = ("_static", "_sources", "vendor")
+    """Paths of all pages, relative to the built book, but those that show sources (``check_finding.py`` opens some)."""
+    skipped = ("_static", "_sources", "_modules", "vendor")
     pages = (page.relative_to(HTML) for page in HTML.rglob("*.html"))
     return sorted(page.as_posix() for page in pages if page.parts[0] not in skipped)
 

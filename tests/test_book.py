@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import plain_sphinx
 import pytest
 import yaml
 from built_book import find_chromium
@@ -21,7 +22,8 @@ OWN_SCRIPTS = {"widget-formulas.js"}
 
 def pages():
     """Every page of the table of contents, as a path without its ending."""
-    return [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+    top = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
+    return [TOC["root"]] + [page["file"] for chapter in top for page in (chapter, *chapter.get("sections", ()))]
 
 
 def source(page):
@@ -47,8 +49,19 @@ def notebooks():
 
 def test_contents_lists_every_chapter():
     listed = {source(page) for page in pages()}
-    present = {path for ending in ("ipynb", "md") for path in (ROOT / "chapters").glob(f"*.{ending}")}
+    present = {path for ending in ("ipynb", "md") for path in (ROOT / "chapters").rglob(f"*.{ending}")}
     assert present <= listed, f"not in _toc.yml: {sorted(path.name for path in present - listed)}"
+
+
+def test_way_out_of_jupyter_book():
+    """Plain Sphinx gets the book's settings without what only Jupyter Book knows; `make exit` builds with them."""
+    written = "extensions = ['jupyter_book', 'myst_nb']\nuse_multitoc_numbering = True\ntitle = 'x'\n"
+    written += "html_static_path = ['_static']\nhtml_extra_path = []\nbibtex_bibfiles = ['a.bib']\n"
+    made = {}
+    exec(plain_sphinx.settings(written).replace("sys.path[:0]", "places"), made)
+    assert made["extensions"] == ["myst_nb"] and made["title"] == "x" and "use_multitoc_numbering" not in made
+    assert made["html_static_path"] == [str(ROOT / "_static")] and made["bibtex_bibfiles"] == [str(ROOT / "a.bib")]
+    assert made["places"] == [str(ROOT / "_ext"), str(ROOT)]
 
 
 def test_config_is_valid():
@@ -145,6 +158,7 @@ def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert citation["cff-version"] == "1.2.0"
+    assert CONFIG["sphinx"]["config"]["version"] == citation["version"]
     assert re.search(r'^version = "([^"]+)"', project, re.MULTILINE)[1] == citation["version"] == lotterylib.__version__
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from lotterybook import build, claims, experiment, records
+from lotterybook import build, claims, exercises, experiment, records, student
 from lotterybook.scale import blocks
 from lotterylib import data, imp, sgd
 from lotterylib.states import select
@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def toc_files():
     """The sources of every page, from the table of contents."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    entries = [chapter for part in toc.get("parts", [toc]) for chapter in part["chapters"]]
+    top = [chapter for part in toc.get("parts", [toc]) for chapter in part["chapters"]]
+    entries = [entry for chapter in top for entry in (chapter, *chapter.get("sections", ()))]
     return [next(ROOT.glob(f"{name}.*")) for name in [toc["root"], *(entry["file"] for entry in entries)]]
 
 
@@ -50,19 +51,21 @@ def numbers():
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_runs_in_smoke(path, tmp_path, monkeypatch):
-    """And after it, in their order, its folded solutions."""
+    """As the student edition, with the reference solutions put back; the checks of each task refuse its gaps before."""
     monkeypatch.setenv("LOTTERYLIB_RUNS", str(tmp_path))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    chapter = nbformat.read(path, as_version=4)
-    solutions = re.findall(r"<details>.*?</details>", prose(path), re.DOTALL)
-    blocks = [block for text in solutions for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
-    assert len(solutions) >= 4 and blocks
-    chapter.cells += map(nbformat.v4.new_code_cell, blocks)
+    chapter = nbformat.from_dict(student.edition(json.loads(path.read_text()), solved=True))
+    solved, refused = (
+        [cell for cell in chapter.cells if tag in cell.metadata.get("tags", ())] for tag in ("solution", "refused")
+    )
+    assert len(exercises.read(path)) >= 4 and solved and refused, "one exercise at least has marks and checks"
     nbformat.write(chapter, tmp_path / path.name)
     done = papermill.execute_notebook(
         tmp_path / path.name, tmp_path / f"done_{path.name}", {"preset": "smoke"}, kernel_name="python3",
         cwd=path.parent, execution_timeout=900, progress_bar=False,
     )  # fmt: skip
+    for cell in (cell for cell in done.cells if "refused" in cell.metadata.get("tags", ())):
+        assert "refused: " in "".join(output.get("text", "") for output in cell.outputs)
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
     alts = [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
     assert alts and all(alts)
@@ -221,6 +224,7 @@ def test_publishing_sets_the_address_everywhere(tmp_path):
         assert settings["repository"] == {"url": url, "path_to_book": "", "branch": branch}
         assert settings["launch_buttons"]["colab_url"].startswith("https://")
         assert settings["html"]["use_repository_button"] is settings["html"]["use_issues_button"] is True
+        assert re.fullmatch(r"https://[a-z]+\.github\.io/[\w.]+/", settings["html"]["baseurl"])
         assert build.address(tmp_path) == (url, branch)
         assert f'url, branch = "{url}", "{branch}"\n' in build.bootstrap(url, branch)
     for wrong in ("", "not an address", "https://example.org/someone/book", f"{url}.git", f"{url}/", f'{url}"'):

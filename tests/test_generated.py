@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_chapters import toc_files
 from test_library import BOOK_LADDER, LADDER, ROOMS
 
-from lotterybook import records
+from lotterybook import exercises, records
 from lotterybook.barriers.experiments import plane
 from lotterylib import store, training
 
@@ -56,7 +57,8 @@ def members(name):
 @pytest.fixture(scope="module")
 def reference():
     """The pages of library and book as Sphinx reads them, and the entries: ``{name: (kind, text below it)}``."""
-    pages = [ROOT / "chapters" / name for name in ("api.md", "lotterybook.md")]
+    pages = [path for path in toc_files() if path.is_relative_to(ROOT / "chapters") and path.suffix == ".md"]
+    pages = [path for path in pages if re.match("chapters/(api|library|lotterybook|book)", str(path.relative_to(ROOT)))]
     text = "".join(generated.fill(page.read_text(encoding="utf-8")) for page in pages)
     entries, module = {}, None
     directive = r"^\.\. (py:module|autofunction|autoclass|py:data):: (\S+)$(.*?)(?=^\.\. |^```)"
@@ -134,13 +136,31 @@ def test_comments_of_constants_are_found(tmp_path):
     assert found == {"A": "behind", "C": "both", "D": "both", "E": "open", "G": "close", "f": ""}
 
 
-def test_sections_of_the_reference_stand_in_the_order_of_the_ladder(reference):
-    assert tuple(re.findall(r"^## (.*)$", reference[0], re.MULTILINE)) == (*LADDER, *BOOK_LADDER)
+FIRST = "imp", "landscape", "data", "networks", "training", "pruning", "limits", "curvature", "perturbation"
 
 
-def test_the_list_of_what_is_needed_first_leads_to_sections(reference):
-    first = re.findall(r"^- \[(.*?)\]\(#(.*?)\): ", reference[0], re.MULTILINE)
-    assert len(first) == 9 and all(name == anchor and name in LADDER for name, anchor in first)
+def test_what_readers_need_first_comes_first_and_the_rest_in_the_order_of_the_ladder(reference):
+    """A page for each module that readers use, one for those underneath, one for what rooms share, one a room."""
+    titles = re.findall(r"^##? (.*)$", reference[0], re.MULTILINE)
+    titles = [title for title in titles if title in (*LADDER, *BOOK_LADDER)]
+    underneath = tuple(name for name in LADDER if name not in FIRST)
+    shared = tuple(name for name in BOOK_LADDER if name not in ROOMS)
+    assert tuple(titles) == (*FIRST, *underneath, *shared, *ROOMS)
+
+
+def test_the_list_of_what_is_needed_first_leads_to_pages(reference):
+    first = re.findall(r"^- \[(.*?)\]\(library/(.*?)\.md\): ", reference[0], re.MULTILINE)
+    assert [name for name, page in first if name == page] == list(FIRST)
+
+
+def test_bars_in_a_docstring_stay_bars():
+    assert generated.bars("the mean |a - b|, ``|c|``, ``a\nor | b``") == "the mean \\|a - b\\|, ``|c|``, ``a\nor | b``"
+
+
+def test_the_table_of_exercises_has_them_all():
+    rows = generated.fill("<!-- exercises -->").splitlines()[2:]
+    assert len(rows) == sum(len(exercises.read(path)) for path in exercises.chapters()) > 20
+    assert rows[0].startswith("| [1.1 Count.](/chapters/01_winning_tickets.ipynb#exercises) | 10 | easy | on paper |")
 
 
 def test_the_reference_holds_the_example_of_the_readme(reference):

@@ -28,7 +28,7 @@ ROOM = (
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "editor",
-    "overview", "explorable", "build",
+    "overview", "explorable", "build", "exercises", "student",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
 OPTIONAL = {"data": {"torchvision", "mnist1d"}}  # inside functions, for some datasets
