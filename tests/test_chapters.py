@@ -117,6 +117,7 @@ def test_overview_is_that_of_the_records(numbers):
     drawing = build.front()
     if sys.version_info >= (3, 11):  # with the older Matplotlib of Python 3.10 it differs by a hair
         assert build.OVERVIEW.read_bytes() == drawing.png(), "run `make chapters`"
+        assert build.NARROW.read_bytes() == drawing.narrow(), "run `make chapters`"
     for path in build.PAGES:
         filled = build.page(path.read_text(), numbers, drawing.alt, *build.address())
         assert filled == path.read_text(), "run `make chapters`"

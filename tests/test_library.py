@@ -27,7 +27,7 @@ ROOM = (
     "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
-    "settings", "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "editor",
+    "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes", *ROOMS, "claims", "editor",
     "overview", "build",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
