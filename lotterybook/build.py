@@ -188,7 +188,6 @@ def main(arguments=None):
     drawing, numbers = front(), claims.numbers()
     for path in options.paths:
         refresh(path, numbers)
-    captions.numbers.cache_clear()
     for path in chapters:
         link_figures(path, captions.numbers())
     store.write_bytes(OVERVIEW, drawing.png())

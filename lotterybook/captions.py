@@ -8,7 +8,6 @@ another.
 
 import ast
 import base64
-import functools
 import json
 import os
 import re
@@ -129,7 +128,6 @@ def number_outputs(notebook, page):
             output["data"][kind] = _NUMBER.sub(f"**Figure {number}.**", text)
 
 
-@functools.cache
 def numbers(folder=CHAPTERS):
     """The numbers of all figures by name, from the captions that the notebooks of a folder keep."""
     found = {}

@@ -41,6 +41,7 @@ def narrow(figure):
     figure.set_size_inches(WIDTH, rows * high + extra)
     _wrap(figure)
     _thin(figure)
+    figure.set_layout_engine("none")  # everything has its place: saves finding it once more
     return figure
 
 

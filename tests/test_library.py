@@ -27,8 +27,8 @@ ROOM = (
     "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
-    "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes", *ROOMS, "claims", "editor",
-    "overview", "build",
+    "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
+    *ROOMS, "claims", "editor", "overview", "build",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
 OPTIONAL = {"data": {"torchvision", "mnist1d"}}  # inside functions, for some datasets
