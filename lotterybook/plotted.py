@@ -72,7 +72,8 @@ def _place(axes, which):
 
 def _scaled(axes, which, numbers):
     """Numbers in the units of an axis's label: percent where its ticks are."""
-    return np.asarray(numbers, float) * getattr(getattr(axes, f"{which}axis"), "times", 1)
+    formatter = getattr(axes, f"{which}axis").get_major_formatter()
+    return np.asarray(numbers, float) * getattr(formatter, "times", 1)
 
 
 def _colour(artist):
@@ -190,7 +191,7 @@ def _field(axes, mappable, x, y, values):
     values = np.asarray(values, float)
     if values.ndim == 2:
         x, y = np.meshgrid(x, y) if np.ndim(x) == 1 else (x, y)
-        values = values * (getattr(bar.ax.yaxis, "times", 1) if bar else 1)
+        values = _scaled(bar.ax, "y", values) if bar else values
         places = zip(_scaled(axes, "x", np.ravel(x)), _scaled(axes, "y", np.ravel(y)), values.ravel(), strict=True)
         for a, b, value in places:
             yield {"x": a, "y": b, "value": value, **label}

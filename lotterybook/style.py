@@ -178,7 +178,7 @@ def remaining_axis(axes, density):
     axes.xaxis.set_minor_locator(NullLocator())
     ticks = [float(d) for d in density[:: -(-len(density) // 8)]]
     axes.set_xticks(ticks, [f"{100 * d:.0f}" if d > 0.095 else f"{100 * d:.1f}" for d in ticks])
-    axes.xaxis.times = 100  # for the table of what is plotted, here and below
+    axes.xaxis.get_major_formatter().times = 100  # for the table of what is plotted, here and below
     axes.set_xlabel("weights remaining (%)")
 
 
@@ -198,7 +198,7 @@ def error_axis(axes):
 def percent_axis(axis):
     """Write an axis of rates in [0, 1] in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
-    axis.times = 100
+    axis.get_major_formatter().times = 100  # the formatter is that of all axes that share this one
 
 
 def rate_scale(axes, which, low=-0.001, high=0.9):
