@@ -201,14 +201,29 @@ def build(folder, builder="html"):
     """Build a book of a folder's notebooks and their index; return its folder, or what went wrong."""
     (folder / "index.md").write_text("# Book\n\n```{toctree}\n:glob:\n\n0*\n```\n", encoding="utf-8")
     (folder / "conf.py").write_text(
-        f"extensions = {EXTENSIONS}\nroot_doc = 'index'\nproject = author = 'Book'\nversion = '1'\n"
-        "exclude_patterns = ['_build']\nnb_execution_mode = 'off'\nnb_render_markdown_format = 'myst'\nmyst_enable_extensions = ['dollarmath']\n",
+        f"extensions = {EXTENSIONS}\nroot_doc = 'index'\nproject = author = copyright = 'Book'\nversion = '1'\n"
+        "exclude_patterns = ['_build']\nnb_execution_mode = 'off'\nnb_render_markdown_format = 'myst'\n"
+        "myst_enable_extensions = ['dollarmath']\n",
         encoding="utf-8",
     )
     out = folder / "_build" / builder
-    command = [sys.executable, "-m", "sphinx", "-E", "-q", "-W", "-n", "-b", builder, folder, out]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-E",
+        "-q",
+        "-W",
+        "-n",
+        "-b",
+        builder,
+        "-d",
+        folder / "_build" / "doctrees",
+    ]
     path = os.pathsep.join(map(str, (ROOT / "_ext", ROOT)))
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, folder, out], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
     return out if not done.returncode else done.stderr
 
 

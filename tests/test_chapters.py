@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from lotterybook import build, claims, experiment, records
+from lotterybook import build, captions, claims, experiment, records
 from lotterylib import data, imp, sgd
 from lotterylib.states import select
 
@@ -77,6 +77,27 @@ def test_outputs_are_those_of_the_sources(path):
     assert all(output["output_type"] != "error" and output.get("name") != "stderr" for output in outputs)
     assert not any("widget" in mime for output in outputs for mime in output.get("data", {}))
     assert outputs
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_every_kept_figure_has_its_caption_with_its_number(path):
+    """A notebook keeps one picture of each figure and no data; its number is that of the chapter's title."""
+    stored = json.loads(path.read_text())
+    outputs = [output for cell in stored["cells"] for output in cell.get("outputs", ())]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    kept = captions.captions(stored)
+    assert [picture["metadata"]["figure"] for picture in pictures] == [text["metadata"]["caption"] for text in kept]
+    assert not any(captions.PARTS in output.get("data", {}) for output in outputs)
+    title = re.search(r"^# (\d+)\. ", "".join(stored["cells"][1]["source"]))[1]
+    for place, text in enumerate(kept, 1):
+        written = "".join(text["data"]["text/markdown"])
+        assert re.match(rf"\*\*Figure {title}\.{place}\.\*\* \S.*\.$", written), written
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_links_to_figures_have_their_numbers(path):
+    text = prose(path)
+    assert captions.fill(text, captions.numbers()) == text, "run `make chapters`"
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
