@@ -10,6 +10,7 @@ import html.parser
 import re
 import sys
 import urllib.parse
+from pathlib import Path
 
 import pytest
 from built_book import HTML, SECONDS, built_pages, new_tab, open_page, show_answers
@@ -250,6 +251,48 @@ def test_terms_and_symbols_are_explained(page):
     formulas = re.findall(linked, text, re.DOTALL)
     assert all(formulas) and len(formulas) == text.count('<p class="symbols">')
     assert formulas or "retraining" in page  # the one chapter without
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_every_figure_has_a_numbered_caption_a_permalink_and_its_data(page):
+    """Numbers run through the chapter, every picture stands in a figure, and the files are what they are called."""
+    text = (HTML / page).read_text(encoding="utf-8")
+    figures = re.findall(r'<figure class="numbered.*?</figure>', text, re.DOTALL)
+    article = text[text.index("<article") : text.index("</article>")]
+    assert len(figures) == len(re.findall(r'<img [^>]*class="[^"]*\bdrawing\b', article)) > 0
+    for place, figure in enumerate(figures, 1):
+        (name,) = re.findall(r'^<figure [^>]*id="(fig-[^"]+)"', figure)
+        assert re.search(rf'<a class="headerlink" href="#{name}"', figure)
+        number, words = re.search(
+            r'caption-number">Figure (.*?)\.</span>(.*?)<span class="figure-data"', figure
+        ).groups()
+        assert number == f"{int(page.split('/')[1][:2])}.{place}" and re.search(r"\w.*\.\s*$", words), name
+        picture, table = re.findall(r'<a [^>]*href="([^"]+\.(?:png|csv))"[^>]*>(?:PNG|<span[^>]*>CSV|CSV)', figure)
+        assert (HTML / page).parent.joinpath(picture).read_bytes().startswith(b"\x89PNG")
+        head, *rows = (HTML / page).parent.joinpath(table).read_text(encoding="utf-8").splitlines()
+        assert "kind" in head.split(",") and rows, name
+
+
+def test_pages_of_widgets_are_light():
+    """The pictures of widgets lie beside a page, not in it."""
+    for page in CHAPTERS:
+        assert (HTML / page).stat().st_size < 1_000_000 and "data:image/png" not in (HTML / page).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_the_picture_offered_is_that_of_the_pane_shown(browser, page):
+    with new_tab(browser) as tab:
+        open_page(tab, HTML / page)
+        figure = tab.locator("figure:has(.widget-subarea)").first
+        handle = figure.locator(".noUi-handle, .widget-toggle-buttons button:not(.mod-active)").first
+        handle.press("ArrowLeft") if "noUi" in handle.get_attribute("class") else handle.click()
+        tab.wait_for_timeout(300)
+        link = figure.locator("a.png")
+        link.evaluate("e => e.addEventListener('click', event => event.preventDefault())")
+        was = link.get_attribute("href")
+        link.click()
+        shown = figure.locator("img:visible").evaluate("e => e.src")
+        assert link.evaluate("e => e.href") == shown and Path(was).name != Path(shown).name
 
 
 def test_status_calls_chapters_by_their_titles():

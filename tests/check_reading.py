@@ -89,15 +89,16 @@ def test_page_fits_a_phone(browser, page):
         unfold(tab)
         wide = tab.locator("article *").evaluate_all(
             """all => all.filter(e => e.getBoundingClientRect().right > innerWidth)
-                         .filter(e => !e.closest("pre, mjx-container, div.cell_output, p:has(> img.drawing)"))
+                         .filter(e => !e.closest("pre, mjx-container"))
                          .filter(e => !e.closest(".pst-scrollable-table-container"))
                          .map(e => e.outerHTML.slice(0, 200))"""
         )
         assert wide == []
         assert tab.evaluate("() => document.scrollingElement.scrollWidth") <= PHONE
-        for control in tab.locator("div.cell_output .widget-subarea .widget-box > :first-child").all():
-            at = "e => { e.closest('div.cell_output').scrollLeft = 1e4; return e.getBoundingClientRect().left }"
-            assert 0 <= control.evaluate(at) < PHONE / 2, "the control stays beside what is scrolled to"
+        figures = tab.locator("article img.drawing:visible")
+        look = "all => all.map(e => [e.getBoundingClientRect().right, e.naturalWidth, Boolean(e.closest('picture'))])"
+        for right, width, has_other in figures.evaluate_all(look):
+            assert right <= PHONE and has_other and width < 800, "a picture drawn for narrow windows"
         assert violations(tab, "scrollable-region-focusable") == []
 
 
