@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))  # lotterybook is not installed
 
 from lotterybook import exercises, records, verdicts  # noqa: E402
 from lotterybook.claims import EXPERIMENTS  # noqa: E402
+from lotterybook.scale import blocks  # noqa: E402
 from lotterylib import store  # noqa: E402
 
 LONG = 160  # characters of a constant's value; a longer one is not shown
@@ -106,10 +107,10 @@ def published():
         library = machine.pop("lotterylib")
         if machine not in machines:
             machines.append(machine)
-        function, _ = EXPERIMENTS[about["experiment"]]
+        function = EXPERIMENTS[about["experiment"]][0] if "experiment" in about else blocks.joined  # of lent GPUs
         link = f"{{py:func}}`{function.__name__} <{function.__module__}.{function.__name__}>`"
         number = machines.index(machine) + 1
-        told = about["preset"], about["seconds"], about["date"], library, number
+        told = about["preset"], about.get("seconds", "not noted"), about["date"], library, number
         rows.append([link, *map(str, told)])
     fields = list(dict.fromkeys(name for machine in machines for name in machine))
     numbered = [[str(n), *(machine.get(name, "") for name in fields)] for n, machine in enumerate(machines, 1)]

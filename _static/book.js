@@ -1,7 +1,7 @@
 // What scrolls sideways can be scrolled by keyboard, and fades where there is more to see. The theme sees to the first for
-// code, but for tables not in all of its versions; formulas are set too late for it, and figures scroll on a phone only.
+// code, but for tables not in all of its versions, and formulas are set too late for it.
 const SCROLLING =
-  "mjx-container[display], div.cell_output, p:has(> img.drawing), .pst-scrollable-table-container, div.highlight > pre";
+  "mjx-container[display], .pst-scrollable-table-container, div.highlight > pre";
 
 const fade = (part) =>
   part.classList.toggle("more", part.scrollLeft + part.clientWidth < part.scrollWidth - 1);
@@ -36,7 +36,16 @@ window.addEventListener("load", () => {
   nameFolds();
   new MutationObserver(nameSliders).observe(document.body, { childList: true, subtree: true });
   window.addEventListener("resize", reach);
+  document.addEventListener("toggle", reach, true); // what was folded had no width
   document.addEventListener("scroll", (event) => event.target.matches?.(SCROLLING) && fade(event.target), true);
   reach();
   window.MathJax?.startup?.promise.then(reach);
+});
+
+// The picture that is offered is that of the pane that is shown.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("figure a.png");
+  if (!link) return;
+  const shown = [...link.closest("figure").querySelectorAll("img")].find((image) => image.offsetParent !== null);
+  if (shown) link.href = shown.src;
 });

@@ -43,7 +43,7 @@ LIMITS = {"tests": 80, "probes": 40, "timing": 90}  # seconds of the parts that 
 RESERVE = 25  # seconds kept for what comes after the experiment
 PART, PARTS = 15 * 2**20, 4  # bytes of a packed part, and how many
 LENT = PRESETS["lent"]
-UNTIMED = "bfloat16", "graphs", 768  # precision, way, replicate-steps a second: of an H200, where nothing was timed
+UNTIMED = "bfloat16", "stacked", 849  # precision, way, replicate-steps a second: of an H200, where nothing was timed
 EPOCHS = 30, 20, 15, 10  # lengths that a plan may have; with fewer, pruned networks are better than the dense one
 LOSSY = "a lossy copy of CIFAR-10 (JPEG, quality 75): errors do not compare with published ones"
 INSTABILITY = 8  # the level after which the instability is measured
@@ -118,7 +118,7 @@ def experiment(options):
     begin, chosen, ds = time.monotonic(), plan(options), load(options)
     print("  plan:", chosen, f"on {ds.name}", flush=True)
     net = networks.build(chosen["network"], ds, **({"width": chosen["width"]} if chosen["width"] else {}))
-    gpu_times.use(chosen["precision"], chosen["way"])
+    net = gpu_times.as_told(net, chosen["way"])
     recipe = replace(LENT.main.config.recipe, **{name: chosen[name] for name in ("steps", "batch_size", "precision")})
     same = ("rewind_step", "levels", "fraction", "replicates", "seed")
     config = imp.Config(recipe, **{name: chosen[name] for name in same})
@@ -130,6 +130,7 @@ def experiment(options):
     rows = results["levels"]
 
     def save():
+        results["sessions"][-1]["seconds"] = round(time.monotonic() - begin)
         for path in (kept, options.out / "results.json"):
             write_json(path, results)
 

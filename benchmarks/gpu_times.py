@@ -7,8 +7,7 @@ fails is noted, and the next goes on. Step times are replicate-steps per second 
 weights masked, on random pictures of CIFAR-10's size:
 
 - library: lotterylib as it is, order and augmentation included. ``graphs``: one captured graph for each replicate on a
-  stream of its own; ``stacked``: all in one by vmap, convolutions of groups; ``NCHW``: images laid out as plain torch
-  has them, not as channels last;
+  stream of its own; ``stacked``: all in one by vmap, convolutions of groups;
 - eager: one plain module, autocast, channels last, torch.optim.SGD, one batch that is there already;
 - lean, compiled, wide: the steps of ``wide.py``, their batches made before the clock starts.
 """
@@ -196,17 +195,12 @@ def step_size():
 # --- step times -------------------------------------------------------------------------------------------------------
 
 
-WAYS = {"graphs": (False, False), "stacked": (True, False), "stacked, NCHW": (True, True)}
+WAYS = {"graphs": False, "stacked": None}  # what ``networks.wrap`` is told: None, and half precision is stacked
 
 
-def use(precision, way):
-    """Let the library train convolutions in this way from now on."""
-    stacked, plain = WAYS[way]
-    networks.WIDE = (precision,) if stacked else ()
-    sgd._channels_last = (lambda training: False) if plain else LAID
-
-
-LAID = sgd._channels_last
+def as_told(net, way):
+    """The network, whose convolutions the library trains in this way."""
+    return networks.wrap(net.make, net.device, stacked=WAYS[way])
 
 
 def fastest(found, count=4, worth=1.1):
@@ -233,13 +227,13 @@ def timing(options):
     recipe = training.Recipe(10**5, lr=0.01, schedule="constant", momentum=0.9, weight_decay=1e-4)
 
     def library(count, precision, way):
-        use(precision, way)
+        own = as_told(net, way)
         rows, changed = list(range(count)), replace(recipe, precision=precision)
-        stacked = net.stacks(ds.test_x, precision)  # finds out the layout that the step goes by, too
-        assert stacked == WAYS[way][0], "torch cannot stack it"
+        stacked = own.stacks(ds.test_x, precision)  # finds out the layout that the step goes by, too
+        assert stacked == (way == "stacked"), "torch cannot stack it"
         momentum = {name: torch.zeros_like(state[name]) for name in net.parameters}
         failed = torch.full((most,), -1, device="cuda")
-        whole = sgd.Training(net, ds, changed, stacked, mask, list(range(most)), state, momentum, failed)
+        whole = sgd.Training(own, ds, changed, stacked, mask, list(range(most)), state, momentum, failed)
         groups, now = sgd.groups_of(whole, rows, 0, {}), [0]
 
         def steps(count):
@@ -282,10 +276,8 @@ def timing(options):
     for way, precision in itertools.product(WAYS, halves):  # these tell how an experiment is run, and how long
         take(4, precision, way)
     notes.take("10,000 pictures, the library: ms", lambda: evaluation("library", "exact"))
-    for count, way, precision in itertools.product((most, most // 2), ("stacked", "stacked, NCHW"), halves):
+    for count, way, precision in itertools.product((most, most // 2, 1), WAYS, halves):
         take(count, precision, way)
-    for count, precision in itertools.product((most, 1), halves):
-        take(count, precision, "graphs")
     for name, dtype in halves.items():
         notes.take(f"wide, {name}, {most} replicates", lambda d=dtype: lean(most, d, wide_one=True))
     take(4, "float32", "graphs")

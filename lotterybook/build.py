@@ -18,7 +18,7 @@ import yaml
 import lotterylib
 from lotterylib import store
 
-from . import claims, overview, records
+from . import captions, claims, explorable, overview, records
 from .barriers.experiments import successive_barriers
 from .presets import PRESETS
 from .tickets.experiments import winning_tickets
@@ -49,8 +49,9 @@ if importlib.util.find_spec("lotterybook") is None:
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "intro.md")
-OVERVIEW = ROOT / "images" / "overview.png"
-_PICTURE = re.compile(r"!\[.*?\]\(images/overview\.png\)")
+OVERVIEW, LANDSCAPE = (ROOT / "images" / name for name in ("overview.png", "landscape.png"))
+NARROW = OVERVIEW.with_suffix(".narrow.png")  # which the page shows on a phone
+_PICTURE, _DRAWN = (re.compile(rf"!\[[^\]]*\]\(images/{path.stem}\.png\)") for path in (OVERVIEW, LANDSCAPE))
 _COLAB = re.compile(r"(<!-- colab -->\n).*?(<!-- /colab -->)", re.DOTALL)
 _NO_SOURCES = {Path(__file__).with_name(name) for name in ("build.py", "exercises.py", "student.py")}  # of outputs
 _NUMBER = re.compile(r'(<span data-value="([^"]+)">)(.*?)(</span>)', re.DOTALL)
@@ -108,9 +109,26 @@ def refresh(path, numbers):
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", ()):  # a stored widget would need its kernel; its picture stays
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    captions.number_outputs(notebook, path.stem)
     notebook.metadata["lotterybook"] = {"sources": sources(notebook)}
     store.write_bytes(path, (nbformat.writes(notebook) + "\n").encode())
     print(f"executed {path.name}", flush=True)
+
+
+def link_figures(path, numbers):
+    """Write the numbers of figures into the links of a chapter's prose; its outputs stay those of its sources."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    current = notebook.metadata["lotterybook"]["sources"] == sources(notebook)
+    before = [cell.source for cell in notebook.cells]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = captions.fill(cell.source, numbers)
+    if before != [cell.source for cell in notebook.cells]:
+        if current:
+            notebook.metadata["lotterybook"]["sources"] = sources(notebook)
+        store.write_bytes(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 def front():
@@ -129,8 +147,10 @@ def colab(url, branch) -> str:
 
 
 def page(text, numbers, alt, url, branch) -> str:
-    """Put the current numbers, the links to Colab, and the overview's alternative text, into a page of Markdown."""
-    text = _COLAB.sub(lambda match: match[1] + colab(url, branch) + match[2], fill(text, numbers))
+    """Put the current numbers, the links to Colab, and the pictures' alternative texts, into a page of Markdown."""
+    text = captions.fill(fill(text, numbers), captions.numbers())
+    text = _COLAB.sub(lambda match: match[1] + colab(url, branch) + match[2], text)
+    text = _DRAWN.sub(lambda _: f"![{explorable.alt()}](images/landscape.png)", text)
     return _PICTURE.sub(lambda _: f"![{alt}](images/overview.png)", text)
 
 
@@ -172,7 +192,11 @@ def main(arguments=None):
     drawing, numbers = front(), claims.numbers()
     for path in options.paths:
         refresh(path, numbers)
+    for path in chapters:
+        link_figures(path, captions.numbers())
     store.write_bytes(OVERVIEW, drawing.png())
+    store.write_bytes(LANDSCAPE, explorable.still().png())
+    store.write_bytes(NARROW, drawing.narrow())
     for path in PAGES:
         store.write_bytes(path, page(path.read_text(), numbers, drawing.alt, *address()).encode())
 

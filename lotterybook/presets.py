@@ -153,8 +153,8 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
     ),
     "lent": Preset(  # what ten to fifteen minutes of one GPU can do, block by block: benchmarks/gpu_run.py
         dataset="cifar10_jpeg75",
-        main=Arm("resnet20", _resnet(7800, (0, 1000), levels=14, replicates=2, **_LENT, lr=0.1)),
-        contrast=Arm("resnet20", _resnet(7800, (0, 1000), levels=14, replicates=2, **_LENT, lr=0.01)),
+        main=Arm("resnet20", _resnet(5850, (0, 1000), levels=14, replicates=2, **_LENT, lr=0.1)),
+        contrast=Arm("resnet20", _resnet(5850, (0, 1000), levels=14, replicates=2, **_LENT, lr=0.01)),
         tickets=Tickets(
             control_step=1000, control_levels=(4, 8, 12),
             instability_steps=(0, 250, 500, 1000, 2000), points=11,
@@ -165,10 +165,10 @@ PRESETS = {  # by name: smoke (lines run), book, second (MNIST-1D), medium (Fash
             times=(1000, 2000, 4000), replicates=2,
         ),
         limits=Limits(
-            levels=(0, 6, 12), replicates=2, steps=(1000, 4000, 7800),
-            exact_levels=(), probes=2, iterations=30, descent_step=7000, adaptive_rises=(0.05,),
+            levels=(0, 6, 12), replicates=2, steps=(1000, 3000, 5850),
+            exact_levels=(), probes=2, iterations=30, descent_step=5200, adaptive_rises=(0.05,),
         ),
-        retraining=Retraining(short_step=6000),
+        retraining=Retraining(short_step=4500),
         weights=False,
     ),
     "paper": Preset(

@@ -5,12 +5,15 @@ from itertools import groupby
 
 import torch
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 from PIL import Image
 
-from . import verdicts
+from . import plotted, verdicts
+from .captions import Shown
+from .narrow import narrow
 
 # Apart for the colour-blind, and three to one against the page, in the light theme and turned round for the dark one.
 BLUE, ORANGE, GREEN, BROWN, PINK, GREY = "#0B4FC4", "#F36C03", "#3EA67A", "#782400", "#C878C8", "#5E5E5E"
@@ -23,26 +26,49 @@ _RC = {
 }  # fmt: skip
 
 
-class Drawing:
-    """A figure with its alternative text; a notebook shows it as a PNG that carries the text.
+class Drawing(Shown):
+    """A figure with its alternative text; a notebook shows it as a PNG that carries the text, and a caption below.
 
+    The caption is one sentence of Markdown that states the finding; without one it is the text's first sentence. For a
+    phone the panels are stacked (`lotterybook.narrow`), unless the figure function gives a figure of its own for it.
     The page may turn its lightness round in the dark theme, but not where a colour bar says what light and dark mean.
     """
 
-    def __init__(self, figure, alt):
-        self.figure, self.alt = figure, alt
+    def __init__(self, figure, alt, caption="", narrow=None):
+        self.figure, self.alt, self.caption, self.small = figure, alt, caption, narrow
 
     def png(self) -> bytes:
         """The picture, at twice the resolution that it is shown at, in 256 colours to keep notebooks small."""
-        drawn, packed = io.BytesIO(), io.BytesIO()
-        self.figure.savefig(drawn, format="png", dpi=200)
-        Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
-        return packed.getvalue()
+        return _png(self.figure)
+
+    def narrow(self) -> bytes:
+        """The picture for a narrow window."""
+        return _png(self.small or narrow(self.figure))
+
+    def csv(self) -> str:
+        """The numbers that the figure draws, as a table."""
+        return plotted.table({"": self.figure})
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         kind = "drawing map" if self.figure.findobj(QuadMesh) else "drawing"
         about = {"alt": self.alt, "width": int(self.figure.get_figwidth() * 100), "class": kind}
-        return {"image/png": self.png()}, {"image/png": about}
+        return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": about}
+
+
+def _png(figure):
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=200)
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
+    return packed.getvalue()
+
+
+class _Axes(Axes):
+    """Axes whose filled contours keep the numbers that they were drawn from."""
+
+    def contourf(self, x, y, values, *args, **options):
+        drawn = super().contourf(x, y, values, *args, **options)
+        drawn.drawn_from = x, y, values
+        return drawn
 
 
 def canvas(rows=1, columns=1, height=3.6, **options):
@@ -51,7 +77,7 @@ def canvas(rows=1, columns=1, height=3.6, **options):
 
     with rc_context(_RC):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, **options)
+        return figure, figure.subplots(rows, columns, subplot_kw={"axes_class": _Axes}, **options)
 
 
 def panels(count, height=3.6, **options):
@@ -152,6 +178,7 @@ def remaining_axis(axes, density):
     axes.xaxis.set_minor_locator(NullLocator())
     ticks = [float(d) for d in density[:: -(-len(density) // 8)]]
     axes.set_xticks(ticks, [f"{100 * d:.0f}" if d > 0.095 else f"{100 * d:.1f}" for d in ticks])
+    axes.xaxis.get_major_formatter().times = 100  # for the table of what is plotted, here and below
     axes.set_xlabel("weights remaining (%)")
 
 
@@ -171,6 +198,7 @@ def error_axis(axes):
 def percent_axis(axis):
     """Write an axis of rates in [0, 1] in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+    axis.get_major_formatter().times = 100  # the formatter is that of all axes that share this one
 
 
 def rate_scale(axes, which, low=-0.001, high=0.9):

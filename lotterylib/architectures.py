@@ -72,10 +72,7 @@ class CNN1d(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions of kernel 3 beside a shortcut, which is a convolution of kernel 1 where the shape changes.
-
-    ``conv(inputs, outputs, kernel, stride)`` and ``norm(outputs)`` make its layers.
-    """
+    """Two convolutions of kernel 3 beside a shortcut, which is a convolution of kernel 1 where the shape changes."""
 
     def __init__(self, conv, norm, inputs, outputs, stride):
         super().__init__()
@@ -114,10 +111,6 @@ def _mlp(shape, classes, hidden=(100, 100)):
     sizes = (torch.Size(shape).numel(), *hidden)
     layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (Linear(i, o), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), *layers, Linear(sizes[-1], classes))
-
-
-def _lenet_300_100(shape, classes):
-    return _kaiming(_mlp(shape, classes, hidden=(300, 100)))
 
 
 def _kaiming(network):
@@ -182,7 +175,7 @@ _CONSTRUCTORS = {
     "cnn1d_plain": lambda shape, classes, width=24: CNN1d(shape, classes, width, norm=False),
     "resnet1d": ResNet1d,
     "mlp": _mlp,
-    "lenet_300_100": _lenet_300_100,
+    "lenet_300_100": lambda shape, classes: _kaiming(_mlp(shape, classes, hidden=(300, 100))),
     **{f"resnet{depth}": partial(_resnet, depth) for depth in (8, 14, 20, 32, 44, 56, 110)},
     "resnet18": lambda shape, classes: ResNet(shape, classes, (64, 128, 256, 512), (2, 2, 2, 2)),
 }

@@ -1,9 +1,8 @@
 """Curvature around a solution: of the mean cross-entropy (nats) on given inputs, in evaluation mode.
 
-It is a function of the kept prunable weights alone: biases and BatchNorm stay as they are, pruned weights are zero
-whatever the state holds. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries. Without a
-mask all prunable weights are kept; a mask must keep equally many of every replicate. Eigenvalues, quadrature and what
-Lanczos's method leaves of a matrix are float64 on the CPU.
+It is a function of the kept prunable weights alone, without a mask of all: biases and BatchNorm stay as they are,
+pruned weights are zero. Vectors are flat, ``(R, V, D)``: D kept weights in the order of the mask's entries, equally
+many of every replicate. Eigenvalues, quadrature and Lanczos's tridiagonal matrix are float64 on the CPU.
 """
 
 from typing import NamedTuple
@@ -32,9 +31,8 @@ def weights(state: State, mask: Mask) -> Tensor:
 def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask: Mask | None = None) -> Tensor:
     """Multiply the Hessian of every replicate with its ``vectors``: ``(R, V, D)`` to ``(R, V, D)``, in their dtype.
 
-    The matrix is never formed (Pearlmutter 1994). ``x`` ``(N, ...)``, ``y`` ``(N,)``: ready-to-feed training inputs, as
-    ``ds.training_set()`` returns them. Raises ``ValueError`` if ``vectors`` are shaped otherwise, a product is not
-    finite, or torch cannot differentiate the network twice.
+    The matrix is never formed (Pearlmutter 1994). ``x``, ``y``: inputs and labels as ``ds.training_set()`` has them.
+    Raises ``ValueError`` for other shapes, a product that is not finite, or what torch cannot differentiate twice.
     """
     mask, w = _checked(net, state, mask, x, y)
     checks.kind("vectors", vectors, Tensor)

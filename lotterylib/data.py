@@ -52,8 +52,7 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of all that training and evaluation see: of the arrays as given, or of what generated them.
 
-        For what is computed can differ in its last bits between machines. Changed tensors no longer match their
-        ``source``, and are hashed themselves.
+        For what is computed can differ in its last bits between machines. Changed tensors are hashed themselves.
         """
         tensors = {name: getattr(self, name) for name in (*_ARRAYS, "mean", "std")}
         content = store.digest(tensors, f"{self.num_classes} classes, augment {self.augment}")
@@ -64,8 +63,7 @@ class Dataset:
         """Return training inputs and labels at ``indices``, ready to feed.
 
         ``indices``, int64 ``(...)``, give ``x`` ``(..., features)`` or ``(..., C, H, W)`` and ``y`` ``(...)``.
-        ``views``, uint8 ``(...)`` below ``VIEWS``, code how each image is seen: cropped after padding by 4, and perhaps
-        flipped; ``None``: as stored.
+        ``views``, uint8 ``(...)`` below ``VIEWS``: how each image is padded by 4, cropped and flipped, or ``None``.
         """
         indices = torch.as_tensor(indices, device=self.device)
         x, y = self.train_x.index_select(0, indices.flatten()), self.train_y[indices]
@@ -128,8 +126,8 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     if not isinstance(name, str):
         raise ValueError(f"name is {name!r}; it must be a string")
     where, augment = find_device(device), bool(checks.choice("augment", augment, (False, True)))
-    given = {"train_x": train_x, "train_y": train_y, "test_x": test_x, "test_y": test_y}
-    t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given.items()}
+    given = zip(_ARRAYS, (train_x, train_y, test_x, test_y), strict=True)
+    t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given}
     for split in ("train", "test"):
         x, y = t[f"{split}_x"], t[f"{split}_y"]
         if y.is_floating_point() or y.shape != x.shape[:1] or len(y) == 0:
@@ -221,8 +219,8 @@ def mnist1d(seed: int = 42) -> dict:
     finally:
         random.setstate(kept[0])
         np.random.set_state(kept[1])
-    return {"train_x": made["x"].astype(np.float32), "train_y": made["y"],
-            "test_x": made["x_test"].astype(np.float32), "test_y": made["y_test"]}  # fmt: skip
+    arrays = made["x"].astype(np.float32), made["y"], made["x_test"].astype(np.float32), made["y_test"]
+    return dict(zip(_ARRAYS, arrays, strict=True))
 
 
 def _mnist1d_arguments(seed):
@@ -244,8 +242,7 @@ def _torchvision(name, root):
         found = f"dataset {name!r} is not complete in {root} and could not be downloaded ({error})"
         remedy = f"Put {root}/{files} there, or set LOTTERYLIB_DATA to the folder that holds it"
         raise FileNotFoundError(f"{found}. {remedy}; 'mnist1d' needs no download at all") from error
-    return {"train_x": np.asarray(train.data), "train_y": np.asarray(train.targets),
-            "test_x": np.asarray(test.data), "test_y": np.asarray(test.targets)}  # fmt: skip
+    return dict(zip(_ARRAYS, map(np.asarray, (train.data, train.targets, test.data, test.targets)), strict=True))
 
 
 def _check_files(make, root):

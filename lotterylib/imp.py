@@ -28,8 +28,7 @@ class Config:
     rate); or a rule of one's own, a frozen dataclass that is called as ``rule(net, ds, state, mask)`` and returns the
     next mask. ``replicates``: runs for each rewind step; r is initialised, and its data ordered, by ``seed + r``.
     ``rewinding="learning_rate"`` keeps the weights and rewinds only the schedule (Renda et al. 2020).
-    ``pruning="one_shot"`` ranks the weights of the dense solution at every level. Raises ``ValueError`` for a value out
-    of bounds.
+    ``pruning="one_shot"`` ranks the dense solution's weights at every level. Raises ``ValueError`` out of bounds.
     """
 
     recipe: training.Recipe
@@ -152,8 +151,7 @@ def levels(net, ds, config, checkpoint=None):
 
     Raises ``training.Diverged`` if a loss becomes NaN or infinite, and ``ValueError`` if a layer would be emptied; the
     levels finished so far, one in which only some replicates diverged among them, are then in the folder and in the
-    exception's attribute ``run``. ``ValueError`` before the first step for what does not fit: network and dataset,
-    memory, a folder that cannot be written.
+    exception's attribute ``run``. ``ValueError`` before the first step for data, memory or a folder that do not fit.
     """
     training.check(net, ds, checks.kind("config", config, Config).recipe)
     net.check(net.init(1), x=ds.test_x, y=ds.test_y)
@@ -267,21 +265,16 @@ class _Work:
             state, diverged = select(state, each), {r: diverged[i] for r, i in enumerate(each) if i in diverged}
             mask = pruning.full(net, state)
         error = training.evaluate(net, state, ds.test_x, ds.test_y)[1]
-        level = Level(state, mask, error, diverged)
-        files.save(name, _pack(level), diverged=diverged)
+        kept = {entry: state[entry][keep] for entry, keep in mask.items()}
+        bits = {entry: torch.from_numpy(np.packbits(keep.cpu().numpy())) for entry, keep in mask.items()}
+        files.save(name, {"state": {**state, **kept}, "bits": bits, "error": error}, diverged=diverged)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        return level
-
-
-def _pack(level):
-    """What a file holds of a level: the surviving weights and the mask's bits of prunable entries, all else whole."""
-    kept = {name: level.state[name][keep] for name, keep in level.mask.items()}
-    bits = {name: torch.from_numpy(np.packbits(keep.cpu().numpy())) for name, keep in level.mask.items()}
-    return {"state": {**level.state, **kept}, "bits": bits, "error": level.error}
+        return Level(state, mask, error, diverged)
 
 
 def _unpack(net, saved, about):
+    """The level of a file, which holds prunable entries' surviving weights and the bits of their masks."""
     state, mask, error = saved["state"], {}, saved["error"].cpu()
     for name in net.prunable:  # in this order, which random draws go by
         shape = (len(error), *net.shapes[name])

@@ -13,8 +13,7 @@ _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mas
 def fitting(net, ds, recipe, kept=0) -> int:
     """Number of replicates that can be trained at once in the memory of the dataset's device, estimated.
 
-    Counted are copies of the weights and what a step's backward pass needs of its forward pass, measured on one batch;
-    ``kept`` copies of the weights are needed besides.
+    By copies of the weights, ``kept`` ones besides, and what a backward pass on one batch needs of its forward pass.
     """
     weights = sum(tensor.nbytes for tensor in net.init(1).values())
     step = 1.25 * saved_bytes(net, ds, recipe)  # and a quarter for what lives only within the backward pass

@@ -19,7 +19,6 @@ from .states import replicates, select
 from .threads import beside
 
 _THREAD = threading.local()
-WIDE = ()  # precisions in which CUDA trains convolutions faster stacked: see benchmarks/README.md
 _MATRICES = (  # kinds of layers, and their weights that multiply inputs: no bias, no normalisation's or embedding's
     ((nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, architectures.Conv1d), "weight"),
     (nn.MultiheadAttention, "(in|q|k|v)_proj_weight"),
@@ -88,8 +87,7 @@ class Network:
         """Return the number of replicates R of a state of this network, checked with what goes with it.
 
         ``mask``: its mask. ``x`` ``(N, ...)`` and ``y`` ``(N,)``: ready-to-feed inputs and their labels. Raises
-        ``ValueError`` that names the argument, and the entry, if names, shapes, types or numbers are other than these,
-        and for what ``try_on`` refuses.
+        ``ValueError`` that names argument and entry if one does not fit, and for what ``try_on`` refuses.
         """
         count = states.check("state", state, self.shapes)
         if mask is not None:
@@ -101,8 +99,7 @@ class Network:
     def try_on(self, x) -> int:
         """Return the number of classes, tried once for each kind of input ``x`` ``(N, ...)`` on two of its examples.
 
-        Raises ``ValueError`` without an example, for what ``trial.classes`` refuses, and for ``stacked=True`` where
-        torch cannot stack the module.
+        Raises ``ValueError`` without an example, as ``trial.classes`` does, and for a vain ``stacked=True``.
         """
         kind = tuple(checks.kind("x", x, torch.Tensor).shape[1:]), x.dtype
         if kind not in self._tried:
@@ -120,9 +117,10 @@ class Network:
     def stacks(self, x, precision="float32") -> bool:
         """Whether replicates are stacked on such inputs ``x`` with products in ``precision``."""
         self.try_on(x)
-        wide = self._asked is None and x.is_cuda and precision in WIDE
-        half = precision != "float32" and (self.stacked or wide)
-        return trial.stacks(self.module, self._two(x), precision, self.prunable) if half else self.stacked
+        if precision == "float32":
+            return self.stacked
+        wide = self._asked is None and x.is_cuda  # where convolutions of groups are faster: benchmarks/README.md
+        return (self.stacked or wide) and trial.stacks(self.module, self._two(x), precision, self.prunable)
 
     def _two(self, x):
         return self.taken(x[torch.arange(2, device=x.device) % len(x)], next(self.module.parameters()).dtype)
@@ -215,10 +213,9 @@ def _looped(function, trees):
 def build(name, dataset, **options) -> Network:
     """Build a network of this library for a dataset, by its name in ``architectures.NAMES``, with its ``options``.
 
-    ``cnn1d``, and without BatchNorm ``cnn1d_plain``: ``width=24``, channels. ``resnet1d``: that, and ``blocks=1``
-    residual blocks a stage. ``mlp``: ``hidden=(100, 100)``, units of
-    each hidden layer. ``resnet8`` to ``resnet110``: ``width=16``, channels of the first stage. ``lenet_300_100`` and
-    ``resnet18`` have none. Raises ``ValueError`` for an unknown name or inputs that the network does not take.
+    ``cnn1d``, and without BatchNorm ``cnn1d_plain``: ``width=24``, channels. ``resnet1d``: that, and ``blocks=1`` a
+    stage. ``mlp``: ``hidden=(100, 100)``, units of each layer. ``resnet8`` to ``resnet110``: ``width=16``, channels of
+    the first stage. Raises ``ValueError`` for an unknown name or option, or inputs that the network does not take.
     """
     shape, classes = tuple(checks.kind("dataset", dataset, Dataset).test_x.shape[1:]), dataset.num_classes
     return Network(lambda: architectures.module(name, shape, classes, **options), dataset.device)
@@ -232,9 +229,9 @@ def wrap(make, device="auto", prunable=None, stacked=None) -> Network:
 
     ``prunable`` names the weights that may be pruned; the default is every weight of a convolution, linear, attention
     or recurrent layer, never a bias, a normalisation's or an embedding's. ``stacked``: whether replicates are computed
-    in one program, which is faster for small matrices, or each in its own, which is faster for torch's convolutions,
-    and the default for them and for what torch cannot stack; the results are the same. Raises ``ValueError`` for a
-    ``make`` that does not do what it must, lazy layers, no prunable weight, or a ``prunable`` that is not a parameter.
+    in one program, which is faster for small matrices, or each in its own, the default for what torch cannot stack and
+    for its convolutions, but on CUDA in half precision; the results are the same. Raises ``ValueError`` for a ``make``
+    that does not do what it must, lazy layers, no prunable weight, or a ``prunable`` that is not a parameter.
     """
     return Network(make, find_device(device), prunable, stacked)
 

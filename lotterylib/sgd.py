@@ -6,10 +6,10 @@ and replayed, each group on a stream of its own: between two steps the host wait
 
 import contextlib
 import copy
+import gc
 import math
 import threading
 import time
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -42,34 +42,26 @@ class Group:
     """The replicates ``rows`` of a training, at ``step``, in memory of their own: one, where it is not stacked."""
 
     def __init__(self, training, rows, step):
-        net, ds, recipe = self.net, self.ds, self.recipe = training.net, training.ds, training.recipe
-        self.rows, self.cuda, half = rows, ds.device.type == "cuda", recipe.precision != "float32"
-        self.last = _channels_last(training)
+        net, ds, recipe = self.net, self.ds, self.recipe = training[:3]
+        self.rows, self.cuda, self.last = rows, ds.device.type == "cuda", _channels_last(training)
         self.state, self.momentum = self._own(training, training.state), self._own(training, training.momentum)
-        self.keep = [torch.ones_like(self.state[name]) for name in net.parameters]  # the mask by the scale of the loss
-        first = self.state[net.parameters[0]]
-        cast = [name for name in net.prunable if half and self.state[name].dtype == torch.float32]
-        self.cast = {name: torch.zeros_like(self.state[name]) for name in cast}  # gradients of what is cast once a step
-        leaves = {name: self.state[name] for name in net.parameters}  # the same memory, but of what is cast
-        leaves |= {name: self.state[name].to(getattr(torch, recipe.precision)) for name in cast}
-        self.leaves = {name: tensor.detach().requires_grad_() for name, tensor in leaves.items()}
-        self.span = min(steps_per_epoch(ds, recipe), SPAN.get(ds.device.type, math.inf))
-        self.losses, self.failed = first.new_zeros(self.span, len(rows)), training.failed[rows].clone()
-        precision = torch.float32 if self.cuda else torch.float64  # what the fused update takes
-        self.rates, self.row = first.new_zeros(self.span, dtype=precision), first.new_zeros(1, dtype=torch.long)
-        self.tables, module = None, copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
-        self.tracked = {t.data_ptr() for name, t in self.state.items() if name.endswith("num_batches_tracked")}
+        self.keep = [torch.ones_like(self.state[name]) for name in net.parameters]  # the mask by 1 / scale
+        self.scale = SCALE.get(recipe.precision, 1)
+        self.counters = {t.data_ptr() for name, t in self.state.items() if name.endswith("num_batches_tracked")}
+        self.leaves = {name: self.state[name].detach() for name in net.parameters}  # the same memory, but of halves
+        self.halves = {}  # weights that are cast once a step, with room for their gradients as the update takes them
+        for name in net.prunable if recipe.precision != "float32" else ():
+            if self.state[name].dtype == torch.float32:
+                self.leaves[name] = self.state[name].to(getattr(torch, recipe.precision))
+                self.halves[name] = torch.empty_like(self.state[name])
+        for leaf in self.leaves.values():
+            leaf.requires_grad_()
+        self.span, first = min(steps_per_epoch(ds, recipe), SPAN.get(ds.device.type, math.inf)), self.keep[0]
+        self.losses, self.failed = first.new_zeros(self.span, len(rows)), training.failed[rows]
+        self.row, self.tables = first.new_zeros(1, dtype=torch.long), None
+        half = next((self.leaves[name].dtype for name in self.halves), first.dtype)
+        self.logits = _logits(net, training.stacked, half if training.stacked else first.dtype, self.last)
         self.stream = torch.cuda.Stream(ds.device) if self.cuda else None
-        self.on = partial(torch.cuda.stream, self.stream) if self.cuda else contextlib.nullcontext
-        taken = self.leaves[cast[0]].dtype if cast and training.stacked else first.dtype  # vmap has no autocast
-
-        def logits(state, x):
-            return functional_call(module, state, (net.taken(x, taken, self.last),))
-
-        def alone(state, x):
-            return logits({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
-
-        self.logits = torch.vmap(logits) if training.stacked else alone
         self.take(training)
         if self.cuda:
             self._capture(step)
@@ -77,12 +69,16 @@ class Group:
 
     def _own(self, training, tree):
         """Copies of this group's rows; weights of convolutions as channels last, if that is faster."""
-        own = {name: tensor[self.rows].clone(memory_format=torch.contiguous_format) for name, tensor in tree.items()}
-        for name in own if self.last and (self.cuda or not training.stacked) else ():
-            if (tensor := own[name]).dim() == 5:
-                tensor = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-                own[name] = tensor.unflatten(0, own[name].shape[:2])
+        own = {name: tensor[self.rows].contiguous() for name, tensor in tree.items()}
+        for name, tensor in own.items() if self.last and (self.cuda or not training.stacked) else ():
+            if tensor.dim() == 5:
+                laid = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+                own[name] = laid.unflatten(0, tensor.shape[:2])
         return own
+
+    def on(self):
+        """The context of the group's stream."""
+        return torch.cuda.stream(self.stream) if self.cuda else contextlib.nullcontext()
 
     def take(self, training):
         """Begin with a training as it stands, in the memory that is here, by which a graph goes."""
@@ -94,58 +90,65 @@ class Group:
                 for name, tensor in own.items():
                     tensor.copy_(whole[name][self.rows])
             for name, keep in zip(self.net.parameters, self.keep, strict=True):
-                keep.fill_(1 / SCALE.get(self.recipe.precision, 1))
+                keep.fill_(1 / self.scale)
                 if name in training.mask:
                     keep.mul_(training.mask[name][self.rows])
             self.failed.copy_(training.failed[self.rows])
 
     def load(self, begin, count):
-        """Put the rates and order, on CUDA whole batches, of ``count`` steps where the step reads them."""
+        """Put rates and order, on CUDA whole batches, of ``count`` steps where the step reads them."""
         self.begin, (epoch, first) = begin, divmod(begin, steps_per_epoch(self.ds, self.recipe))
         if epoch != self.epoch:
             each = [epoch_order(self.ds, self.recipe, self.training.seeds[r], epoch) for r in self.rows]
             self.epoch, self.drawn = epoch, [torch.stack(tables, 1) for tables in zip(*each, strict=True)]
-        rates = torch.tensor([self.recipe.lr_at(t) for t in range(begin, begin + count)], dtype=self.rates.dtype)
+        precision = torch.float32 if self.cuda else torch.float64  # what the fused update takes
+        rates = torch.tensor([self.recipe.lr_at(t) for t in range(begin, begin + count)], dtype=precision)
         tables = [rates, *(table[first : first + count] for table in self.drawn)]
         if self.cuda:  # pinned, so that the host need not wait
             rates, *tables = (table.pin_memory().to(self.ds.device, non_blocking=True) for table in tables)
             x, y = self.ds.gather(*tables)
             tables = rates, x.movedim((1, 3), (4, 5)) if self.last and x.dim() == 6 else x, y
         if self.tables is None:
-            self.tables = [self.row.new_zeros(self.span, *t.shape[1:], dtype=t.dtype) for t in tables[1:]]
-        for kept, new in zip((self.rates, *self.tables), tables, strict=True):
+            self.tables = [self.row.new_zeros(self.span, *t.shape[1:], dtype=t.dtype) for t in tables]
+        for kept, new in zip(self.tables, tables, strict=True):
             kept[:count].copy_(new)
         self.row.zero_()
 
+    def _batch(self):
+        """Rate, inputs ``(R, B, ...)`` and labels ``(R, B)`` of the next step of those that ``load`` put there."""
+        rate, *drawn = (table.index_select(0, self.row) for table in self.tables)
+        drawn = [table.squeeze(0) for table in drawn]
+        x, y = drawn if self.cuda else self.ds.gather(*drawn)
+        return rate, x.movedim((3, 4), (0, 2)) if self.cuda and self.last and x.dim() == 5 else x, y
+
     def update(self):
         """One step of SGD for every replicate of the group; the loss of each is the mean over its batch."""
-        drawn, precision = [table.index_select(0, self.row).squeeze(0) for table in self.tables], self.recipe.precision
-        x, y = drawn if self.cuda else self.ds.gather(*drawn)
-        if self.cuda and self.last and x.dim() == 5:
-            x = x.movedim((3, 4), (0, 2))
-        if self.cast:
+        rate, x, y = self._batch()
+        if self.halves:
             with torch.no_grad():
-                torch._foreach_copy_([self.leaves[n] for n in self.cast], [self.state[n] for n in self.cast])
-        few = trial.fewer(x.device, self.tracked, self.training.stacked)
+                torch._foreach_copy_([self.leaves[n] for n in self.halves], [self.state[n] for n in self.halves])
         with torch.enable_grad():
-            with trial.autocast(x.device, precision), few:
+            with trial.autocast(x.device, self.recipe.precision), trial.fewer(x.device, self.counters):
                 logits = self.logits({**self.state, **self.leaves}, x)
-            logits = (logits if precision == "float32" else logits.float()).flatten(0, -2)
-            losses = F.cross_entropy(logits, y.flatten(), reduction="none").view(y.shape).mean(-1)
-            scale, leaves = torch.full_like(losses, SCALE.get(precision, 1)), list(self.leaves.values())
+            logits = logits if self.recipe.precision == "float32" else logits.float()
+            losses = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none").view(y.shape).mean(-1)
+            scale, leaves = torch.full_like(losses, self.scale), list(self.leaves.values())
             gradients = torch.autograd.grad(losses, leaves, scale, materialize_grads=True)
-        gradients = {n: _laid(g, leaf) for (n, leaf), g in zip(self.leaves.items(), gradients, strict=True)}
-        if self.cast:
-            torch._foreach_copy_(list(self.cast.values()), [gradients[name] for name in self.cast])
-        gradients = torch._foreach_mul(self.keep, [*(gradients | self.cast).values()])
         torch._fused_sgd_(
-            [self.state[name] for name in self.leaves], gradients,
+            [self.state[name] for name in self.leaves], self._masked(gradients),
             [self.momentum[name] for name in self.leaves] if self.recipe.momentum else [],
-            lr=self.rates.index_select(0, self.row), momentum=self.recipe.momentum, dampening=0.0,
-            nesterov=self.recipe.nesterov, weight_decay=self.recipe.weight_decay, maximize=False, is_first_step=False,
+            lr=rate, momentum=self.recipe.momentum, dampening=0.0, nesterov=self.recipe.nesterov,
+            weight_decay=self.recipe.weight_decay, maximize=False, is_first_step=False,
         )  # fmt: skip
         self.losses.index_copy_(0, self.row, losses.detach().to(self.losses.dtype)[None])
         self.row += 1
+
+    def _masked(self, gradients):
+        """Gradients as the update takes them: without the scale of the loss, of the weights' type and strides."""
+        laid = {n: _laid(g, leaf) for (n, leaf), g in zip(self.leaves.items(), gradients, strict=True)}
+        if self.halves:
+            torch._foreach_copy_(list(self.halves.values()), [laid[name] for name in self.halves])
+        return torch._foreach_mul(self.keep, [*(laid | self.halves).values()])
 
     def watch(self, count):
         """Note at which of the ``count`` steps since ``load`` a loss ceased to be finite."""
@@ -160,7 +163,8 @@ class Group:
                 self.load(step, 1)
                 self.update()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.ds.device), torch.cuda.graph(self.graph, stream=self.stream), exact():
+        graph = torch.cuda.graph(self.graph, stream=self.stream)
+        with _uncollected(), torch.cuda.device(self.ds.device), graph, exact():
             self.update()
 
     def store(self):
@@ -176,6 +180,32 @@ class Group:
             self.stream.wait_stream(reader)  # the next replay writes what is read here
 
 
+def _logits(net, stacked, dtype, last):
+    """The function of a state and inputs that a step differentiates. It must not hold its group: no cycle may."""
+    module = copy.deepcopy(net.module).train()  # its own, because a thread swaps tensors in it
+
+    def one(state, x):
+        return functional_call(module, state, (net.taken(x, dtype, last),))
+
+    def alone(state, x):
+        return one({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
+
+    return torch.vmap(one) if stacked else alone
+
+
+@contextlib.contextmanager
+def _uncollected():
+    """Context without the garbage collector: an older graph that it frees during a capture would spoil that one."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _laid(gradient, leaf):
     """The gradient with the strides of its leaf: lists of unlike strides, or types, would be computed one by one."""
     one = [size == 1 or a == b for size, a, b in zip(leaf.shape, gradient.stride(), leaf.stride(), strict=True)]
@@ -184,13 +214,13 @@ def _laid(gradient, leaf):
 
 def groups_of(training, rows, now, kept):
     """The replicates ``rows`` in groups, as ``_parts`` cuts them; those in ``kept``, by their rows, take it up."""
-    parts = [tuple(part) for part in _parts(training, rows)]
-    for part in parts:
+    parts = _parts(training, rows)
+    for part in map(tuple, parts):
         if part not in kept:
             kept[part] = Group(training, list(part), now)
         elif kept[part].training is not training:
             kept[part].take(training)
-    return [kept[part] for part in parts]
+    return [kept[tuple(part)] for part in parts]
 
 
 def _parts(training, rows):

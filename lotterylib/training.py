@@ -18,7 +18,6 @@ from .networks import Network
 
 SCHEDULES = ("cosine", "constant", "step")  # of the learning rate
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the products in a training step
-
 EVERY = 20.0  # seconds of training between two checkpoints
 
 
@@ -28,10 +27,9 @@ class Recipe:
 
     ``schedule``: ``"cosine"`` (to 0 at ``steps``), ``"constant"``, or ``"step"`` (times ``drop`` at each step in
     ``drops``); before it, ``warmup`` steps of linear increase. Weight decay applies to every parameter. ``nesterov``
-    as in ``torch.optim.SGD``. ``precision="bfloat16"`` computes a step's products in bfloat16 (autocast), and
-    ``"float16"`` in that, the loss scaled by ``sgd.SCALE``; weights, momentum, statistics and every evaluation stay as
-    they are. Raises ``ValueError`` for a value out of bounds, and for
-    one that has no effect: ``drops`` under another schedule, ``nesterov`` without momentum.
+    as in ``torch.optim.SGD``. ``precision``: of a step's products, by autocast, ``"float16"`` with the loss scaled by
+    ``sgd.SCALE``; weights, momentum, statistics and evaluations stay as they are. Raises ``ValueError`` for a value out
+    of bounds, or without effect: ``drops`` under another schedule, ``nesterov`` without momentum.
     """
 
     steps: int
@@ -104,8 +102,7 @@ def train(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed=1, c
     ``start`` and ``order_seed`` are one number or one for each replicate; a single ``order_seed`` s gives replicate r
     the data order of seed s + r. Momentum starts at zero. Weights outside ``mask`` are exactly zero throughout; without
     a mask all weights train. ``checkpoint`` names a folder from which the same call carries on after an interruption.
-    Raises ``Diverged``, and ``ValueError`` for arguments that do not fit each other, a folder that cannot be written,
-    and if the memory does not suffice.
+    Raises ``Diverged``, and ``ValueError`` for arguments, a folder or a memory that do not fit.
     """
     check(net, ds, recipe)
     last = checks.whole("stop", recipe.steps if stop is None else stop, 0, recipe.steps)

@@ -47,7 +47,7 @@ def stacks(module, x, precision="float32", cast=()) -> bool:
 
     ``precision``: of products in training, and of the weights named in ``cast``, as a training step has them.
     """
-    module, few = copy.deepcopy(module), fewer(x.device, (), True)
+    module = copy.deepcopy(module)
     whole = {name: torch.stack([p.detach()] * 2) for name, p in module.named_parameters()}
     kinds = {name: getattr(torch, precision) for name in cast if whole[name].dtype == torch.float32}
     weights = {name: p.to(kinds.get(name, p.dtype)).requires_grad_() for name, p in whole.items()}
@@ -58,7 +58,7 @@ def stacks(module, x, precision="float32", cast=()) -> bool:
 
     with contextlib.suppress(Exception):
         module.train()
-        with torch.enable_grad(), autocast(x.device, precision), few:
+        with torch.enable_grad(), autocast(x.device, precision), fewer(x.device, ()):
             kind = next(iter(kinds.values()), x.dtype) if x.is_floating_point() else x.dtype
             out = torch.vmap(logits)(weights, buffers, torch.stack([x] * 2).to(kind))
             torch.autograd.grad(out.float().logsumexp(-1).sum(), list(weights.values()), materialize_grads=True)
@@ -75,34 +75,39 @@ def autocast(device, precision):
     return torch.autocast(device.type, half, precision != "float32", cache_enabled=False)
 
 
-def fewer(device, counters, stacked):
+def fewer(device, counters):
     """The context in which a training step takes fewer kernels: on CUDA, where each costs its launch."""
-    return _Few(counters, stacked) if device.type == "cuda" else contextlib.nullcontext()
+    return _Few(counters) if device.type == "cuda" else contextlib.nullcontext()
 
 
 class _Few(TorchFunctionMode):
-    """BatchNorm's ``counters``, told by where they lie, are raised at once; replicates are channels of one BatchNorm.
+    """BatchNorm's ``counters``, told by where they lie, are raised at once; stacked replicates share one BatchNorm.
 
-    For those that are ``stacked``: torch's own rule takes three times the traffic there, and refuses half precision.
+    As its channels: torch's own rule takes three times the traffic there, and refuses half precision.
     """
 
-    def __init__(self, counters, stacked):
+    def __init__(self, counters):
         super().__init__()
-        self.counters, self.stacked, self.counted = counters, stacked, []
+        self.counters, self.counted = counters, []
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         given = *args, *(kwargs or {}).values()
-        if function is F.batch_norm and self.stacked and given[5] and all(map(torch.is_tensor, given[:5])):
+        if function is F.batch_norm and _stacked(given[0]) and given[5] and all(map(torch.is_tensor, given[1:5])):
             return _Norm.apply(*given)
-        if function is torch.Tensor.add_ and not self.stacked and args[0].data_ptr() in self.counters:
-            self.counted.append(args[0])
-            return args[0]
+        if function is torch.Tensor.add_:
+            whole = torch._C._functorch.get_unwrapped(args[0]) if _stacked(args[0]) else args[0]
+            if whole.data_ptr() in self.counters:
+                self.counted.append(whole)
+                return args[0]
         return function(*args, **(kwargs or {}))
 
     def __exit__(self, *error):
         super().__exit__(*error)
         if self.counted:
             torch._foreach_add_(self.counted, 1)
+
+
+_stacked = torch._C._functorch.is_batchedtensor  # whether it is of all replicates, under ``vmap``
 
 
 class _Norm(torch.autograd.Function):

@@ -62,3 +62,10 @@ def open_page(tab, path):
     shown = "n => document.querySelectorAll('.widget-subarea .jupyter-widgets').length >= n"
     tab.wait_for_function(shown, arg=widgets)
     return widgets
+
+
+def show_answers(tab):
+    """Turn on the page's switch that unfolds all answers; without one there are none."""
+    for switch in tab.get_by_role("switch", name="Show all answers").all():
+        switch.press("Enter")
+        assert switch.get_attribute("aria-checked") == "true"

@@ -10,9 +10,10 @@ import html.parser
 import re
 import sys
 import urllib.parse
+from pathlib import Path
 
 import pytest
-from built_book import HTML, SECONDS, built_pages, new_tab, open_page
+from built_book import HTML, SECONDS, built_pages, new_tab, open_page, show_answers
 
 LOCAL = ("file:", "data:", "blob:", "about:")
 
@@ -56,6 +57,7 @@ def test_page_opens(browser, page):
         widgets = open_page(tab, HTML / page)
         tab.wait_for_timeout(SECONDS)  # what comes late, such as a second rendering, would come now
         assert tab.locator(".widget-subarea").count() == widgets, "each widget must be shown once"
+        show_answers(tab)
         problems += stuck_controls(tab)
         unset = tab.evaluate(
             """() => [...document.querySelectorAll("div.math, span.math")]
@@ -129,6 +131,112 @@ def test_chapter_has_something_to_move(page):
     assert "application/vnd.jupyter.widget-view+json" in (HTML / page).read_text(encoding="utf-8")
 
 
+def readable(tab):
+    """How many characters can be read of the answers of a page, and of what its choices say."""
+    return tab.evaluate(
+        """() => [...document.querySelectorAll("article :is(details.answer, details.choice) > :not(summary)")]
+                 .filter(e => e.checkVisibility()).map(e => e.textContent).join("").length"""
+    )
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_answers_wait_for_a_choice(browser, page):
+    """By keyboard alone: none shows before, its own after, beside what was chosen, which a reload does not lose."""
+    with new_tab(browser) as tab:
+        open_page(tab, HTML / page)
+        forms, shown = tab.locator("article fieldset.commit"), 0
+        text = (HTML / page).read_text(encoding="utf-8")
+        checks = set(re.findall(r'<details class="choice[^>]*name="(check-[^"]+)"', text))
+        assert forms.count() == text.count('<p class="prediction"') + len(checks)
+        assert readable(tab) == 0
+        for form in forms.all():
+            first, button = form.locator("input").first, form.get_by_role("button")
+            first.focus()
+            if first.get_attribute("type") == "radio":
+                assert button.is_disabled()
+                tab.keyboard.press("Space")
+            else:
+                tab.keyboard.type("as at the ends")
+            tab.keyboard.press("Tab")
+            tab.keyboard.press("Enter")
+            assert not form.is_visible() and readable(tab) > shown
+            assert tab.evaluate("() => document.activeElement.matches('summary')")
+            shown = readable(tab)
+        told = tab.locator("article p.chosen")
+        assert all(text.startswith(("You chose: “", "You predicted: “as at")) for text in told.all_inner_texts())
+        open_page(tab, HTML / page)
+        assert told.count() == forms.count() and readable(tab) == shown
+        for again in told.get_by_role("button", name="Choose again").all()[::-1]:
+            again.press("Enter")
+        assert readable(tab) == 0 and forms.first.is_visible()
+
+
+def test_one_switch_shows_the_answers_of_all_pages(browser):
+    with new_tab(browser) as tab:
+        for page in ("intro.html", CHAPTERS[0]):
+            open_page(tab, HTML / page)
+            assert readable(tab) == 0
+        show_answers(tab)
+        for page in ("intro.html", *CHAPTERS):
+            open_page(tab, HTML / page)
+            assert tab.locator("article :is(details.answer, details.choice):not([open])").count() == 0 < readable(tab)
+            assert not tab.locator("article fieldset.commit").first.is_visible()
+        tab.get_by_role("switch").press("Space")
+        assert readable(tab) == 0
+
+
+@pytest.mark.parametrize("page", ["intro.html", *CHAPTERS])
+@pytest.mark.parametrize("scripts", [True, False])
+def test_paper_shows_choices_and_answers(browser, page, scripts):
+    """And solutions; nothing is left to press."""
+    with new_tab(browser, java_script_enabled=scripts) as tab:
+        tab.goto((HTML / page).as_uri())
+        tab.emulate_media(media="print")
+        folded = "all => all.filter(e => !e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"
+        assert tab.locator("article details > *").evaluate_all(folded) == []
+        controls = tab.locator("article :is(fieldset.commit, p.chosen button, .all-answers, .explorable > .view)")
+        assert not any(control.is_visible() for control in controls.all())
+        tab.emulate_media(media="screen")
+        tab.wait_for_timeout(300)
+        assert readable(tab) == 0
+
+
+def test_the_landscape_can_be_played_with(browser):
+    """By keyboard: early rewinding fails, late rewinding wins; the text says it, the drawing shows it, all is here."""
+    with new_tab(browser) as tab:
+        requests = []
+        tab.on("request", lambda request: requests.append(request.url))
+        open_page(tab, HTML / "intro.html")
+        part = tab.locator("div.explorable")
+        told, slider, pictures = part.get_by_role("status"), part.get_by_role("slider"), set()
+        for key, outcome in (("ArrowLeft", "it fails"), ("End", "it wins")):
+            slider.press(key)
+            tab.keyboard.press("Tab")
+            tab.keyboard.press("Enter")
+            told.filter(has_text=outcome).wait_for()
+            pictures |= set(part.locator("canvas").evaluate_all("all => all.map(e => e.toDataURL())"))
+        assert told.inner_text().endswith("Tried so far: fails from 7; wins from 60.") and len(pictures) == 4
+        part.get_by_role("button", name="Walk").press("Enter")
+        tab.wait_for_timeout(SECONDS / 2)
+        part.get_by_role("button", name="Reset").press("Enter")
+        assert slider.input_value() == "8" and "Tried" not in told.inner_text()
+        assert [url for url in requests if not url.startswith(LOCAL)] == []
+
+
+def test_the_landscape_moves_at_once_for_who_wants_no_motion_and_is_a_picture_elsewhere(browser):
+    with new_tab(browser, reduced_motion="reduce") as tab:
+        open_page(tab, HTML / "intro.html")
+        part = tab.locator("div.explorable")
+        part.get_by_role("button", name="Prune").press("Enter")
+        assert "it fails" in part.get_by_role("status").inner_text()
+        assert part.locator("canvas").first.is_visible() and not part.locator("img").is_visible()
+        tab.emulate_media(media="print")
+        assert part.locator("img").is_visible() and not part.locator("canvas").first.is_visible()
+    with new_tab(browser, java_script_enabled=False) as tab:
+        tab.goto((HTML / "intro.html").as_uri())
+        assert tab.locator("div.explorable img").is_visible()
+
+
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_terms_and_symbols_are_explained(page):
     """A chapter's terms link to their definitions, each once, and every formula is followed by one to its symbols."""
@@ -143,6 +251,48 @@ def test_terms_and_symbols_are_explained(page):
     formulas = re.findall(linked, text, re.DOTALL)
     assert all(formulas) and len(formulas) == text.count('<p class="symbols">')
     assert formulas or "retraining" in page  # the one chapter without
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_every_figure_has_a_numbered_caption_a_permalink_and_its_data(page):
+    """Numbers run through the chapter, every picture stands in a figure, and the files are what they are called."""
+    text = (HTML / page).read_text(encoding="utf-8")
+    figures = re.findall(r'<figure class="numbered.*?</figure>', text, re.DOTALL)
+    article = text[text.index("<article") : text.index("</article>")]
+    assert len(figures) == len(re.findall(r'<img [^>]*class="[^"]*\bdrawing\b', article)) > 0
+    for place, figure in enumerate(figures, 1):
+        (name,) = re.findall(r'^<figure [^>]*id="(fig-[^"]+)"', figure)
+        assert re.search(rf'<a class="headerlink" href="#{name}"', figure)
+        number, words = re.search(
+            r'caption-number">Figure (.*?)\.</span>(.*?)<span class="figure-data"', figure
+        ).groups()
+        assert number == f"{int(page.split('/')[1][:2])}.{place}" and re.search(r"\w.*\.\s*$", words), name
+        picture, table = re.findall(r'<a [^>]*href="([^"]+\.(?:png|csv))"[^>]*>(?:PNG|<span[^>]*>CSV|CSV)', figure)
+        assert (HTML / page).parent.joinpath(picture).read_bytes().startswith(b"\x89PNG")
+        head, *rows = (HTML / page).parent.joinpath(table).read_text(encoding="utf-8").splitlines()
+        assert "kind" in head.split(",") and rows, name
+
+
+def test_pages_of_widgets_are_light():
+    """The pictures of widgets lie beside a page, not in it."""
+    for page in CHAPTERS:
+        assert (HTML / page).stat().st_size < 1_000_000 and "data:image/png" not in (HTML / page).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_the_picture_offered_is_that_of_the_pane_shown(browser, page):
+    with new_tab(browser) as tab:
+        open_page(tab, HTML / page)
+        figure = tab.locator("figure:has(.widget-subarea)").first
+        handle = figure.locator(".noUi-handle, .widget-toggle-buttons button:not(.mod-active)").first
+        handle.press("ArrowLeft") if "noUi" in handle.get_attribute("class") else handle.click()
+        tab.wait_for_timeout(300)
+        link = figure.locator("a.png")
+        link.evaluate("e => e.addEventListener('click', event => event.preventDefault())")
+        was = link.get_attribute("href")
+        link.click()
+        shown = figure.locator("img:visible").evaluate("e => e.src")
+        assert link.evaluate("e => e.href") == shown and Path(was).name != Path(shown).name
 
 
 def test_status_calls_chapters_by_their_titles():

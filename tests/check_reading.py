@@ -10,7 +10,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
-from built_book import HTML, SECONDS, built_pages, new_tab, open_page
+from built_book import HTML, SECONDS, built_pages, new_tab, open_page, show_answers
 
 AXE = Path(importlib.util.find_spec("axe_playwright_python").origin).with_name("axe.min.js").read_text(encoding="utf-8")
 PHONE = 390
@@ -25,28 +25,31 @@ pytestmark = pytest.mark.browser
 
 
 def unfold(tab):
-    """Open all solutions, and all answers of a question at once."""
+    """Open all answers, all that the choices of a question say, and all solutions."""
+    show_answers(tab)
     tab.locator("details").evaluate_all("all => all.forEach(e => { e.removeAttribute('name'); e.open = true })")
     tab.wait_for_timeout(500)  # scripts see to what has become visible
 
 
-def violations(tab, *rules):
+def violations(tab, *rules, within="html"):
     """What axe-core finds by all its rules, or by some: rule, impact, help, and the first places."""
     options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
     return [
         f"{rule['id']} ({rule['impact']}): {rule['help']}; {len(rule['nodes'])} times, e.g. "
         + "; ".join(f"{node['target']} {node['failureSummary']}" for node in rule["nodes"][:3])
-        for rule in tab.evaluate("options => axe.run(document, options)", options)["violations"]
+        for rule in tab.evaluate("([within, options]) => axe.run(within, options)", [within, options])["violations"]
         if rule["impact"] in ("serious", "critical")
     ]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_accessible(browser, page):
-    """In the light theme and in the dark one, which differs in its colours, with everything unfolded."""
+    """In the light theme and in the dark one, which differs in its colours, with all unfolded; first the forms."""
     with new_tab(browser) as tab:
         open_page(tab, HTML / page)
         tab.evaluate(AXE)
+        if forms := tab.locator("fieldset.commit").count():
+            assert violations(tab, within="fieldset.commit") == [], f"{forms} questions before they are answered"
         unfold(tab)
         assert violations(tab) == [], "light theme"
         tab.emulate_media(color_scheme="dark")
@@ -82,18 +85,20 @@ def test_page_fits_a_phone(browser, page):
     with new_tab(browser, PHONE) as tab:
         open_page(tab, HTML / page)
         tab.evaluate(AXE)
+        assert tab.evaluate("() => document.scrollingElement.scrollWidth") <= PHONE, "as it opens"
         unfold(tab)
         wide = tab.locator("article *").evaluate_all(
             """all => all.filter(e => e.getBoundingClientRect().right > innerWidth)
-                         .filter(e => !e.closest("pre, mjx-container, div.cell_output, p:has(> img.drawing)"))
+                         .filter(e => !e.closest("pre, mjx-container"))
                          .filter(e => !e.closest(".pst-scrollable-table-container"))
                          .map(e => e.outerHTML.slice(0, 200))"""
         )
         assert wide == []
         assert tab.evaluate("() => document.scrollingElement.scrollWidth") <= PHONE
-        for control in tab.locator("div.cell_output .widget-subarea .widget-box > :first-child").all():
-            at = "e => { e.closest('div.cell_output').scrollLeft = 1e4; return e.getBoundingClientRect().left }"
-            assert 0 <= control.evaluate(at) < PHONE / 2, "the control stays beside what is scrolled to"
+        figures = tab.locator("article img.drawing:visible")
+        look = "all => all.map(e => [e.getBoundingClientRect().right, e.naturalWidth, Boolean(e.closest('picture'))])"
+        for right, width, has_other in figures.evaluate_all(look):
+            assert right <= PHONE and has_other and width < 800, "a picture drawn for narrow windows"
         assert violations(tab, "scrollable-region-focusable") == []
 
 
@@ -105,6 +110,8 @@ def test_widgets_have_pictures_without_scripts(browser, page):
         assert tab.locator("article img.still:visible").count() == 0 < widgets
     with new_tab(browser, java_script_enabled=False) as tab:
         tab.goto((HTML / page).as_uri())
+        for answer in tab.locator("details.answer > summary").all():
+            answer.click()
         assert tab.locator("article img.still[alt]:visible").count() == widgets
 
 
@@ -142,12 +149,18 @@ def test_first_paint(browser, capsys):
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
-def test_folds_open(browser, page):
-    """Solutions and answers open and close by mouse and by keyboard, and are larger when open."""
-    with new_tab(browser) as tab:
-        open_page(tab, HTML / page)
-        assert tab.locator("article details:not(.choice)").count() >= 4
-        for fold in tab.locator("article details").all():
+@pytest.mark.parametrize("scripts", [True, False])
+def test_folds_open(browser, page, scripts):
+    """By mouse and by keyboard, and they are larger when open: solutions, and without scripts also answers, choices."""
+    with new_tab(browser, java_script_enabled=scripts) as tab:
+        if scripts:
+            open_page(tab, HTML / page)
+            show_answers(tab)
+        else:
+            tab.goto((HTML / page).as_uri())
+        folds = tab.locator("article details:not(.answer, .choice)" if scripts else "article details")
+        assert folds.count() >= 4
+        for fold in folds.all():
             summary = fold.locator("> summary")
             for key in (None, "Enter", "Space"):
                 was_open, height = fold.evaluate("e => [e.open, e.clientHeight]")
@@ -162,15 +175,19 @@ def test_questions_answer(browser, page):
     with new_tab(browser) as tab:
         open_page(tab, HTML / page)
         choices = tab.locator("article details.choice")
-        names = set(choices.evaluate_all("all => all.map(e => e.getAttribute('name'))"))
-        assert 2 <= len(names) <= 3
-        for name in sorted(names):
+        names = choices.evaluate_all("all => all.map(e => e.getAttribute('name'))")
+        assert 2 <= len({name for name in names if name.startswith("check-")}) <= 3
+        for name in sorted(set(names)):
             answers = tab.locator(f'details.choice[name="{name}"]')
             right = answers.evaluate_all("all => all.map(e => e.classList.contains('right'))")
             assert len(right) > 1 and sum(right) == 1, name
+            form = tab.locator(f'fieldset.commit:has([name$="{name}"])')
             for chosen, answer in enumerate(answers.all()):
-                answer.locator("> summary").click()
+                assert not any(each.is_visible() for each in answers.all())
+                form.get_by_role("radio").nth(chosen).check()
+                form.get_by_role("button").click()
                 assert answers.evaluate_all("all => all.map(e => e.open)") == [i == chosen for i in range(len(right))]
                 assert answer.evaluate("e => e.innerText.trim() !== e.firstChild.innerText.trim()"), "no feedback"
                 sign = answer.locator("> summary").evaluate("e => getComputedStyle(e, '::before').content")
                 assert ("✓" if right[chosen] else "✗") in sign, (name, sign)
+                answers.last.locator("+ p.chosen").get_by_role("button", name="Choose again").click()

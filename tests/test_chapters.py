@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 
-from lotterybook import build, claims, exercises, experiment, records, student
+from lotterybook import build, captions, claims, exercises, experiment, records, student
+from lotterybook.scale import blocks
 from lotterylib import data, imp, sgd
 from lotterylib.states import select
 
@@ -83,6 +84,27 @@ def test_outputs_are_those_of_the_sources(path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_every_kept_figure_has_its_caption_with_its_number(path):
+    """A notebook keeps one picture of each figure and no data; its number is that of the chapter's title."""
+    stored = json.loads(path.read_text())
+    outputs = [output for cell in stored["cells"] for output in cell.get("outputs", ())]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    kept = captions.captions(stored)
+    assert [picture["metadata"]["figure"] for picture in pictures] == [text["metadata"]["caption"] for text in kept]
+    assert not any(captions.PARTS in output.get("data", {}) for output in outputs)
+    title = re.search(r"^# (\d+)\. ", "".join(stored["cells"][1]["source"]))[1]
+    for place, text in enumerate(kept, 1):
+        written = "".join(text["data"]["text/markdown"])
+        assert re.match(rf"\*\*Figure {title}\.{place}\.\*\* \S.*\.$", written), written
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_links_to_figures_have_their_numbers(path):
+    text = prose(path)
+    assert captions.fill(text, captions.numbers()) == text, "run `make chapters`"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_has_its_form(path):
     first, *others = [cell for cell in cells(path) if cell["cell_type"] == "code"]
     assert "".join(first["source"]) == build.bootstrap(*build.address())
@@ -120,6 +142,8 @@ def test_overview_is_that_of_the_records(numbers):
     drawing = build.front()
     if sys.version_info >= (3, 11):  # with the older Matplotlib of Python 3.10 it differs by a hair
         assert build.OVERVIEW.read_bytes() == drawing.png(), "run `make chapters`"
+        assert build.LANDSCAPE.read_bytes() == build.explorable.still().png(), "run `make chapters`"
+        assert build.NARROW.read_bytes() == drawing.narrow(), "run `make chapters`"
     for path in build.PAGES:
         filled = build.page(path.read_text(), numbers, drawing.alt, *build.address())
         assert filled == path.read_text(), "run `make chapters`"
@@ -138,7 +162,7 @@ def test_every_figure_is_drawn_from_a_record_with_its_provenance():
         assert about["device"] and about["date"] and about["versions"]["torch"] and about["seconds"] >= 0
 
 
-PUBLISHED = sorted(path.name for path in records.PUBLISHED.iterdir() if path.is_dir())  # presets
+PUBLISHED = sorted(path.parent.name for path in records.PUBLISHED.glob("*/winning_tickets.safetensors"))  # presets
 
 
 def test_published_files_are_whole_and_listed():
@@ -146,6 +170,8 @@ def test_published_files_are_whole_and_listed():
     assert files and all(records.is_published(path) for path in files)
     assert {path.relative_to(records.PUBLISHED).as_posix() for path in files} == set(records._manifest())
     assert sum(path.stat().st_size for path in files) < 6e6
+    others = {path for path in files if path.relative_to(records.PUBLISHED).parts[0] not in PUBLISHED}
+    assert others <= {records.PUBLISHED / blocks.PRESET / f"{blocks.NAME}.safetensors"}  # of lent GPUs: test_scale.py
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)

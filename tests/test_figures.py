@@ -16,12 +16,14 @@ from ipywidgets.widgets.widget_link import Link
 from matplotlib.colors import to_rgb
 
 from lotterybook import experiment, overview, style, verdicts
+from lotterybook import narrow as narrow_module
 from lotterybook.barriers import agreement
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.experiment import recorded
 from lotterybook.limits import figures as limits_figures
 from lotterybook.limits import findings as limits
 from lotterybook.limits import subspaces
+from lotterybook.narrow import narrow
 from lotterybook.panes import BUTTONS, Panes
 from lotterybook.retraining import figures as retraining_figures
 from lotterybook.robustness import figures as robustness_figures
@@ -192,6 +194,25 @@ def check_words(name, figure):
 def test_words_of_figures_are_whole_and_apart(drawn):
     for name, drawing in drawn:
         check_words(name, drawing.figure)
+
+
+def first_of_each(drawn):
+    """One drawing of each figure: its panes are alike."""
+    return {name.split(" ")[0] + drawing.alt[:20]: (name, drawing) for name, drawing in reversed(drawn)}.values()
+
+
+def test_words_of_narrow_figures_are_whole_and_apart(drawn):
+    for name, drawing in first_of_each(drawn):
+        small = narrow(drawing.figure)
+        check_words(f"{name} on a phone", small)
+        assert small.get_figwidth() == narrow_module.WIDTH and small.get_figheight() < 16, name
+
+
+def test_every_figure_has_its_numbers(drawn):
+    for name, drawing in drawn:
+        head, *rows = drawing.csv().splitlines()
+        assert rows and not re.search(r"\b(nan|inf)\b", "".join(rows)), name
+        assert re.search(r"\b(y|value)\b", head), name
 
 
 def test_descriptions_are_sentences_with_numbers_and_differ(drawn):

@@ -13,7 +13,7 @@ import torch
 from elsewhere import Graph, machine
 from torch.testing import assert_close
 
-from lotterylib import networks, pruning, sgd, training
+from lotterylib import networks, pruning, training
 from lotterylib.states import select
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -84,7 +84,7 @@ def test_a_killed_run_continues_to_the_same_numbers(folder, tmp_path, benchmarks
     assert measured(packed / "out" / "results.json") == found and not calls
 
 
-@pytest.mark.parametrize("way", ["graphs", "stacked", "stacked, NCHW"])
+@pytest.mark.parametrize("way", ["graphs", "stacked"])
 def test_it_runs_to_its_end_on_a_pretended_gpu(folder, tmp_path, benchmarks, way, monkeypatch):
     """In each of the ways that it may choose: the precision is half, and stacked convolutions are of groups."""
     import gpu_run
@@ -95,8 +95,6 @@ def test_it_runs_to_its_end_on_a_pretended_gpu(folder, tmp_path, benchmarks, way
     (tmp_path / "out" / "timing.json").write_text(json.dumps({"found": rates | {"library, float16, 4 graphs": 1001}}))
     widths, replay = [], Graph.replay
     monkeypatch.setattr(Graph, "replay", lambda graph: (widths.append(graph), replay(graph)))
-    monkeypatch.setattr(networks, "WIDE", ())
-    monkeypatch.setattr(sgd, "_channels_last", sgd._channels_last)
     options = command(folder, tmp_path)
     options[options.index("cpu")] = "cuda"
     with machine("cuda"):
@@ -130,7 +128,7 @@ def test_the_fastest_way_is_taken(benchmarks):
 
     found = {"library, bfloat16, 4 graphs": 800, "library, float16, 4 stacked": 850, "wide, float16, 4 replicates": 990}
     assert gpu_times.fastest(found) == ("bfloat16", "graphs", 800)  # float16 must be worth its risk
-    assert gpu_times.fastest(found | {"library, bfloat16, 4 stacked, NCHW": 840})[1] == "stacked, NCHW"
+    assert gpu_times.fastest(found | {"library, bfloat16, 4 stacked": 840})[1] == "stacked"
     assert gpu_times.fastest(found | {"library, float16, 4 stacked": 900}) == ("float16", "stacked", 900)
     assert gpu_times.fastest({"library, float16, 4 stacked": "RuntimeError: no engine"}) is None
 

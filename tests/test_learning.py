@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from test_chapters import CHAPTERS, ROOT, prose
+from test_chapters import CHAPTERS, ROOT, cells, prose
 
 CHOICE = re.compile(
     r'<details class="(choice(?: right)?)" name="([^"]*)"><summary>(.*?)</summary>\n\n(.*?)\n\n</details>', re.DOTALL
@@ -19,27 +19,42 @@ def section(path, title):
     return found[0]
 
 
+def check_choices(text):
+    """The form of one question's choices; returns the name that they share."""
+    choices = CHOICE.findall(text)
+    assert len(choices) == text.count("<details") and 2 <= len(choices) <= 4
+    assert [kind for kind, *_ in choices].count("choice right") == 1
+    assert len({name for _, name, *_ in choices}) == 1, "one name, so that only one answer is open"
+    for kind, _, summary, feedback in choices:
+        assert summary.strip() and not re.search(r"[$*`]", summary), "a summary is plain text"
+        assert feedback.startswith("Right. ") == (kind == "choice right")
+        assert len(feedback.split()) > 5, "feedback says why"
+    right, wrong = ([len(s) for k, _, s, _ in choices if (k == "choice right") == wanted] for wanted in (True, False))
+    assert 0.7 * min(wrong) < right[0] < 1.2 * max(wrong), "length does not give the answer away"
+    return choices[0][1]
+
+
 @chapters
 def test_questions_answer_back(path):
     first, *questions = re.split(r"^\*\*\d+\. ", section(path, "Check yourself"), flags=re.MULTILINE)
     assert "<details" not in first
     assert 2 <= len(questions) <= 3
-    names = []
-    for text in questions:
-        choices = CHOICE.findall(text)
-        assert len(choices) == text.count("<details") and 3 <= len(choices) <= 4
-        assert [kind for kind, *_ in choices].count("choice right") == 1
-        assert len({name for _, name, *_ in choices}) == 1, "one name, so that only one answer is open"
-        names.append(choices[0][1])
-        for kind, _, summary, feedback in choices:
-            assert summary.strip() and not re.search(r"[$*`]", summary), "a summary is plain text"
-            assert feedback.startswith("Right. ") == (kind == "choice right")
-            assert len(feedback.split()) > 5, "feedback says why"
-        right, wrong = (
-            [len(s) for k, _, s, _ in choices if (k == "choice right") == wanted] for wanted in (True, False)
-        )
-        assert 0.7 * min(wrong) < right[0] < 1.2 * max(wrong), "length does not give the answer away"
+    assert all(text.count("<details") >= 3 for text in questions)
+    names = [check_choices(text) for text in questions]
     assert names == [f"check-{path.name[:2]}-{number}" for number in range(1, len(questions) + 1)]
+
+
+@chapters
+def test_a_prediction_ends_its_cell(path):
+    """Only its choices may follow: all that stands below is the answer, which the book folds (_ext/predictions.py)."""
+    names = []
+    for text in ("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "markdown"):
+        _, *predictions = re.split(r"^\*\*Predict\.\*\* ", text, flags=re.MULTILINE)
+        assert len(predictions) <= 1
+        for prediction in predictions:
+            _, _, choices = prediction.strip().partition("\n\n")
+            names += [check_choices(choices)] if choices else []
+    assert names == [f"predict-{path.name[:2]}-{number}" for number in range(1, len(names) + 1)]
 
 
 @chapters

@@ -27,8 +27,8 @@ ROOM = (
     "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
-    "settings", "presets", "records", "experiment", "verdicts", "style", "panes", *ROOMS, "claims", "editor",
-    "overview", "build", "exercises", "student",
+    "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
+    *ROOMS, "claims", "editor", "overview", "explorable", "build", "exercises", "student",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
 OPTIONAL = {"data": {"torchvision", "mnist1d"}}  # inside functions, for some datasets

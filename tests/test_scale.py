@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from lotterybook import records, verdicts
+from lotterybook import claims, records, verdicts
 from lotterybook.barriers.findings import connected_and_matching
-from lotterybook.experiment import experiments_of, recorded
+from lotterybook.experiment import recorded
 from lotterybook.presets import PRESETS
 from lotterybook.scale import blocks, costs, experiments, figures, findings
 from lotterybook.tickets import figures as tickets_figures
 from lotterybook.tickets.findings import tickets_and_stability
-from lotterylib import architectures, training
+from lotterylib import architectures, store, training
 
 
 def operations_by_hooks(module, x):
@@ -114,14 +114,16 @@ def block(seed, levels=3, **changes):
     def row(level):
         each = [[seed + r + 10 * column + 100 * level for r in (0, 1)] for column in (0, 1)]
         flat = [value for column in each for value in column]
-        return {"density": 0.8**level, "error": flat} | (
-            {"barrier": flat, "projection": flat, "curve": [flat] * 3} if level else {}
-        )
+        between = {"barrier": flat, "projection": flat, "curve": [flat] * 3, "recalibrated": {"barrier": flat}}
+        return {"density": 0.8**level, "error": flat} | (between if level else {})
 
     made = {
         "plan": {"steps": 9, "rewind_step": [0, 4], "replicates": 2, "seed": seed, "levels": levels - 1, "way": "x"},
         "data": "cifar10_jpeg75", "digest": "d", "recipe": {"steps": 9}, "levels": [row(i) for i in range(levels)],
-        "sessions": [{"device": f"card {seed}", "library": "x"}],
+        "sessions": [{
+            "device": f"card {seed}", "library": "x", "seconds": 5 + seed,
+            "machine": {"torch": "2.11", "numpy": "2", "python": "3.12", "date": f"2026-11-2{seed}"},
+        }],
         "instability": {"k": [0, 2, 4], "height": [[seed, seed + 1]] * 3, "curve": []},
     }  # fmt: skip
     return {**made, **changes}
@@ -142,8 +144,14 @@ def test_blocks_of_replicates_stand_beside_each_other():
     assert record.about["seeds"] == [0, 1, 2, 3]
     made = [(part["seeds"], part["made"][0]["device"]) for part in record.about["blocks"]]
     assert made == [([0, 1], "card 0"), ([2, 3], "card 2")] and record.about["data"] == "cifar10_jpeg75"
+    assert barriers["recalibrated"].equal(barriers["height"])
+    assert record.about["device"] == "card 0, card 2" and record.about["seconds"] == 5 + 7
+    assert record.about["date"] == "2026-11-22" and record.about["versions"]["torch"] == "2.11"
     without = {name: value for name, value in block(2).items() if name != "instability"}
-    assert "instability" not in blocks.joined([block(0), without])
+    del without["levels"][2]["recalibrated"], without["sessions"][0]["seconds"]
+    less = blocks.joined([block(0), without])
+    assert "instability" not in less and "recalibrated" not in less["successive_barriers"]
+    assert "seconds" not in less.about
 
 
 @pytest.mark.parametrize(("others", "message"), [
@@ -166,6 +174,24 @@ def test_a_joined_record_is_published_and_read(folders, tmp_path, capsys):
     assert "seeds [0, 1, 2, 3], 3 levels" in capsys.readouterr().out
     record = blocks.published()
     assert record["winning_tickets"]["error"].shape == (3, 2, 4) and len(record.about["blocks"]) == 2
+
+
+def test_the_published_block_is_what_its_preset_says_and_gives_the_figure():
+    record, preset = blocks.published(), PRESETS["lent"]
+    assert record.about["device"] == "NVIDIA H200" and record.about["data"] == preset.dataset == "cifar10_jpeg75"
+    plan, config = record.about["plan"], preset.main.config
+    assert plan["network"] == preset.main.network and plan["points"] == preset.tickets.points
+    assert plan["rewind_step"] == list(config.rewind_step) and plan["replicates"] == config.replicates
+    assert record.about["recipe"] == json.loads(json.dumps(store.plain(config.recipe)))  # so later blocks join
+    tickets, barriers = record["winning_tickets"], record["successive_barriers"]
+    count = len(record.about["seeds"])
+    assert tickets["error"].shape == (config.levels + 1, 2, count) and count % config.replicates == 0
+    assert barriers["height"].shape == barriers["recalibrated"].shape == (config.levels, 2, count)
+    assert record["instability"]["rewind_step"].tolist() == list(preset.tickets.instability_steps)
+    counted = findings.as_authors_count(tickets, barriers)
+    assert sum(counted) == 2 * (config.levels - 3)
+    alt = figures.law(tickets, barriers, "ResNet-20, lossy CIFAR-10, NVIDIA H200").alt
+    assert f"of {counted.both + counted.only_matching} points that match {counted.both} are connected" in alt
 
 
 def test_points_are_counted_as_the_authors_do():
@@ -279,7 +305,7 @@ def test_a_preset_is_forecast_before_it_begins():
     assert not any(line.startswith("exact") for line in text)  # at no level
     own = {line.split(":")[0]: line for line in costs.forecast("book")}
     assert own["winning_tickets"] == f"winning_tickets: about {costs.Work.of('book').steps:.1e}"
-    seconds = {name: recorded(name, "book").about["seconds"] for name in experiments_of("book")}
+    seconds = {name: recorded(name, "book").about["seconds"] for name in claims.experiments_of("book")}
     whole = costs.Work.of("book").steps * sum(seconds.values()) / seconds["winning_tickets"]
     assert own["all"].startswith(f"all: about {whole:.1e} replicate-steps, ")
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import gc
+import weakref
 from collections import Counter
 from unittest import mock
 
@@ -16,7 +18,7 @@ from lotterylib import data, networks, pruning, sgd, training, trial
 
 RECIPE = training.Recipe(steps=20, batch_size=16, lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True)
 NETWORKS = ("cnn1d", "resnet1d", "mlp", "resnet8")  # the last one not stacked
-BUDGET = {"bfloat16": 275, "float16": 170, "float32": 165}  # kernels of a ResNet-20 step; of a stack 25 more
+BUDGET = {"bfloat16": 275, "float16": 170, "float32": 168}  # kernels of a ResNet-20 step, of one replicate or a stack
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +174,56 @@ def test_a_capture_leaves_the_group_as_it_was(case):
         assert len(group.graph.tape) > 10
 
 
+def test_no_older_graph_is_freed_during_a_capture(case, monkeypatch):
+    """CUDA would take that for a mistake of the capture: what is garbage goes before it, and nothing is collected."""
+    update, seen, goes = sgd.Group.update, [], []
+
+    class Old:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            goes.append(Graph.capturing)
+
+    def noting(group):
+        if Graph.capturing:
+            Old()
+            [[] for _ in range(3 * sum(gc.get_threshold()[:1]))]  # enough to call the collector
+            seen.append((gc.isenabled(), len(goes)))
+        return update(group)
+
+    monkeypatch.setattr(sgd.Group, "update", noting)
+    with machine("cuda") as device:
+        net, ds, state, _ = begun(case, device)
+        for _ in range(2):
+            Old()
+            group_of(net, state, ds, RECIPE)
+    gc.collect()
+    assert [enabled for enabled, _ in seen] == [False, False] and gc.isenabled()
+    assert seen[0][1] >= 1 and seen[1][1] >= 3  # the one made before the capture, and that of the one before
+    assert set(goes) == {None}
+
+
+def test_a_group_goes_with_the_last_reference_to_it(case, monkeypatch):
+    """And so does its graph, without the garbage collector: from a training to its end, and one by itself."""
+    made, init = [], sgd.Group.__init__
+    monkeypatch.setattr(
+        sgd.Group, "__init__", lambda group, *rest: (made.append(weakref.ref(group)), init(group, *rest))[1]
+    )
+    gc.disable()
+    try:
+        with machine("cuda") as device:
+            net, ds, state, mask = begun(case, device)
+            group = group_of(net, state, ds, RECIPE)
+            graph = weakref.ref(group.graph)
+            del group
+            assert graph() is None
+            training.train(net, state, ds, RECIPE, mask, [0, 7, 0], 18)
+            assert len(made) >= 3 and all(group() is None for group in made)
+    finally:
+        gc.enable()
+
+
 # What the step may not do
 
 
@@ -263,7 +315,7 @@ def test_a_step_stays_within_its_budget_of_launches(precision, stacked):
     norms = found["native_batch_norm"] + found["cudnn_batch_norm"]
     assert norms == 21
     kernels = found.total() + (5 * norms if precision == "bfloat16" else 0)
-    assert kernels <= BUDGET[precision] + 25 * stacked, found.most_common(20)
+    assert kernels <= BUDGET[precision], found.most_common(20)
 
 
 @pytest.mark.parametrize("precision", training.PRECISIONS)
@@ -291,7 +343,20 @@ def test_gradients_enter_the_update_with_the_strides_of_their_weights(case, prec
             assert gradient.dtype == weight.dtype == torch.float32
 
 
-# What cannot be stacked
+# What is stacked
+
+
+@pytest.mark.parametrize("precision", training.PRECISIONS)
+def test_convolutions_are_stacked_on_cuda_in_half_precision_unless_asked_otherwise(pictures, precision):
+    """There only, where it was measured to win; evaluations stay looped."""
+    half = precision != "float32"
+    make = networks.build("resnet8", pictures, width=4).make
+    assert not networks.wrap(make, "cpu").stacks(pictures.test_x, precision)
+    with machine("cuda") as device:
+        x = move(pictures.test_x, device)
+        for asked, expected in ((None, half), (False, False), (True, True)):
+            assert networks.wrap(make, device, stacked=asked).stacks(x, precision) == expected
+        assert not networks.wrap(make, device).stacked
 
 
 def features():

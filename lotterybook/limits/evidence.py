@@ -32,14 +32,14 @@ from .readings import (
 )
 
 JUDGED = 0.005, 0.02, 0.05, 0.1  # nats; the wells that the verdict goes by
-CLOSE, NEAR = 0.1, 0.2  # mean |predicted - measured| up to which a prediction holds, or holds partly
+CLOSE, NEAR = 0.1, 0.2  # mean gap of predicted and measured up to which a prediction holds, or holds partly
 READ = 0.025  # half the smallest distance of the fractions tried: what is read off is no finer
 MATCHING = 0.005  # epsilon of epsilon-matching, half a point
 SETTLED = 0.05  # change of the largest fraction when a descent's length doubles, up to which it is long enough
 
 
 def gaps(spectra, descents, order=RANDOM, treatment="predicted"):
-    """``|predicted - measured by loss|`` for each of ``JUDGED``, (E, n, K, R)."""
+    """The distance of predicted from measured by loss for each of ``JUDGED``, (E, n, K, R)."""
     return abs(predicted(spectra, descents, JUDGED, order, treatment) - measured(descents, order))
 
 
@@ -86,9 +86,10 @@ def judged(spectra, descents, step) -> Verdict:
         "The flatness of the landscape at the end of training limits the fraction that can be pruned at each "
         "iteration: a quantitative link between IMP and the Hessian eigenspectrum",
         f"at k = {step}, levels {_listed(levels)}, {count} replicates, ε = {sizes} nats. (1) Random pruning: mean "
-        f"|predicted − measured| by level and ε, measured by loss after long training inside the subspace; holds if "
-        f"all are at most {points(CLOSE, 0)}, partly if all are at most {points(NEAR, 0)} or more than half at most "
-        f"{points(CLOSE, 0)}. (2) By magnitude, networks and ε that get as far as predicted, or {points(READ)} less; "
+        "distance of predicted from measured by level and ε, measured by loss after long training inside the subspace; "
+        f"holds if all are at most {points(CLOSE, 0)}, partly if all are at most {points(NEAR, 0)} or more than half "
+        f"at most {points(CLOSE, 0)}. (2) By magnitude, networks and ε that get as far as predicted, or {points(READ)} "
+        "less; "
         "(3) networks in which one pruning by magnitude goes the flatter way (vᵀHv/‖v‖²) than one at random; each "
         "holds from 90 %, partly from 75 %. The claim holds if all three do, and not if (1) does not. The largest "
         "fraction by mode (barrier at most 2 points) is told, not judged: the theorem speaks of loss",
@@ -153,8 +154,8 @@ def _number_said(spectra, descents, projected):
             )
         mean, other = (float(gaps(spectra, descents, order, treated).mean()) for treated in TREATMENTS)
         said.append(
-            f"Pruned {called}, mean |predicted − measured| over levels, ε and networks: {points(mean)}; with |λ| "
-            f"{points(other)}."
+            f"Pruned {called}, mean distance of predicted from measured over levels, ε and networks: {points(mean)}; "
+            f"with |λ| {points(other)}."
         )
     drift = descents["control_loss"] - descents["solution"]
     said.append(

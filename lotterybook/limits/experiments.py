@@ -19,10 +19,10 @@ def spectra(s):
 
     At ``level`` (n,), ``rewind_step`` (K,): ``above`` (n, G, K, R): share of eigenvalues above those of ``grid`` (G,);
     ``negative`` (n, K, R), the share below 0; ``largest`` (n, K, R); ``predicted`` (n, E, 2, K, R): Gordon's fraction
-    at ``epsilon`` (E,), in magnitude and in random order; ``predicted_absolute``, the same with |eigenvalue| (Zhang et
-    al. 2024); ``removed`` and ``along`` (n, 2, K, R): length of, and curvature along, what one pruning by ``fraction``
-    () takes away in either order; ``norm`` (n, K, R): length of the weights; ``batch_noise`` (n, K, R): standard
-    deviation of the loss over batches, nats.
+    at ``epsilon`` (E,), in magnitude and in random order; ``predicted_absolute``, the same with absolute eigenvalues
+    (Zhang et al. 2024); ``removed`` and ``along`` (n, 2, K, R): length of, and curvature along, what one pruning by
+    ``fraction`` () takes away in either order; ``norm`` (n, K, R): length of the weights; ``batch_noise`` (n, K, R):
+    standard deviation of the loss over batches, nats.
     """
     run, found, about = measures.networks(s), {}, s.preset.limits
     for level in about.levels:

@@ -20,9 +20,9 @@ def joined(blocks) -> records.Record:
     """Results of one or more blocks, dicts, with their replicates beside each other, in the order of their seeds.
 
     As the experiments of chapters 1 and 2 name and shape them: ``winning_tickets``, ``successive_barriers``,
-    ``projections`` and, if each block has it, ``instability``; of the levels that all blocks have reached.
-    ``about["blocks"]`` says for each replicate's seed which devices and machines made it. Raises ``ValueError`` for no
-    block, blocks that differ in more than their seeds, and seeds that two of them share.
+    ``projections`` and, if each block has them, ``instability`` and ``recalibrated`` barriers; of the levels that all
+    blocks have reached. ``about["blocks"]`` says for each replicate's seed which devices and machines made it. Raises
+    ``ValueError`` for no block, blocks that differ in more than their seeds, and seeds that two of them share.
     """
     blocks = sorted(blocks, key=lambda block: block["plan"]["seed"])
     if not blocks:
@@ -39,9 +39,10 @@ def joined(blocks) -> records.Record:
     levels = min(len(block["levels"]) for block in blocks)
     steps = torch.tensor(blocks[0]["plan"]["rewind_step"])
 
-    def along(name, first=1):
-        """A measure of the levels from ``first`` on: (levels, ..., K, R)."""
-        each = [torch.tensor([row[name] for row in block["levels"][first:levels]]).double() for block in blocks]
+    def along(name, first=1, inside=None):
+        """A measure of the levels from ``first`` on, or of what they have ``inside``: (levels, ..., K, R)."""
+        rows = [[row[inside] if inside else row for row in block["levels"][first:levels]] for block in blocks]
+        each = [torch.tensor([row[name] for row in some], dtype=torch.float64) for some in rows]
         return torch.cat([values.unflatten(-1, (len(steps), count)) for values in each], -1)
 
     rows = zip(*(block["levels"][:levels] for block in blocks), strict=True)
@@ -52,12 +53,29 @@ def joined(blocks) -> records.Record:
         "successive_barriers": {"height": along("barrier"), "curve": along("curve"), **axes},
         "projections": {"error": along("projection"), **axes},
     }
+    if all("recalibrated" in row for block in blocks for row in block["levels"][1:levels]):
+        tree["successive_barriers"]["recalibrated"] = along("barrier", inside="recalibrated")
     if all("instability" in block for block in blocks):
-        each = [torch.tensor(block["instability"]["height"]).double() for block in blocks]
+        each = [torch.tensor(block["instability"]["height"], dtype=torch.float64) for block in blocks]
         k = torch.tensor(blocks[0]["instability"]["k"])
         tree["instability"] = {"height": torch.cat(each, -1), "rewind_step": k}
     made = [{"seeds": seeds[i * count : (i + 1) * count], "made": b["sessions"]} for i, b in enumerate(blocks)]
-    return records.Record(tree, {"preset": PRESET, **_common(blocks[0]), "seeds": seeds, "blocks": made})
+    about = {"preset": PRESET, **_common(blocks[0]), **_provenance(blocks), "seeds": seeds, "blocks": made}
+    return records.Record(tree, about)
+
+
+def _provenance(blocks):
+    """What all sessions ran on, each thing once, and how long they took if all of them say it."""
+    sessions = [session for block in blocks for session in block["sessions"]]
+
+    def each(values):
+        return ", ".join(sorted(set(map(str, values))))
+
+    versions = {name: each(session["machine"][name] for session in sessions) for name in ("torch", "numpy", "python")}
+    versions["lotterylib"] = each(session["library"] for session in sessions)
+    took = {"seconds": sum(s["seconds"] for s in sessions)} if all("seconds" in s for s in sessions) else {}
+    date = max(session["machine"]["date"] for session in sessions)
+    return {"device": each(session["device"] for session in sessions), "versions": versions, "date": date, **took}
 
 
 def _common(block):

@@ -121,9 +121,12 @@ def costs(work, speeds) -> Text:
 
 def usual_seconds(preset) -> dict:
     """Seconds that the published records of a preset took, by experiment; of the book where it has none."""
-    found = [list((records.PUBLISHED / name).glob("*.safetensors")) for name in (preset, "book")]
-    told = {path.stem: store.read(path) for path in found[0] or found[1]}
-    return {name: record[1]["seconds"] for name, record in told.items() if record}
+    for name in (preset, "book"):
+        read = {path.stem: store.read(path) for path in (records.PUBLISHED / name).glob("*.safetensors")}
+        told = {name: record[1]["seconds"] for name, record in read.items() if record and "experiment" in record[1]}
+        if told:
+            break
+    return told
 
 
 def time_left(preset, made, names) -> str:
