@@ -6,17 +6,13 @@ from pathlib import Path
 from built_book import chromium, new_tab, open_page
 
 # Two pages are for the browser only: when each chapter ran as the pages were built, and the index.
-# A link to the file of a picture would lead to this machine's folders. Nobody can unfold a solution on paper.
+# A link to the file of a picture would lead to this machine's folders. Folds open by themselves (paper.js).
 FOR_PAPER = """() => {
     for (const page of ["chapters/status", "genindex"]) {
         document.getElementById(`document-${page}`).nextElementSibling.remove();
         document.querySelectorAll(`li:has(> [href="#document-${page}"])`).forEach(line => line.remove());
     }
     document.querySelectorAll("a.image-reference").forEach(link => link.removeAttribute("href"));
-    for (const folded of document.querySelectorAll("details")) {
-        folded.removeAttribute("name");  // those that share one open one at a time
-        folded.open = true;
-    }
 }"""
 
 page, pdf = map(Path, sys.argv[1:])

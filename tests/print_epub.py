@@ -40,6 +40,7 @@ REWRITE = r"""([source, page, styles, style, pages]) => {
     every('meta[name="viewport"]', (part) => part.remove());
     every('link[rel="stylesheet"]', (link) => styles.includes(inside(link.getAttribute("href"))) || link.remove());
     book.querySelector("head").append(Object.assign(make("style"), {textContent: style}));
+    every("picture > source", (narrow) => narrow.setAttribute("type", "image/png"));
     every("details", (fold) => { fold.removeAttribute("name"); fold.setAttribute("open", "open"); });
     every("a[href]", (link) => {
         const [to, gone] = [link.getAttribute("href"), () => link.removeAttribute("href")];
