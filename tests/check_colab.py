@@ -162,7 +162,7 @@ def test_chapter_runs_twice(path, python, content, address):
     after = packages_of(python, content)
     assert before <= after and {name for name, *_ in after - before} == INSTALLED
 
-    results = [one.data for one in shown if one.output_type == "execute_result"]  # a progress bar is none
+    results = [one.data for one in shown if one.get("metadata", {}).get("figure")]  # a progress bar is none
     views = [data[VIEW]["model_id"] for data in results if VIEW in data]
     assert len(views) == panes
     assert all(pictures_in(model, made.metadata.widgets[STATE]["state"]) > 1 for model in views)
