@@ -22,6 +22,7 @@ WRITING = {  # every right to write that a job has
     ("weekly", "links"): {"issues"},
     ("weekly", "newest"): {"issues"},
     ("weekly", "oldest"): {"issues"},
+    ("weekly", "exit"): {"issues"},
 }
 
 
@@ -90,7 +91,7 @@ def test_every_python_that_is_supported_is_tested():
     assert versions[0] == re.search(r'^requires-python = ">=(.*)"$', project, re.MULTILINE)[1]
     assert versions == [f"3.{10 + number}" for number in range(len(versions))]
     assert commands("test", "test") + commands("test", "colab") == [
-        "make test", "make book", "make check", "make print", "make colab",
+        "make test", "make book", "make print", "make check", "make colab",
     ]  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def test_what_is_published_was_tested_with_its_own_address():
     first, *others = commands("publish", "build")
     here = "${{ github.server_url }}/${{ github.repository }}"
     assert first == f"make publish-url URL={here} BRANCH=published"
-    assert others == ["make test", "make book", "make check"]
+    assert others == ["make test", "make book", "make print", "make check"]
     assert job("publish", "build")["if"] == "github.ref == 'refs/heads/main'"
     assert commands("publish", "branch") == [".ci/push published"]
     sources, pages = (step["with"] for step in job("publish", "build")["steps"][-2:])
@@ -134,7 +135,7 @@ def test_links_and_newest_dependencies_are_tried_every_week():
     names = [name for workflow, name in (param.values for param in jobs()) if workflow == "weekly"]
     tried = {name: commands("weekly", name)[:-1] for name in names}
     assert tried == {"links": ["make links"], "newest": ["make newest", "make smoke", "make book"],
-                     "oldest": ["make oldest"]}  # fmt: skip
+                     "oldest": ["make oldest"], "exit": ["make exit"]}  # fmt: skip
     for name in tried:
         *steps, report = [step for step in job("weekly", name)["steps"] if "run" in step]
         assert report["run"].startswith(".ci/report ")
