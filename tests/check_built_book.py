@@ -283,6 +283,7 @@ def test_pages_of_widgets_are_light():
 def test_the_picture_offered_is_that_of_the_pane_shown(browser, page):
     with new_tab(browser) as tab:
         open_page(tab, HTML / page)
+        show_answers(tab)
         figure = tab.locator("figure:has(.widget-subarea)").first
         handle = figure.locator(".noUi-handle, .widget-toggle-buttons button:not(.mod-active)").first
         handle.press("ArrowLeft") if "noUi" in handle.get_attribute("class") else handle.click()
