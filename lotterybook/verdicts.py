@@ -59,9 +59,9 @@ def matching(tickets, epsilon=None):
     return tickets["error"] <= largest_error(tickets, epsilon)
 
 
-def last_matching(error, tickets):
+def last_matching(error, tickets, epsilon=None):
     """The last level down to which errors (levels + 1, ..., R) always match in the mean over replicates, ``(...)``."""
-    return (error.mean(-1) <= largest_error(tickets)).long().cumprod(0).sum(0) - 1
+    return (error.mean(-1) <= largest_error(tickets, epsilon)).long().cumprod(0).sum(0) - 1
 
 
 def sparsest_matching(tickets):
@@ -105,6 +105,12 @@ class Contingency(NamedTuple):
         return self.both / max(1, self.both + self.only_connected)
 
 
+def crossed(match, joined) -> Contingency:
+    """Count two tensors of booleans of one shape against each other: what matches, and what is connected."""
+    parts = (match & joined, match & ~joined, ~match & joined, ~match & ~joined)
+    return Contingency(*(int(part.sum()) for part in parts))
+
+
 def contingency(tickets, barrier, epsilon=None, sparse=None) -> Contingency:
     """Count successive pairs by connected (barrier <= epsilon) and matching (both ends), over rewind, replicate, level.
 
@@ -118,8 +124,7 @@ def contingency(tickets, barrier, epsilon=None, sparse=None) -> Contingency:
     if sparse is not None:
         chosen = (tickets["density"][1:] < SPARSE) == sparse
         match, connected = match[chosen], connected[chosen]
-    counts = (match & connected, match & ~connected, ~match & connected, ~match & ~connected)
-    return Contingency(*(int(count.sum()) for count in counts))
+    return crossed(match, connected)
 
 
 def contrast_name(record) -> str:

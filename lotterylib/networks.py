@@ -99,7 +99,7 @@ class Network:
     def try_on(self, x) -> int:
         """Return the number of classes, tried once for each kind of input ``x`` ``(N, ...)`` on two of its examples.
 
-        Raises ``ValueError`` without an example, as ``trial.classes`` does, and for a vain ``stacked=True``.
+        Raises ``ValueError`` without an example, as ``trial.classes``, and for ``stacked=True`` that torch cannot do.
         """
         kind = tuple(checks.kind("x", x, torch.Tensor).shape[1:]), x.dtype
         if kind not in self._tried:

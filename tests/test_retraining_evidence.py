@@ -37,8 +37,8 @@ def changed(**values):
 
 
 def test_matching_is_half_a_point_above_the_dense():
-    assert evidence.last_matching(RECORD["rewound"], TICKETS) == 3
-    assert evidence.last_matching(pairs(0.02, 0.02, 0.026, 0.02, 0.02), TICKETS) == 1
+    assert evidence.last_matching(RECORD["rewound"], TICKETS, evidence.EPSILON) == 3
+    assert evidence.last_matching(pairs(0.02, 0.02, 0.026, 0.02, 0.02), TICKETS, evidence.EPSILON) == 1
 
 
 @pytest.mark.parametrize(

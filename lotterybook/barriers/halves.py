@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ..tickets.evidence import EPSILON, within
-from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Contingency, percent
+from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Contingency, crossed, percent
 
 HIGHER = 4  # the first level of "higher sparsities": the authors' pilot figure begins there
 SHARE, SHARE_PARTLY = 0.85, 0.75  # of either half; the authors' pilot figure has 19 of 20 and 19 of 22 (86 %)
@@ -62,8 +62,7 @@ def count(some, matching=EPSILON, connection=None) -> Contingency:
     there = some.excess.isfinite() & some.barrier.isfinite()
     match = within(some.excess, matching)
     joined = within(some.barrier, matching if connection is None else connection)
-    counts = (match & joined, match & ~joined, ~match & joined, ~match & ~joined)
-    return Contingency(*(int((part & there).sum()) for part in counts))
+    return crossed(match[there], joined[there])
 
 
 def halves(counted):

@@ -58,16 +58,22 @@ def _over_wells(spectra, descents, n):
         kept = readings.by_mode(descents, order)[n]
         style.spread(panel, sizes, kept.expand(len(sizes), -1), "measured by mode", "black", "", linestyle="-.")
         said.append(f"{called}, by mode: {_percents(kept)}")
-        panel.set(xscale="log", ylim=(0, 1), xlabel="ε (nats)", title=f"pruned {called}")
-        style.percent_axis(panel.yaxis)
-    panels[0].set_ylabel("largest fraction (%)")
-    style.legend_below(figure, panels[0], 4)
+    _against_wells(figure, panels)
     return style.Drawing(
         figure,
         f"Largest prunable fractions in percent in wells of {', '.join(f'{e:g}' for e in sizes)} nats. In that "
         f"of {EPSILON:g} nats what is predicted lies {_sign(spectra, descents, RANDOM, n)} what is measured by loss at "
         f"random, and {_sign(spectra, descents, MAGNITUDE, n)} it by magnitude. {'; '.join(said)}.",
     )
+
+
+def _against_wells(figure, panels):
+    """What the panels of ``ORDERS`` share in which fractions are drawn against the size of the well."""
+    for panel, (called, *_) in zip(panels, ORDERS.values(), strict=True):
+        panel.set(xscale="log", ylim=(0, 1), xlabel="ε (nats)", title=f"pruned {called}")
+        style.percent_axis(panel.yaxis)
+    panels[0].set_ylabel("largest fraction (%)")
+    style.legend_below(figure, panels[0], 4)
 
 
 def _sign(spectra, descents, order, n):
@@ -149,10 +155,7 @@ def _exact(record, spectra, descents, level):
         ):
             style.spread(panel, sizes, values, name, colour, marker, linestyle=dashes)
             said.append(f"{called}, {name}: {_percents(values)}")
-        panel.set(xscale="log", ylim=(0, 1), xlabel="ε (nats)", title=f"pruned {called}")
-        style.percent_axis(panel.yaxis)
-    panels[0].set_ylabel("largest fraction (%)")
-    style.legend_below(figure, panels[0], 4)
+    _against_wells(figure, panels)
     return style.Drawing(
         figure,
         f"Largest fractions in percent at level {level}, {count} network{'s' * (count > 1)}, in wells of "

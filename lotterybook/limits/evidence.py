@@ -9,6 +9,7 @@ import torch
 from lotterylib.limits import ORDERS
 
 from ..presets import PRESETS
+from ..tickets.evidence import EPSILON as MATCHING
 from ..tickets.experiments import controls, winning_tickets
 from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Verdict, grade, largest_error, of, percent, points
 from ..verdicts import tolerance as deviation
@@ -34,7 +35,6 @@ from .readings import (
 JUDGED = 0.005, 0.02, 0.05, 0.1  # nats; the wells that the verdict goes by
 CLOSE, NEAR = 0.1, 0.2  # mean gap of predicted and measured up to which a prediction holds, or holds partly
 READ = 0.025  # half the smallest distance of the fractions tried: what is read off is no finer
-MATCHING = 0.005  # epsilon of epsilon-matching, half a point
 SETTLED = 0.05  # change of the largest fraction when a descent's length doubles, up to which it is long enough
 
 

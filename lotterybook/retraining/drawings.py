@@ -33,7 +33,7 @@ def arms(record, tickets):
     right.set_ylim(0, 1.02)
     right.set_ylabel("new small among those pruned next (%)")
     style.legend_below(figure, left, 3)
-    last = int(evidence.last_matching(record["rewound"], tickets))
+    last = int(verdicts.last_matching(record["rewound"], tickets, evidence.EPSILON))
     said = "; ".join(
         f"{name} {style.points(error[last].mean())}"
         + (f" and {100 * float(shares[name][:last].mean()):.0f}" if name in shares and last else "")

@@ -6,19 +6,14 @@ as its mean error stays within ``EPSILON`` of the mean dense error.
 """
 
 from ..presets import PRESETS
-from ..robustness.evidence import EPSILON
+from ..tickets.evidence import EPSILON
 from ..tickets.experiments import winning_tickets
-from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Verdict, largest_error, percent, points, rewind_steps, tolerance
+from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Verdict, last_matching, percent, points, rewind_steps, tolerance
 from . import experiments
 
 MOST = 0.5  # share of the next pruned weights that have to be new small ones
 IMP, LRR, SHORT, NONE = "weight rewinding (IMP)", "learning-rate rewinding", "the schedule's end only", "none"
 RETRAINED = {"rewound": IMP, "kept": LRR, "short": SHORT}  # arms of the record by their names for readers
-
-
-def last_matching(error, tickets):
-    """The last level down to which errors (levels + 1, ..., R) always match in the mean over replicates, ``(...)``."""
-    return (error.mean(-1) <= largest_error(tickets, EPSILON)).long().cumprod(0).sum(0) - 1
 
 
 def arms(record) -> dict:
@@ -41,7 +36,7 @@ def checks(record, tickets) -> list:
     new small weights is at least ``MOST``; (2) it is larger than after fine-tuning at the smallest rate at every level;
     (3) at the last of them every fine-tuned network and the one without retraining have a larger mean error than IMP.
     """
-    last = int(last_matching(record["rewound"], tickets))
+    last = int(last_matching(record["rewound"], tickets, EPSILON))
     shares = record["rewound_new_small"][:last]
     if not len(shares):
         return []
@@ -63,7 +58,7 @@ def graded(parts) -> str:
 
 def judged(record, tickets, k) -> Verdict:
     """The row of claim C4, at rewind step k."""
-    last, parts = int(last_matching(record["rewound"], tickets)), checks(record, tickets)
+    last, parts = int(last_matching(record["rewound"], tickets, EPSILON)), checks(record, tickets)
     shares = [f"{name} {_percent(values[:last])}" for name, values in measured(record, "new_small").items()]
     errors = [f"{name} {percent(error[last], 2)}" for name, error in arms(record).items()]
     return Verdict(
@@ -106,7 +101,7 @@ def gap_closed(record, without, level, arm="kept"):
 def sentences(preset) -> list:
     """What was found on claim C4, in plain sentences for the editor."""
     record, tickets = experiments.without_retraining(preset), winning_tickets(preset)
-    last = int(last_matching(record["rewound"], tickets))
+    last = int(last_matching(record["rewound"], tickets, EPSILON))
     return [
         *_refilling(experiments.refilling(preset), tickets),
         *_by_arm(record, tickets, last),
@@ -117,7 +112,7 @@ def sentences(preset) -> list:
 def _refilling(record, tickets):
     """On all rewind steps: new small weights where IMP matches and where it does not, lengths, signs."""
     share = (record["refilled"] / record["fraction"]).clamp(max=1)
-    last, said = last_matching(tickets["error"], tickets).tolist(), []
+    last, said = last_matching(tickets["error"], tickets, EPSILON).tolist(), []
     for i, (k, n) in enumerate(zip(rewind_steps(record), last, strict=True)):
         less = (record["removed"][:, i] < record["removed_without"][:, i]).double()
         said.append(
@@ -135,7 +130,7 @@ def _refilling(record, tickets):
 def _by_arm(record, tickets, last):
     shares, barriers, said = measured(record, "new_small"), measured(record, "barrier"), []
     for name, error in arms(record).items():
-        reach = int(last_matching(error, tickets))
+        reach = int(last_matching(error, tickets, EPSILON))
         text = f"{name}: matches down to level {reach} ({percent(record['density'][reach], 0)}); "
         text += f"error {percent(error[last], 2)} at level {last}, where IMP matches last"
         if name in shares:

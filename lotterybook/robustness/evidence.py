@@ -12,11 +12,13 @@ from typing import NamedTuple
 import torch
 
 from ..barriers.experiments import successive_barriers
+from ..barriers.halves import HIGHER
 from ..presets import PRESETS
+from ..tickets.evidence import EPSILON
 from ..tickets.experiments import winning_tickets
 from ..verdicts import (
-    Contingency,
     Verdict,
+    crossed,
     grade,
     largest_error,
     of,
@@ -26,12 +28,10 @@ from ..verdicts import (
     spread,
     tolerance,
 )
-from . import experiments
+from . import experiments, findings
 
-EPSILON = 0.005  # of matching: half a point above the mean dense error, fixed beforehand for both editions' claims
 RETURNS = 0.01  # largest mean barrier back at which training has returned; others are printed beside it
 LIMITS = (0.005, RETURNS, 0.02)
-HIGHER = 4  # the first level of "higher sparsities": the authors' own figure begins there
 
 
 class Cases(NamedTuple):
@@ -56,8 +56,7 @@ class Cases(NamedTuple):
 
 def at_length(record, scale, direction="random"):
     """The barriers back after a perturbation of length ``scale`` in a direction, (n, K, R)."""
-    scales = record["pruning_scale" if direction == "pruning" else "scale"].tolist()
-    return record[direction][:, scales.index(scale)]
+    return record[direction][:, findings.scales(record, direction).index(scale)]
 
 
 def cases(record, tickets, barriers) -> Cases:
@@ -78,25 +77,13 @@ def cases(record, tickets, barriers) -> Cases:
     )  # fmt: skip
 
 
-def crossed(first, second) -> Contingency:
-    """Count two lists of booleans against each other; the first takes the place of matching in ``Contingency``."""
-    return Contingency(*(int(n.sum()) for n in (first & second, first & ~second, ~first & second, ~first & ~second)))
-
-
 def critical(record, direction="random"):
     """The length, in rewind distances, at which the barrier back first exceeds ``RETURNS``, (n, K, R).
 
     Between two lengths that were tried the barrier is taken to grow in a straight line, from 0 at length 0. Infinite
     where it never does.
     """
-    scale = record["pruning_scale" if direction == "pruning" else "scale"]
-    height = record[direction].movedim(1, 0)
-    scale, height = torch.cat([torch.zeros(1, dtype=scale.dtype), scale]), torch.cat([0 * height[:1], height])
-    over = height > RETURNS
-    j = over.long().argmax(0).clamp_min(1)
-    low, high = (height.gather(0, at[None])[0] for at in (j - 1, j))
-    found = scale[j - 1] + (scale[j] - scale[j - 1]) * (RETURNS - low) / (high - low)
-    return torch.where(over.any(0), found, torch.inf)
+    return findings.critical(record, RETURNS, direction, never=float("inf"))
 
 
 def judged(record, tickets, barriers) -> Verdict:

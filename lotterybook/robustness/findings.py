@@ -8,19 +8,19 @@ from ..verdicts import STABLE, Table, Verdict, grade, majority, of, percent, poi
 from . import experiments
 
 
-def critical(record):
-    """Length of a random perturbation, in rewind distances, at which the barrier first reaches 2 points: (n, K, R).
+def critical(record, limit=STABLE, direction="random", never=None):
+    """Length of a perturbation, in rewind distances, at which the barrier first exceeds ``limit``: (n, K, R).
 
     Between two lengths that were measured the barrier is taken to grow in a straight line, and from none at length 0.
-    The largest measured length where 2 points are never reached.
+    ``never``, by default the largest measured length, where the limit is never exceeded.
     """
-    none = torch.zeros(1, dtype=torch.float64)
-    scale, height = torch.cat([none, record["scale"]]), record["random"].movedim(1, 0)
+    tried = scales(record, direction)
+    scale, height = torch.tensor([0.0, *tried], dtype=torch.float64), record[direction].movedim(1, 0)
     height = torch.cat([torch.zeros_like(height[:1]), height])
-    j = (height > STABLE).long().argmax(0).clamp_min(1)
+    j = (height > limit).long().argmax(0).clamp_min(1)
     low, high = (height.gather(0, at[None])[0] for at in (j - 1, j))
-    found = scale[j - 1] + (scale[j] - scale[j - 1]) * (STABLE - low) / (high - low)
-    return torch.where((height > STABLE).any(0), found, scale[-1])
+    found = scale[j - 1] + (scale[j] - scale[j - 1]) * (limit - low) / (high - low)
+    return torch.where((height > limit).any(0), found, tried[-1] if never is None else never)
 
 
 def critical_share(record):

@@ -3,6 +3,7 @@
 import torch
 
 from .. import style, verdicts
+from ..barriers import halves
 from ..panes import Panes
 from ..tickets.findings import first_stable
 from . import findings
@@ -88,7 +89,7 @@ def barriers(records, tickets):
     )
 
 
-def law(tickets, barriers, where, first=4):
+def law(tickets, barriers, where, first=halves.HIGHER):
     """C1 as the paper's authors plot it, on what was run at ``where``: barrier against how far the network matches."""
     figure, axes = style.canvas()
     found, limit = findings.authors_points(tickets, barriers), findings.HALF_A_POINT

@@ -5,18 +5,19 @@ import math
 import torch
 
 from .. import verdicts
+from ..barriers import halves
 from ..barriers.experiments import successive_barriers
 from ..barriers.findings import connected_and_matching, distant_levels
 from ..experiment import recorded
 from ..presets import PRESETS
 from ..retraining.experiments import refilling
 from ..retraining.findings import new_small
+from ..tickets.evidence import EPSILON as HALF_A_POINT
 from ..tickets.experiments import instability, winning_tickets
 from ..tickets.findings import first_stable, tickets_and_stability
 from .costs import INPUTS, LARGER, LOSSY, Work
 from .experiments import NEEDED, scales
 
-HALF_A_POINT = 0.005
 LIMITS = {  # errors up to which a network matches, from a record of winning tickets: scalar or (K, R)
     "mean dense error + ε": verdicts.largest_error,
     "own dense error + ε": lambda tickets: tickets["error"][0] + verdicts.tolerance(tickets),
@@ -69,20 +70,18 @@ def authors_points(tickets, barriers) -> dict:
     ``excess``: error of the sparser network minus the mean dense error. Between it and the level before: ``barrier``,
     and ``midpoint``, the error halfway minus the mean of the ends; they plot the error halfway itself.
     """
-    curve = barriers["curve"].mean(-1)
-    return {
-        "excess": tickets["error"][1:].mean(-1) - tickets["error"][0].mean(),
-        "barrier": barriers["height"].mean(-1),
-        "midpoint": curve[:, curve.shape[1] // 2] - (curve[:, 0] + curve[:, -1]) / 2,
-    }
+    some, curve = halves.pairs(tickets["error"], barriers["height"]).mean(), barriers["curve"].mean(-1)
+    midpoint = curve[:, curve.shape[1] // 2] - (curve[:, 0] + curve[:, -1]) / 2
+    return {**some._asdict(), "midpoint": midpoint}
 
 
-def as_authors_count(tickets, barriers, measure="barrier", first=4, limit=HALF_A_POINT) -> verdicts.Contingency:
-    """How many of ``authors_points`` from level ``first`` on are connected, and matching: both up to ``limit``."""
-    found = {name: values[first - 1 :] <= limit for name, values in authors_points(tickets, barriers).items()}
-    match, joined = found["excess"], found[measure]
-    parts = (match & joined, match & ~joined, ~match & joined, ~match & ~joined)
-    return verdicts.Contingency(*(int(part.sum()) for part in parts))
+def as_authors_count(tickets, barriers, measure="barrier", first=halves.HIGHER, limit=HALF_A_POINT):
+    """How many of ``authors_points`` from level ``first`` on are connected, and matching: both up to ``limit``.
+
+    Returns a ``verdicts.Contingency``.
+    """
+    found = authors_points(tickets, barriers)
+    return halves.count(halves.Pairs(found["excess"], found[measure]).levels(first), limit)
 
 
 def numbers(preset) -> dict:
