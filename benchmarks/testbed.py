@@ -7,51 +7,26 @@ The other side is the same network of ``nn.Conv1d`` and ``nn.BatchNorm1d``, trai
 the same weights from the same weights and batches.
 """
 
+import sys
 import time
+from pathlib import Path
 
 import common
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from lotterylib import data, networks, order, training
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+import plain  # noqa: E402
 
 STEPS, WARM_UP = 60, 10
 RECIPE = training.Recipe(steps=1500, batch_size=128, lr=0.3, momentum=0.9, weight_decay=5e-4)
 
 
-class Block(nn.Module):
-    """A residual block, channels first."""
-
-    def __init__(self, width, stride):
-        super().__init__()
-        self.conv1, self.norm1 = nn.Conv1d(width, width, 3, stride, 1, bias=False), nn.BatchNorm1d(width)
-        self.conv2, self.norm2 = nn.Conv1d(width, width, 3, 1, 1, bias=False), nn.BatchNorm1d(width)
-        self.shortcut = nn.Sequential()
-        if stride != 1:
-            self.shortcut = nn.Sequential(nn.Conv1d(width, width, 1, stride, bias=False), nn.BatchNorm1d(width))
-
-    def forward(self, x):
-        inner = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
-
-
-class Plain(nn.Module):
-    """The book's network, channels first; entries have the names that they have in lotterylib."""
-
-    def __init__(self, width=24):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv1d(1, width, 5, 2, 2, bias=False), nn.BatchNorm1d(width))
-        self.blocks = nn.Sequential(*(Block(width, stride) for stride in (1, 2, 2)))
-        self.linear = nn.Linear(width, 10)
-
-    def forward(self, x):
-        return self.linear(self.blocks(F.relu(self.stem(x[:, None]))).mean(2))
-
-    def take(self, entries):
-        """Take over the entries of one replicate; a convolution's weights lie in another order here."""
-        self.load_state_dict({name: t.mT if t.dim() == 3 else t for name, t in entries.items()})
-        return self
+def replicate(net, state, r):
+    """One replicate as a plain module, in training mode."""
+    return plain.network(net.state_dict(state, r)).train()
 
 
 def train_plain(module, ds, seed, stop):
@@ -82,10 +57,10 @@ def main():
     net, count = networks.build("resnet1d", ds), options.replicates
     start = net.init(count)
     double = {name: t.double() if t.is_floating_point() else t for name, t in start.items()}
-    ended = Plain().double().take(net.state_dict(training.train(net, double, ds, RECIPE, stop=5, order_seed=0), 0))
-    plain = Plain().double().take(net.state_dict(double, 0)).train()
-    train_plain(plain, ds, 0, 5)
-    pairs = zip(plain.state_dict().values(), ended.state_dict().values(), strict=True)
+    ended = replicate(net, training.train(net, double, ds, RECIPE, stop=5, order_seed=0), 0)
+    other = replicate(net, double, 0)
+    train_plain(other, ds, 0, 5)
+    pairs = zip(other.state_dict().values(), ended.state_dict().values(), strict=True)
     if not all(torch.allclose(a, b, rtol=1e-8, atol=1e-8) for a, b in pairs):
         raise SystemExit("the two sides do not end at the same weights after five steps")
 
@@ -96,7 +71,7 @@ def main():
         return count * (WARM_UP + STEPS) / (time.perf_counter() - begin)
 
     def theirs():
-        modules = [Plain().take(net.state_dict(start, r)).train() for r in range(count)]
+        modules = [replicate(net, start, r) for r in range(count)]
         return count * STEPS / sum(train_plain(m, ds, r, WARM_UP + STEPS) for r, m in enumerate(modules))
 
     rates = common.interleave({"lotterylib": ours, "plain module": theirs}, options.rounds)

@@ -9,69 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import plain
 import pytest
 import torch
 from safetensors.numpy import load_file
-from torch import nn
-from torch.nn import functional as F
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
 PRESETS = [name for name in ("book", "second") if (RECORDS / name / "imp_main").is_dir()]  # those of MNIST-1D
 EPSILON = 0.005  # of matching: half a point
 FEW = 4 / 5000  # examples on the boundary between two classes, which another machine's rounding moves
-
-
-class Plain(nn.Module):
-    """Three strided convolutions, each with BatchNorm and ReLU, and a linear layer over positions and channels."""
-
-    def __init__(self, width):
-        super().__init__()
-        sizes = ((1, 5), (width, 3), (width, 3))
-        self.convolutions = nn.ModuleList(nn.Conv1d(i, width, k, 2, k // 2, bias=False) for i, k in sizes)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in sizes)
-        self.linear = nn.Linear(5 * width, 10)
-
-    def forward(self, x):
-        x = x[:, None]
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.relu(norm(convolution(x)))
-        return self.linear(x.transpose(1, 2).flatten(1))
-
-
-class Block(nn.Module):
-    def __init__(self, width, stride):
-        super().__init__()
-        self.conv1, self.norm1 = nn.Conv1d(width, width, 3, stride, 1, bias=False), nn.BatchNorm1d(width)
-        self.conv2, self.norm2 = nn.Conv1d(width, width, 3, 1, 1, bias=False), nn.BatchNorm1d(width)
-        beside = (nn.Conv1d(width, width, 1, stride, bias=False), nn.BatchNorm1d(width)) if stride > 1 else ()
-        self.shortcut = nn.Sequential(*beside)
-
-    def forward(self, x):
-        return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))) + self.shortcut(x))
-
-
-class Residual(nn.Module):
-    """A strided stem, three stages of residual blocks, the mean over positions, a linear layer."""
-
-    def __init__(self, width, blocks):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv1d(1, width, 5, 2, 2, bias=False), nn.BatchNorm1d(width))
-        strides = [stride for first in (1, 2, 2) for stride in (first, *[1] * (blocks - 1))]
-        self.blocks = nn.Sequential(*(Block(width, stride) for stride in strides))
-        self.linear = nn.Linear(width, 10)
-
-    def forward(self, x):
-        return self.linear(self.blocks(F.relu(self.stem(x[:, None]))).mean(2))
-
-
-def module(weights):
-    """The network that these weights, arrays by name, are of; convolutions lie there as (outputs, kernel, inputs)."""
-    width = len(next(array for name, array in weights.items() if array.ndim == 3))
-    blocks = sum(name.endswith("conv1.weight") for name in weights) // 3
-    network = Residual(width, blocks) if blocks else Plain(width)
-    laid = {name: array.transpose(0, 2, 1) if array.ndim == 3 else array for name, array in weights.items()}
-    network.load_state_dict({name: torch.tensor(np.asarray(array)) for name, array in laid.items()}, strict=True)
-    return network.eval()
 
 
 @lru_cache
@@ -90,7 +36,7 @@ def examples():
 @torch.no_grad()
 def error(weights):
     x, y = examples()
-    return float((module(weights)(x).argmax(1) != y).double().mean())
+    return float((plain.network(weights)(x).argmax(1) != y).double().mean())
 
 
 @lru_cache
@@ -176,5 +122,5 @@ def test_the_plain_networks_are_those_of_the_library(name, options):
     theirs = architectures.module(name, (40,), 10, width=6, **options)
     x = torch.randn(32, 40)
     theirs(x)  # running statistics of their own
-    own = module({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
+    own = plain.network({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
     assert torch.allclose(own(x), theirs.eval()(x), atol=1e-5)

@@ -1,15 +1,17 @@
 """A predicted fraction from published weights, by plain torch and numpy: nothing above the last test uses lotterylib.
 
-The network is written out, its exact Hessian comes from two backward passes of ``torch.autograd``, and the fraction
-from a loop over numbers of pruned weights.
+The network is one of torch's own layers, its exact Hessian comes from two backward passes of ``torch.autograd``, and
+the fraction from a loop over numbers of pruned weights.
 """
 
 import json
 from pathlib import Path
 
 import numpy as np
+import plain
 import pytest
 import torch
+from torch.func import functional_call
 from torch.nn import functional as F
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
@@ -46,36 +48,14 @@ def published(preset):
 
 
 def examples():
-    """The first training examples of MNIST-1D, standardised by one mean and deviation: ``(N, 1, 40)``, and labels."""
+    """The first training examples of MNIST-1D, standardised by one mean and deviation: ``(N, 40)``, and labels."""
     from mnist1d.data import get_dataset_args, make_dataset
 
     arguments = get_dataset_args()
     vars(arguments).update(num_samples=9000, train_split=4000 / 9000, seed=42)
     made = make_dataset(arguments)
     x = (made["x"] - made["x"].mean()) / made["x"].std()
-    return torch.from_numpy(x[:EXAMPLES, None]), torch.from_numpy(made["y"][:EXAMPLES])
-
-
-def convolved(w, x, conv, norm, stride):
-    """A convolution with its BatchNorm in evaluation mode; kernels lie as (outputs, kernel, inputs) in the file."""
-    kernel = w[f"{conv}.weight"].transpose(1, 2)
-    x = F.conv1d(x, kernel, stride=stride, padding=kernel.shape[2] // 2)
-    return F.batch_norm(x, *(w[f"{norm}.{of}"] for of in ("running_mean", "running_var", "weight", "bias")))
-
-
-def logits(w, x):
-    """Of the residual network, whose stem is named so, or else of three strided convolutions."""
-    if "stem.0.weight" not in w:
-        for i in range(3):
-            x = F.relu(convolved(w, x, f"convolutions.{i}", f"norms.{i}", 2))
-        return F.linear(x.transpose(1, 2).flatten(1), w["linear.weight"], w["linear.bias"])
-    x = F.relu(convolved(w, x, "stem.0", "stem.1", 2))
-    for i, stride in enumerate((1, 2, 2)):
-        block = f"blocks.{i}."
-        inner = F.relu(convolved(w, x, block + "conv1", block + "norm1", stride))
-        short = convolved(w, x, block + "shortcut.0", block + "shortcut.1", stride) if stride > 1 else x
-        x = F.relu(convolved(w, inner, block + "conv2", block + "norm2", 1) + short)
-    return F.linear(x.mean(2), w["linear.weight"], w["linear.bias"])
+    return torch.from_numpy(x[:EXAMPLES]), torch.from_numpy(made["y"][:EXAMPLES])
 
 
 def hessian(weights, mask, x, y):
@@ -87,7 +67,8 @@ def hessian(weights, mask, x, y):
         name: torch.zeros(keep.shape, dtype=torch.float64).masked_scatter(keep, part)
         for (name, keep), part in zip(mask.items(), parts, strict=True)
     }
-    (slope,) = torch.autograd.grad(F.cross_entropy(logits({**fixed, **placed}, x), y), kept, create_graph=True)
+    logits = functional_call(plain.network(weights), plain.laid({**fixed, **placed}), (x,))
+    (slope,) = torch.autograd.grad(F.cross_entropy(logits, y), kept, create_graph=True)
     rows = [torch.autograd.grad(entry, kept, retain_graph=True)[0] for entry in slope]
     return torch.stack(rows).numpy(), kept.detach().numpy()
 
@@ -118,7 +99,7 @@ def test_a_predicted_fraction_follows_from_the_published_weights(preset):
     level = setup.run()[-1]
     state, keep = select(level.state, [column]), select(level.mask, [column])
     inputs, labels = (each[:EXAMPLES] for each in setup.ds.training_set())
-    assert torch.allclose(inputs.double(), x[:, 0], atol=1e-4) and torch.equal(labels, y)
+    assert torch.allclose(inputs.double(), x, atol=1e-4) and torch.equal(labels, y)
     library = torch.linalg.eigvalsh(curvature.hessian(setup.net(), state, inputs, labels, keep)[0].double())
     assert np.allclose(values[-10:], library[-10:], rtol=1e-3)
     for order in limits.ORDERS:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import plain
 import pytest
 import torch
 import twins
@@ -71,38 +72,11 @@ def test_cnn1d_is_the_testbed(norm, features):
     assert not torch.allclose(model(x[0]), model.train()(x[0])) or not norm
 
 
-class ResidualTwin(nn.Module):
-    """The residual testbed from torch's own layers, channels first, with the weights of a ``ResNet1d``."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.stem = self.layer(model.stem[0], model.stem[1])
-        self.blocks = nn.ModuleList()
-        for block in model.blocks:
-            parts = [self.layer(block.conv1, block.norm1), self.layer(block.conv2, block.norm2)]
-            shortcut = self.layer(*block.shortcut) if len(block.shortcut) else nn.Identity()
-            self.blocks.append(nn.ModuleList([*parts, shortcut]))
-        self.linear = nn.Linear(model.linear.in_features, 10)
-        self.linear.load_state_dict(model.linear.state_dict())
-
-    def layer(self, conv, norm):
-        outputs, kernel, inputs = conv.weight.shape
-        twin = nn.Conv1d(inputs, outputs, kernel, conv.stride, kernel // 2, bias=False)
-        twin.weight.data = conv.weight.detach().mT.clone()
-        return nn.Sequential(twin, nn.BatchNorm1d(outputs))
-
-    def forward(self, x):
-        x = F.relu(self.stem(x[:, None]))
-        for first, second, shortcut in self.blocks:
-            x = F.relu(second(F.relu(first(x))) + shortcut(x))
-        return self.linear(x.mean(2))
-
-
 @pytest.mark.parametrize("features", [40, 13])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_resnet1d_is_the_residual_testbed(blocks, features):
     model = architectures.ResNet1d((features,), 10, width=6, blocks=blocks).double()
-    twin = ResidualTwin(model).double()
+    twin = plain.network(model.state_dict())
     assert [block.conv1.stride for block in model.blocks] == ([1, 2, 2] if blocks == 1 else [1, 1, 2, 1, 2, 1])
     x = torch.randn(3, 9, features, dtype=torch.float64) * 3 + 1
     for batch in x:  # in training mode, so that the running statistics are compared afterwards in evaluation mode
