@@ -1,4 +1,4 @@
-"""What was found, claim by claim, in plain sentences, for whoever writes the chapters: ``make findings PRESET=second``.
+"""What was found, claim by claim, in plain sentences, for whoever writes the chapters: ``make findings PRESET=book``.
 
 One row for each claim of the paper's abstract, by rules that were written before the records were made; then the
 sentences of each room, and what all this was measured on.

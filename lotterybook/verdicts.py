@@ -16,7 +16,7 @@ STABLE = 0.02  # instability below which Frankle et al. (2020) call a network st
 
 
 class Verdict(NamedTuple):
-    """One row of a verdict table; ``verdict`` is ``HOLDS``, ``PARTLY``, ``FAILS`` or ``UNTESTED``."""
+    """One row of a verdict table: ``measure`` is its rule, ``verdict`` is ``HOLDS``, ``PARTLY``, ``FAILS`` or ``UNTESTED``."""
 
     claim: str
     measure: str
@@ -37,11 +37,13 @@ def table(header, rows) -> Text:
 
 
 class Table(list):
-    """Verdicts that a notebook shows as a table."""
+    """Verdicts that a notebook shows as a table, with the rules that they follow from folded below it."""
 
     def _repr_markdown_(self):
-        header = ["claim", "measure", "value", "verdict at this scale"]
-        return table(header, [[*row[:3], f"**{row.verdict}**"] for row in self])._repr_markdown_()
+        rows = [[row.claim, f"**{row.verdict}**", row.value] for row in self]
+        rules = "\n".join(f"- **{row.claim}:** {row.measure}." for row in self)
+        shown = table(["claim", "verdict at this scale", "what we found"], rows)._repr_markdown_()
+        return f"{shown}\n\n<details><summary>The rules of these verdicts</summary>\n\n{rules}\n\n</details>"
 
 
 def tolerance(tickets) -> float:

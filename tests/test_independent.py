@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
-PRESETS = [name for name in ("book", "second") if (RECORDS / name / "imp_main").is_dir()]  # those of MNIST-1D
+PRESETS = [name for name in ("book",) if (RECORDS / name / "imp_main").is_dir()]  # those of MNIST-1D
 EPSILON = 0.005  # of matching: half a point
 FEW = 4 / 5000  # examples on the boundary between two classes, which another machine's rounding moves
 

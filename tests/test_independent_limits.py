@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
-PRESETS = [name for name in ("book", "second") if (RECORDS / name / "imp_main").is_dir()]  # on MNIST-1D
+PRESETS = [name for name in ("book",) if (RECORDS / name / "imp_main").is_dir()]  # on MNIST-1D
 EXAMPLES = 250  # of the training set, the first: the loss whose curvature both sides take
 EPSILON = 0.02  # nats
 

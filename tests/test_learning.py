@@ -1,10 +1,13 @@
 """Every chapter's learning aids: questions that answer back, objectives checked off, mistakes, further reading."""
 
+import json
 import re
 
 import pytest
 import yaml
 from test_chapters import CHAPTERS, ROOT, cells, prose
+
+from lotterybook import captions
 
 CHOICE = re.compile(
     r'<details class="(choice(?: right)?)" name="([^"]*)"><summary>(.*?)</summary>\n\n(.*?)\n\n</details>', re.DOTALL
@@ -58,14 +61,42 @@ def test_a_prediction_ends_its_cell(path):
 
 
 @chapters
-def test_objectives_are_checked_off_in_order(path):
-    listed = re.search(r"\*You will be able to\*\n\n((?:- .*\n)+)", prose(path))[1]
-    objectives = re.findall(r"^- (.*?)[;.]?$", listed, re.MULTILINE)
-    done = re.findall(r"^- ✓ (.*?) → (.*)$", section(path, "What you can do now"), re.MULTILINE)
-    assert len(done) == len(objectives) > 0
-    for (words, where), objective in zip(done, objectives, strict=True):
-        assert len(words) > 20 and objective.startswith(words)
-        assert "](#" in where
+def test_a_chapter_begins_with_its_question_and_the_answer(path):
+    """The question in bold, then three sentences in short, then what the reader will be able to do."""
+    title, question, answer, *_ = re.split(r"\n\n", prose(path), maxsplit=3)
+    assert title.startswith("# ") and re.fullmatch(r"\*\*.+\?\*\*", question)
+    assert answer.startswith("**In short.** ")
+    sentences = re.split(r"(?<=[.!?])\s+", re.sub(r"<[^>]+>", "", answer.removeprefix("**In short.** ")))
+    assert len(sentences) == 3, sentences
+    assert re.search(r"\*You will be able to\*\n\n((?:- .*\n){2,4})", prose(path))
+
+
+def story(path):
+    """The cells of Markdown of a chapter before the verdict: what the clock of a reader counts."""
+    text, _, rest = prose(path).partition("\n## Verdict\n")
+    assert rest
+    return text
+
+
+@chapters
+def test_a_chapter_is_short(path):
+    assert len(captions.captions(json.loads(path.read_text()))) <= 9
+    folded = re.sub(r"<details.*?</details>", "", story(path), flags=re.DOTALL)
+    assert len(re.findall(r"\S+", re.sub(r"\$\$.*?\$\$|<[^>]+>", " ", folded, flags=re.DOTALL))) <= 2500
+
+
+@chapters
+def test_a_paragraph_holds_three_numbers_of_records_at_most(path):
+    """In the story and in the captions of its figures; what needs more stands in a table, folded."""
+    paragraphs = re.split(r"\n\s*\n", re.sub(r"<details.*?</details>", "", prose(path), flags=re.DOTALL))
+    crowded = [text for text in paragraphs if text.count("data-value=") > 3]
+    assert crowded == []
+
+
+@chapters
+def test_every_prediction_has_choices(path):
+    parts = re.split(r"^\*\*Predict\.\*\* ", prose(path), flags=re.MULTILINE)[1:]
+    assert parts and all('<details class="choice' in text.partition("\n## ")[0] for text in parts)
 
 
 @chapters
@@ -100,5 +131,10 @@ def test_further_reading_is_not_all_older_than_the_paper(path):
 @chapters
 def test_learning_aids_stand_in_their_order(path):
     titles = re.findall(r"^## (.+)$", prose(path), re.MULTILINE)
-    assert titles[titles.index("Exercises") - 1] == "Check yourself"
-    assert titles[-3:] == ["What you can do now", "Further reading", "References"]
+    assert titles[-6:] == ["Verdict", "Check yourself", "Exercises", "Further reading", "How this was decided", "References"]
+
+
+@chapters
+def test_how_it_was_decided_is_folded(path):
+    text = section(path, "How this was decided")
+    assert re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL).strip() == ""

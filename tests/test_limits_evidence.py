@@ -343,8 +343,8 @@ def test_trainings_are_counted_to_a_density():
 
 
 def test_the_second_edition_looks_where_its_rules_do():
-    about = PRESETS["second"].limits
+    about = PRESETS["book"].limits
     assert set(evidence.JUDGED) <= set(about.epsilons) and about.descent.steps in about.convergence.steps
-    assert PRESETS["second"].tickets.control_step in about.descent.rewind_steps and about.replicates >= 4
+    assert PRESETS["book"].tickets.control_step in about.descent.rewind_steps and about.replicates >= 4
     assert max(about.convergence.steps) >= 2 * about.descent.steps and 0 in about.levels and len(about.levels) >= 3
     assert about.descent.at_random == tuple(n / 10 for n in range(1, 10))

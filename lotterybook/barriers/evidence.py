@@ -1,6 +1,6 @@
 """The evidence for claim C1: at higher sparsities successive networks are connected if and only if they match.
 
-Written before the records of the preset ``second`` were made: what a pair is, when it matches and is connected, and the
+Written before the records of this testbed were made: what a pair is, when it matches and is connected, and the
 rules of the verdicts, are in ``halves`` and in the rows.
 """
 

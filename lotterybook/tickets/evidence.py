@@ -1,6 +1,6 @@
 """The evidence for claim C0: IMP finds highly sparse matching subnetworks, winning tickets.
 
-Written before the records of the preset ``second`` were made: the rule of the verdict, and the tolerance of matching,
+Written before the records of this testbed were made: the rule of the verdict, and the tolerance of matching,
 half a point above the mean dense error, where the authors' pilot draws its line.
 """
 
