@@ -16,7 +16,7 @@ STABLE = 0.02  # instability below which Frankle et al. (2020) call a network st
 
 
 class Verdict(NamedTuple):
-    """One row of a verdict table: ``measure`` is its rule, ``verdict`` is ``HOLDS``, ``PARTLY``, ``FAILS`` or ``UNTESTED``."""
+    """One row of a table: ``measure`` is its rule, ``verdict`` is ``HOLDS``, ``PARTLY``, ``FAILS`` or ``UNTESTED``."""
 
     claim: str
     measure: str

@@ -130,8 +130,8 @@ def test_further_reading_is_not_all_older_than_the_paper(path):
 
 @chapters
 def test_learning_aids_stand_in_their_order(path):
-    titles = re.findall(r"^## (.+)$", prose(path), re.MULTILINE)
-    assert titles[-6:] == ["Verdict", "Check yourself", "Exercises", "Further reading", "How this was decided", "References"]
+    titles = re.findall(r"^## (.+)$", prose(path), re.MULTILINE)[-6:]
+    assert titles == ["Verdict", "Check yourself", "Exercises", "Further reading", "How this was decided", "References"]
 
 
 @chapters
