@@ -139,6 +139,15 @@ def readable(tab):
     )
 
 
+def eventually(tab, look, wanted):
+    """What ``look()`` gives once it is what is wanted, or after five seconds: a page hears of print a moment later."""
+    for _ in range(50):
+        if (seen := look()) == wanted:
+            break
+        tab.wait_for_timeout(100)
+    return seen
+
+
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_answers_wait_for_a_choice(browser, page):
     """By keyboard alone: none shows before, its own after, beside what was chosen, which a reload does not lose."""
@@ -192,13 +201,12 @@ def test_paper_shows_choices_and_answers(browser, page, scripts):
     with new_tab(browser, java_script_enabled=scripts) as tab:
         tab.goto((HTML / page).as_uri())
         tab.emulate_media(media="print")
-        folded = "all => all.filter(e => !e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"
-        assert tab.locator("article details > *").evaluate_all(folded) == []
+        hidden = "all => all.filter(e => !e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"
+        assert eventually(tab, lambda: tab.locator("article details > *").evaluate_all(hidden), []) == []
         controls = tab.locator("article :is(fieldset.commit, p.chosen button, .all-answers, .explorable > .view)")
         assert not any(control.is_visible() for control in controls.all())
         tab.emulate_media(media="screen")
-        tab.wait_for_timeout(300)
-        assert readable(tab) == 0
+        assert eventually(tab, lambda: readable(tab), 0) == 0
 
 
 def test_the_landscape_can_be_played_with(browser):
