@@ -32,7 +32,7 @@ help:
 	@echo "make smoke      run every chapter and every solution in seconds each (make test does it too)"
 	@echo "make chapters   execute the changed chapters and keep their outputs: ONLY=\"files\" for some"
 	@echo "make publish-url URL=https://...   set the address of the published repository, BRANCH=main: buttons, first cells"
-	@echo "make records    run the experiments again: PRESET=smoke|book|second|medium|paper, ONLY=\"names\" for some"
+	@echo "make records    run the experiments again: PRESET=smoke|book|medium|paper, ONLY=\"names\" for some"
 	@echo "make findings   print what the records of a preset say, claim by claim: PRESET=book"
 	@echo "make lint       run the linter"
 	@echo "make links      try every link of the book that leads to another host"

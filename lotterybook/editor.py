@@ -6,29 +6,16 @@ sentences of each room, and what all this was measured on.
 
 import sys
 
-from . import experiment
-from .barriers import evidence as barriers
-from .limits import evidence as limits
-from .retraining import evidence as retraining
-from .robustness import evidence as robustness
-from .tickets import evidence as tickets
-from .verdicts import Table, Text
-
-ROOMS = {"C0": tickets, "C1": barriers, "C2": robustness, "C3": limits, "C4": retraining}
-
-
-def abstract(preset) -> Table:
-    """One row for each claim of the abstract; and one for the mask, the second sentence of C1."""
-    rows = {claim: room.row(preset) for claim, room in ROOMS.items()}
-    return Table([rows.pop("C0"), rows.pop("C1"), barriers.mask_row(preset), *rows.values()])
+from . import claims, experiment
+from .verdicts import Text
 
 
 def page(preset) -> Text:
     """The page as lines of Markdown."""
     lines = [f"# What the records of `{preset}` say", ""]
-    for row in abstract(preset):
+    for row in claims.abstract(preset):
         lines += [f"**{row.claim}: {row.verdict}.** {row.value}. (Rule: {row.measure}.)", ""]
-    for claim, room in ROOMS.items():
+    for claim, room in claims.ROOMS.items():
         lines += [f"## {claim}", "", *(f"- {sentence}" for sentence in room.sentences(preset)), ""]
     return Text([*lines, "## Records", "", *_records(preset)])
 

@@ -88,8 +88,8 @@ def _told(step):
     return f"rewound to step {step}, training along the axis ends {where} with an error of {ends} and {so}"
 
 
-def _panel(axes, step, trip, colour):
-    """One journey on the map."""
+def panel(axes, step, trip, colour):
+    """Draw one journey, of `rewind`, on the map."""
     left, right, bottom, top = BOX
     x, y = np.meshgrid(np.linspace(left, right, 249), np.linspace(bottom, top, 161))
     axes.contourf(x, y, error(np.stack([x, y], -1)), np.linspace(0, TOP, 10), cmap="Blues_r", alpha=0.45)
@@ -123,8 +123,8 @@ def alt():
 def still():
     """The picture for readers without scripts and on paper: an early rewind point, and a late one."""
     figure, axes = style.canvas(1, 2, height=2.7)
-    for panel, step, colour in zip(axes, (EARLY, LATE), (style.ORANGE, style.BLUE), strict=True):
-        _panel(panel, step, rewind(step), colour)
+    for one, step, colour in zip(axes, (EARLY, LATE), (style.ORANGE, style.BLUE), strict=True):
+        panel(one, step, rewind(step), colour)
     projection = rewind(EARLY)["dense"][-1, 0], 0
     axes[0].annotate("projection", projection, (0, -17), textcoords="offset points", ha="center")
     return style.Drawing(figure, alt())

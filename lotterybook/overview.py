@@ -1,12 +1,14 @@
 """The one figure of the book, for the landing page and the README."""
 
 from . import style, verdicts
+from .tickets.findings import EPSILON, reach
 
 
 def ticket(tickets, barriers, failing, winning):
     """Test error, and barrier between successive levels, for a failing and a winning rewind step."""
     figure, (left, right) = style.canvas(1, 2, height=3.5)
-    style.dense(left, tickets)
+    dense = float(tickets["error"][0].mean())
+    left.axhspan(dense, dense + EPSILON, color=style.GREY, alpha=0.25, linewidth=0, label="as good as dense")
     steps, density = tickets["rewind_step"].tolist(), tickets["density"]
     said = []
     for k, colour, marker in ((failing, style.ORANGE, "s"), (winning, style.BLUE, "o")):
@@ -14,14 +16,12 @@ def ticket(tickets, barriers, failing, winning):
         name = "rewound to initialization" if k == 0 else f"rewound to step {k}"
         style.spread(left, density, tickets["error"][:, column], name, colour, marker)
         style.spread(right, density[1:], barriers["height"][:, column], name, colour, marker)
-        level = int(verdicts.sparsest_matching(tickets)[column])
+        level = int(reach(tickets)[column])
         height = barriers["height"][:, column].mean(-1)
+        matches = f"matches down to {verdicts.percent(density[level], 0)} of the weights" if level else "never matches"
         said.append(
-            f"{name} it never matches, and the mean barrier between successive levels is at least "
-            f"{verdicts.points(height.min())}"
-            if not level
-            else f"{name} it matches down to {verdicts.percent(density[level], 0)} of the weights, and as far as that "
-            f"the mean barrier between successive levels is at most {verdicts.points(height[:level].max())}"
+            f"{name} it {matches}, and down to there the mean barrier between successive levels is "
+            f"{verdicts.points(height[: level or None].min(), 2)} to {verdicts.points(height[: level or None].max(), 2)}"
         )
     style.remaining_axis(left, density)
     style.error_axis(left)

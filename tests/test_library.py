@@ -20,7 +20,7 @@ LADDER = (
     "order", "memory", "sgd",
     "training", "imp", "landscape", "limits", "curvature", "perturbation",
 )  # fmt: skip
-ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
+ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale", "synthesis")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
     "blocks", "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "readings",
@@ -28,7 +28,7 @@ ROOM = (
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
-    *ROOMS, "claims", "editor", "overview", "explorable", "build", "exercises", "student",
+    "explorable", *ROOMS, "claims", "editor", "overview", "build", "exercises", "student",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
 OPTIONAL = {"data": {"torchvision", "mnist1d"}}  # inside functions, for some datasets

@@ -1,0 +1,1 @@
+"""The room of chapter 8: the claims together, and one picture with their numbers."""
