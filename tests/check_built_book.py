@@ -182,11 +182,11 @@ def test_answers_wait_for_a_choice(browser, page):
 
 def test_one_switch_shows_the_answers_of_all_pages(browser):
     with new_tab(browser) as tab:
-        for page in ("intro.html", CHAPTERS[0]):
+        for page in CHAPTERS[:2]:
             open_page(tab, HTML / page)
             assert readable(tab) == 0
         show_answers(tab)
-        for page in ("intro.html", *CHAPTERS):
+        for page in CHAPTERS:
             open_page(tab, HTML / page)
             assert tab.locator("article :is(details.answer, details.choice):not([open])").count() == 0 < readable(tab)
             assert not tab.locator("article fieldset.commit").first.is_visible()
