@@ -7,6 +7,7 @@ from .settings import (
     Barriers,
     Convergence,
     Descent,
+    Diet,
     During,
     Limits,
     Overlap,
@@ -68,6 +69,15 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
         retraining=Retraining(
             short_step=30, fine_rates=(0.02, 0.1), fine_steps=8, cycle_levels=(1, 3), cycle_replicates=1,
         ),
+        diet=Diet(
+            score_replicates=4, score_steps=(5, 10, 20), score_step=10, mislabelled=0.05, replicates=2,
+            starts=(
+                (10, "random", 0.05), (10, "easiest", 0.05), (20, "random", 0.05), (20, "hardest", 0.25),
+            ),
+            start_levels=2, sizes=(600, 4000), shares=(0.5,),
+            both_orders=("random", "hardest"), both_shares=(0.5,), both_levels=2,
+            spectrum_levels=(0, 2), probes=1, iterations=2,
+        ),
     ),
     "book": Preset(
         dataset="mnist1d",
@@ -111,6 +121,18 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
         ),
         retraining=Retraining(
             short_step=1200, fine_rates=(0.01, 0.05), fine_steps=400, cycle_levels=(4, 8, 11), cycle_replicates=3,
+        ),
+        diet=Diet(
+            score_replicates=20, score_steps=(10, 25, 75, 150, 400, 1500), score_step=75, mislabelled=0.05,
+            replicates=4,
+            starts=(
+                (25, "easiest", 0.05), (25, "easiest", 0.25), (25, "random", 0.05), (25, "random", 0.25),
+                (25, "hardest", 0.05), (75, "easiest", 0.05), (75, "random", 0.05), (75, "random", 0.25),
+                (75, "hardest", 0.05),
+            ),
+            start_levels=10, sizes=(1000, 4000, 16000), shares=(0.25, 0.5, 0.75),
+            both_orders=("random", "hardest"), both_shares=(0.25, 0.5), both_levels=10,
+            spectrum_levels=(0, 6), probes=1, iterations=30,
         ),
     ),
     "medium": Preset(

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from lotterylib import imp
+from lotterylib import checks, imp
+
+ORDERS = ("easiest", "random", "hardest")  # which examples of a class are kept first, by their score
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,52 @@ class Retraining:
 
 
 @dataclass(frozen=True)
+class Diet:
+    """What chapter 6 sets. ``replicates``: of all its trainings but those that score.
+
+    Scores: the mean over ``score_replicates`` initializations after ``score_step`` steps, looked at after each of
+    ``score_steps``; ``mislabelled``: share of the examples that get another label, to see whether scores find them.
+    ``starts``: how rewind points are made, each ``(rewind step, order, share of the examples)``, and pruned down to
+    ``start_levels``. ``sizes`` of the training set, of which each of ``shares`` is kept. ``both_orders`` and
+    ``both_shares``: examples on which weights are pruned too, down to ``both_levels``, and of which ``spectrum_levels``
+    are looked at, with ``probes`` of ``iterations`` Lanczos steps. Raises ``ValueError`` for an order that is not one
+    of ``ORDERS``, a share that is not above 0 and at most 1, a step at which nothing is scored, or fewer than two
+    initializations.
+    """
+
+    score_replicates: int
+    score_steps: tuple
+    score_step: int
+    mislabelled: float
+    replicates: int
+    starts: tuple
+    start_levels: int
+    sizes: tuple
+    shares: tuple
+    both_orders: tuple
+    both_shares: tuple
+    both_levels: int
+    spectrum_levels: tuple
+    probes: int
+    iterations: int
+
+    def __post_init__(self):
+        checks.whole("score_replicates", self.score_replicates, 2)
+        checks.choice("score_step", self.score_step, self.score_steps)
+        checks.within("mislabelled", self.mislabelled, 0, 1, open_low=True, open_high=True)
+        for order in (*(order for _, order, _ in self.starts), *self.both_orders):
+            checks.choice("order", order, ORDERS)
+        for share in (*(share for *_, share in self.starts), *self.shares, *self.both_shares):
+            checks.within("share", share, 0, 1, open_low=True)
+
+
+@dataclass(frozen=True)
 class Preset:
     """The scale of all experiments: two networks, and what each chapter sets.
 
     ``contrast``: a network to compare ``main`` with, without BatchNorm, or with a learning rate at which training is
     more stable. ``weights``: whether the levels' weights are published with the records, for chapters that go on from
-    them.
+    them. ``diet``: ``None``, without chapter 6.
     """
 
     dataset: str
@@ -200,3 +242,4 @@ class Preset:
     limits: Limits
     retraining: Retraining
     weights: bool = True
+    diet: Diet | None = None

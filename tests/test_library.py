@@ -18,13 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 LADDER = (
     "checks", "store", "progress", "states", "threads", "data", "architectures", "trial", "networks", "pruning",
     "order", "memory", "sgd",
-    "training", "imp", "landscape", "limits", "curvature", "perturbation",
+    "training", "imp", "landscape", "limits", "curvature", "perturbation", "scores",
 )  # fmt: skip
-ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale", "synthesis")
+ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "diet", "scale", "synthesis")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
-    "blocks", "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "readings",
-    "evidence", "drawings",
+    "blocks", "examples", "ranks", "starts", "experiments", "costs", "findings", "figures", "agreement", "subspaces",
+    "halves", "readings", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
