@@ -76,7 +76,7 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
             ),
             start_levels=2, sizes=(600, 4000), shares=(0.5,),
             both_orders=("random", "hardest"), both_shares=(0.5,), both_levels=2,
-            spectrum_levels=(0, 2), probes=1, iterations=2,
+            spectrum_levels=(0,), probes=1, iterations=2,
         ),
     ),
     "book": Preset(

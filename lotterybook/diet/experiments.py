@@ -34,7 +34,7 @@ def scores(s):
     ``score`` (T, N): the mean over initializations; ``spread`` (N,): their standard deviation at ``score_step``.
     ``other`` (N,): the mean by the contrasting network, there. Rank correlations: ``between`` (T, T) steps, ``halves``
     (T, S) of the initializations, cut at random, ``single`` (T, R): of one with the mean of the others. ``classes``
-    (2, C): of the ``EDGE`` of all examples with the lowest and with the highest score at ``score_step``.
+    (2, C): of the ``EDGE`` of all examples with the lowest and with the highest score at ``score_step`` ().
 
     With another label for some, ``wrong`` (n,): ``mislabelled`` (T, N), as ``score``; ``auc`` (T,) and ``precision``
     (T,), how well the mean finds them, ``auc_single`` and ``precision_single`` (T, R), how well one initialization.
@@ -59,7 +59,8 @@ def scores(s):
     small["spread"] = found.pop("deviation")[here]
     return {
         **found, "between": between, "classes": _classes(s.ds.train_y.cpu(), *ends), "wrong": wrong,
-        "step": torch.tensor(steps), **{name: values.float() for name, values in small.items()},
+        "step": torch.tensor(steps), "score_step": torch.tensor(about.score_step),
+        **{name: values.float() for name, values in small.items()},
     }  # fmt: skip
 
 
