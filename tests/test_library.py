@@ -24,7 +24,7 @@ ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "diet", "s
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
     "blocks", "examples", "ranks", "starts", "experiments", "costs", "rules", "findings", "figures", "agreement",
-    "subspaces", "halves", "readings", "evidence", "drawings",
+    "maps", "subspaces", "halves", "readings", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
