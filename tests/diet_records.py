@@ -29,7 +29,8 @@ def scores(auc=0.95):
         "wrong": wrong, "spread": torch.rand(COUNT, generator=draw), "other": score[2] + 0.01,
         "halves": steps[:, None] + torch.linspace(-0.01, 0.01, 10), "single": steps[:, None] - torch.rand(5) / 10,
         "between": torch.eye(len(STEPS), dtype=torch.float64) * 0.3 + 0.7, "auc": torch.full_like(steps, auc),
-        "auc_single": steps[:, None] - torch.rand(5) / 10, "precision": steps, "precision_single": replicated(*steps - 0.2),
+        "auc_single": steps[:, None] - torch.rand(5) / 10,
+        "precision": steps, "precision_single": replicated(*steps - 0.2),
         "classes": torch.tensor([[9, 0, 0, 8, 0, 0, 3, 0, 0, 0], [0, 3, 3, 0, 6, 2, 1, 2, 0, 3]]),
     }  # fmt: skip
 
@@ -52,7 +53,8 @@ def early(**gaps):
         "all_error": torch.stack([replicated(*soon), replicated(*late)]), "all_step": torch.tensor([25, 75]),
         "all_barrier": torch.stack([replicated(*soon), replicated(*late)])[:, 1:] - 0.01,
         "rewind_step": torch.tensor(steps), "order": torch.tensor([ORDERS.index(order) for order in orders]),
-        "share": torch.tensor(shares, dtype=torch.float64), "examples": torch.tensor([round(COUNT * s) for s in shares]),
+        "share": torch.tensor(shares, dtype=torch.float64),
+        "examples": torch.tensor([round(COUNT * share) for share in shares]),
     }  # fmt: skip
 
 
