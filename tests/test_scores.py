@@ -42,7 +42,7 @@ def test_scores_are_those_that_numpy_computes(cases, which, size):
     assert found.each.numpy() == pytest.approx(expected, abs=1e-6)
     assert found.mean.numpy() == pytest.approx(expected.mean(0), abs=1e-6)
     assert found.std.numpy() == pytest.approx(expected.std(0, ddof=1), abs=1e-6)
-    assert 0 <= found.each.min() and found.each.max() <= 2**0.5
+    assert found.each.min() >= 0 and found.each.max() <= 2**0.5
 
 
 def test_a_sure_guess_scores_nothing_or_the_square_root_of_two():
