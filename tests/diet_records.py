@@ -65,7 +65,7 @@ def pruned(hard=(0.09, 0.03, 0.008), easy=(0.07, 0.04, 0.02)):
     error = torch.stack([quarter, (quarter + full.mean(-1)[:, None]) / 2], 2)
     return {
         "size": torch.tensor([100, 400, 1600]), "share": torch.tensor([0.25, 0.5], dtype=torch.float64), "full": full,
-        "kept": torch.tensor([[25, 50], [100, 200], [400, 800]]), "error": replicated(*error.tolist()),
+        "examples": torch.tensor([[25, 50], [100, 200], [400, 800]]), "error": replicated(*error.tolist()),
     }  # fmt: skip
 
 

@@ -293,7 +293,7 @@ def test_starts_see_a_share_before_the_rewind_point_and_all_after_it(smoke):
 def test_dense_networks_on_all_examples_are_those_of_the_main_run(smoke):
     setup, found = smoke[0], smoke[1]["pruned_data"]
     assert found["size"].tolist()[1] == 4000 and torch.equal(found["full"][1], setup.run()[0].error[:2])
-    assert found["kept"].tolist()[1] == [2000] and found["error"].shape == (2, 3, 1, 2)
+    assert found["examples"].tolist()[1] == [2000] and found["error"].shape == (2, 3, 1, 2)
     recipe, score = setup.preset.main.config.recipe, experiments._ranking(setup)
     some = examples.subset(setup.ds, examples.choose(score, setup.ds.train_y, 0.5, "hardest"))
     again = setup.error(training.train(setup.net(), setup.net().init(2, 0), some, recipe, order_seed=[0, 1]))

@@ -133,6 +133,25 @@ SHAPES = {
         "removed": (2, 2, 1), "step": (2,), "epsilon": (6,), "fraction": (14,),
     },
     "adaptive": {"error": (1, 3, 1), "density": (1, 3), "rise": (1,)},
+    "scores": {
+        **dict.fromkeys(("score", "mislabelled"), (3, 4000)), **dict.fromkeys(("other", "spread"), (4000,)),
+        **dict.fromkeys(("single", "auc_single", "precision_single"), (3, 4)), "halves": (3, 10), "between": (3, 3),
+        **dict.fromkeys(("auc", "precision", "step"), (3,)), "classes": (2, 10), "wrong": (200,), "score_step": (),
+    },
+    "early_data": {
+        "error": (4, 3, R), "barrier": (4, 2, R), "all_error": (2, 3, R), "all_barrier": (2, 2, R), "all_step": (2,),
+        **dict.fromkeys(("rewind_step", "order", "share", "examples"), (4,)), "density": (3,),
+    },
+    "pruned_data": {"error": (2, 3, 1, R), "full": (2, R), "examples": (2, 1), "size": (2,), "share": (1,)},
+    "both": {
+        "error": (2, 1, 3, R), "barrier": (2, 1, 2, R), "all_error": (3, R), "all_barrier": (2, R), "order": (2,),
+        "share": (1,), "examples": (1,), "density": (3,),
+    },
+    "landscape_of_data": {
+        **dict.fromkeys(("largest", "loss"), (2, 1, 1, R)), "predicted": (2, 1, 2, 1, R), "order": (2,), "share": (1,),
+        **dict.fromkeys(("all_largest", "all_loss"), (1, R)), "all_predicted": (2, 1, R),
+        "level": (1,), "density": (1,),
+    },
 }  # fmt: skip
 LACKING = {"architectures": torch.isnan}  # what is not there, by the experiment's docstring
 USE_THE_RUN = set(SHAPES) - {
@@ -141,12 +160,16 @@ USE_THE_RUN = set(SHAPES) - {
     "architectures",
     "during_training",
     "adaptive",
+    "scores",
+    "pruned_data",
 }  # that of the main network
 NOT_IN_0_1 = {
     "level", "rewind_step", "horizontal", "vertical", "corners", "step", "scale", "distance", "norm", "travelled",
     "cosine", "track", "magnitudes", "start_magnitudes", "edges", "above", "largest", "removed", "along",
     "grid", "loss", "lowest", "solution", "weights", "cycle", "unit_level", "pruning_scale", "control", "control_loss",
     "batch_noise", "eigenvalue", "steps",
+    "score", "mislabelled", "other", "spread", "single", "halves", "between", "classes", "wrong", "score_step",
+    "all_step", "order", "examples", "size", "all_largest", "all_loss",
 }  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def pruned_data(s):
     """Dense networks trained on a share of the examples, in as many steps as ever, for training sets of S sizes.
 
     Test ``error`` (S, 3, F, R), by ``size`` (S,) of the training set, order (``ORDERS``) and ``share`` (F,) kept;
-    ``kept`` (S, F) examples; ``full`` (S, R): the error with all of them. Each set is ranked by its own scores.
+    ``examples`` (S, F) are so many; ``full`` (S, R): the error with all of them. Each set is ranked by its own scores.
     """
     about, recipe, found = s.preset.diet, s.preset.main.config.recipe, {}
     seeds, folder = _seeds(s), records.work_folder(s.name) / "training" / "pruned_data"
@@ -123,7 +123,7 @@ def pruned_data(s):
                 kept.append(len(portions[0][0].train_y))
         errors = torch.stack(errors).unflatten(0, (len(ORDERS), -1))
         kept = torch.tensor(kept[: len(about.shares)])
-        append(found, full=s.error(full), error=errors, kept=kept, size=torch.tensor(len(ds.train_y)))
+        append(found, full=s.error(full), error=errors, examples=kept, size=torch.tensor(len(ds.train_y)))
     return {**stacked(found), "share": torch.tensor(about.shares, dtype=torch.float64)}
 
 

@@ -53,10 +53,11 @@ def ranking(record):
     left.set_ylim(top=1.02)
     style.legend(left, loc="lower center")
     easy, hard = record["classes"].double()
-    classes = torch.arange(len(easy))
-    right.bar(classes - 0.2, easy, 0.4, color=style.GREEN, label="easiest")
-    right.bar(classes + 0.2, hard, 0.4, color=style.ORANGE, label="hardest", hatch="//", edgecolor="white")
-    right.set_xticks(classes.tolist())
+    classes = range(len(easy))
+    right.bar([c - 0.2 for c in classes], easy.tolist(), 0.4, color=style.GREEN, label="easiest")
+    look = {"color": style.ORANGE, "hatch": "//", "edgecolor": "white"}
+    right.bar([c + 0.2 for c in classes], hard.tolist(), 0.4, label="hardest", **look)
+    right.set_xticks(list(classes))
     right.set_xlabel("class")
     right.set_ylabel("examples")
     style.legend(right)
@@ -97,7 +98,7 @@ def _noise(record, i):
         (score[true], "true labels", {"color": style.BLUE, "alpha": 0.55}),
         (score[~true], "false labels", {"color": style.ORANGE, "hatch": "//", "edgecolor": "white"}),
     ):
-        left.hist(values, edges, weights=torch.full_like(values, 1 / len(values)), label=name, **options)
+        left.hist(values.numpy(), edges.numpy(), weights=[1 / len(values)] * len(values), label=name, **options)
     style.percent_axis(left.yaxis)
     left.set_xlabel("EL2N, mean over initializations")
     left.set_ylabel("share of the labels (%)")
@@ -224,7 +225,7 @@ def sizes(record):
     figure, panels = style.panels(len(record["size"]), 3.7, sharey=True)
     told, brief = [], []
     for axes, size, full, errors, kept in zip(
-        panels, *(record[name] for name in ("size", "full", "error", "kept")), strict=True
+        panels, *(record[name] for name in ("size", "full", "error", "examples")), strict=True
     ):
         counts = [*kept.tolist(), int(size)]
         for order, error in zip(ORDERS, errors, strict=True):

@@ -51,7 +51,7 @@ def starts(record) -> Text:
 def sizes(record) -> Text:
     """Errors of dense networks by size of the training set, share kept and order: a table."""
     rows = []
-    for size, full, errors, kept in zip(*(record[n] for n in ("size", "full", "error", "kept")), strict=True):
+    for size, full, errors, kept in zip(*(record[n] for n in ("size", "full", "error", "examples")), strict=True):
         rows.append([f"{int(size):,}", "all", *[percent(full, 2)] * len(ORDERS)])
         for i, count in enumerate(kept.tolist()):
             rows.append([f"{int(size):,}", f"{count:,}", *(percent(error[i], 2) for error in errors)])
@@ -93,7 +93,7 @@ def _begun(record):
 
 
 def _pruned(record):
-    for size, full, errors, kept in zip(*(record[n] for n in ("size", "full", "error", "kept")), strict=True):
+    for size, full, errors, kept in zip(*(record[n] for n in ("size", "full", "error", "examples")), strict=True):
         told = "; ".join(
             f"{order} {', '.join(f'{percent(error, 2)} on {count:,}' for error, count in zip(one, kept, strict=True))}"
             for order, one in zip(ORDERS, errors, strict=True)

@@ -37,7 +37,7 @@ def _both(record, i):
     shares = [1.0, *record["share"][largest_first].tolist()]
     errors = torch.cat([record["all_error"][None], record["error"][i][largest_first]])
     mean, across, down = errors.mean(-1), _edges(density), _edges(shares)
-    picture = left.pcolormesh(across, down, mean, cmap="cividis", norm=LogNorm())
+    picture = left.pcolormesh(across, down, mean.numpy(), cmap="cividis", norm=LogNorm())
     for work in (work for work in WORK if work > float(density[-1]) * shares[-1]):
         corner = max(float(density[-1]), work)
         left.plot([corner, 1], [work / corner, work], color="white", linestyle="--", linewidth=1.3, label="equal work")
@@ -78,4 +78,4 @@ def _edges(values):
     """Where the cells of a map on a logarithmic axis end: midway between neighbours, and as far beyond the ends."""
     logs = torch.as_tensor(values, dtype=torch.float64).log()
     middle = (logs[1:] + logs[:-1]) / 2
-    return torch.cat([2 * logs[:1] - middle[:1], middle, 2 * logs[-1:] - middle[-1:]]).exp()
+    return torch.cat([2 * logs[:1] - middle[:1], middle, 2 * logs[-1:] - middle[-1:]]).exp().tolist()

@@ -54,7 +54,7 @@ def scores_carry_over(scores) -> Verdict:
         "Paul et al. 2021: the scores of one architecture serve another",
         f"rank correlation of the mean scores by our two networks, residual and plain: holds from {ALIKE}, partly from "
         f"{ALIKE_PARTLY}",
-        f"rank correlation {found:.2f}",
+        f"rank correlation {found:.2f}".replace("-", "−"),
         grade(found, ALIKE, ALIKE_PARTLY),
     )
 
@@ -113,7 +113,7 @@ def choice_beats_chance(pruned) -> Verdict:
         "dense networks on shares of the largest training set: holds if at each share the hardest examples give a "
         "lower mean error than random ones, partly if at half of the shares; that the error then falls faster than by "
         "a power law, which the abstract says, is not tested",
-        f"with {int(pruned['kept'][largest, least]):,} of {int(pruned['size'][largest]):,} examples: hardest "
+        f"with {int(pruned['examples'][largest, least]):,} of {int(pruned['size'][largest]):,} examples: hardest "
         f"{percent(error[HARDEST, least], 2)}, random {percent(error[RANDOM, least], 2)}",
         majority((error[HARDEST] < error[RANDOM]).tolist()),
     )
@@ -163,7 +163,7 @@ def best_order_depends_on_size(pruned) -> Verdict:
 def weights_are_cheaper(fed) -> Verdict:
     """Whether, at equal work, a network loses less by pruning weights than by pruning examples."""
     share, place, level = readings.equal_work(fed)
-    weights, examples = fed["all_error"][level].mean(), fed["error"][:, place, 0].mean(-1)
+    weights, examples = fed["all_error"][level], fed["error"][:, place, 0]
     told = _by_order(fed["order"], examples, 2)
     return Verdict(
         "At equal work, pruning weights costs less than pruning examples",
@@ -171,7 +171,7 @@ def weights_are_cheaper(fed) -> Verdict:
         f"dense networks on {percent(share, 0)} of the examples; holds if the first is lower by more than half a point "
         "than with each choice of the examples, partly with one",
         f"weights {percent(weights, 2)}; examples: {told}",
-        majority((examples - weights > EPSILON).tolist()),
+        majority((examples.mean(-1) - weights.mean() > EPSILON).tolist()),
     )
 
 
@@ -193,16 +193,16 @@ def flatter_with_less(curved) -> Verdict:
     """Whether the valley at the end of training is flatter the fewer examples there are."""
     less, whole = curved["predicted"][:, :, 1, 0], curved["all_predicted"][1, 0]
     least = readings.place(curved["share"], float(curved["share"].min()))
-    told = _by_order(curved["order"], less[:, least].mean(-1), 0)
+    told = _by_order(curved["order"], less[:, least], 0)
     return Verdict(
         "With fewer examples the valley is flatter",
         "fraction of the dense network's weights that the curvature of its training loss allows to prune at random at "
         "once; holds if its mean is larger than with all examples for each order and share, partly for half of them",
-        f"all examples {percent(whole.mean(), 0)}; the smallest share, {told}",
+        f"all examples {percent(whole, 0)}; the smallest share, {told}",
         majority((less.mean(-1) > whole.mean()).flatten().tolist()),
     )
 
 
 def _by_order(orders, values, digits):
-    pairs = zip(orders.tolist(), values.tolist(), strict=True)
+    pairs = zip(orders.tolist(), values, strict=True)
     return ", ".join(f"{ORDERS[order]} {percent(value, digits)}" for order, value in pairs)
