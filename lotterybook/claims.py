@@ -1,6 +1,7 @@
 """What the records say of the paper's claims: a verdict for each, and every number that the prose quotes."""
 
 from .barriers import findings as barriers
+from .diet import findings as diet
 from .experiment import EXPERIMENTS as EXPERIMENTS  # now those of all rooms
 from .experiment import experiments_of, recorded
 from .limits import findings as limits
@@ -25,6 +26,6 @@ def numbers(preset="book") -> dict:
     """The numbers that the prose can quote, by name, as text."""
     seconds = sum(recorded(name, preset).about["seconds"] for name in experiments_of(preset))
     named = {"record hours": f"{seconds / 3600:.1f} hours"}
-    for room in (*ROOMS.values(), scale, synthesis):
+    for room in (*ROOMS.values(), diet, scale, synthesis):
         named |= room.numbers(preset)
     return named
