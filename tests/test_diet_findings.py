@@ -6,7 +6,7 @@ import diet_records as made
 import pytest
 import torch
 
-from lotterybook.diet import figures, findings, maps, readings, rules
+from lotterybook.diet import experiments, figures, findings, maps, readings, rules
 from lotterybook.narrow import narrow
 from lotterybook.panes import Panes
 from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED
@@ -167,7 +167,8 @@ def test_tables_have_a_row_for_each_statement_and_short_values():
 def test_numbers_and_sentences_are_those_of_the_records(monkeypatch):
     scores, early, pruned, fed, curved = every()
     named = {"scores": scores, "early_data": early, "pruned_data": pruned, "both": fed, "landscape_of_data": curved}
-    monkeypatch.setattr(findings, "recorded", lambda name, preset: named[name])
+    for name, record in named.items():
+        monkeypatch.setattr(experiments, name, lambda preset, record=record: record)
     said = findings.numbers("book")
     assert said["EL2N halves"] == "0.75" and said["EL2N easiest classes"] == "3" and said["EL2N precision"] == "75 %"
     assert said["starts weights"] == "26 %" and said["start random 5 % k=75"] == "0.10 points"

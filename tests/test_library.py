@@ -23,8 +23,8 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "diet", "scale", "synthesis")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
-    "blocks", "examples", "ranks", "starts", "experiments", "costs", "rules", "findings", "figures", "agreement",
-    "maps", "subspaces", "halves", "readings", "evidence", "drawings",
+    "blocks", "examples", "ranks", "starts", "experiments", "costs", "halves", "readings", "rules", "findings",
+    "figures", "maps", "agreement", "subspaces", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",

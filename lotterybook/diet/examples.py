@@ -59,7 +59,7 @@ def portions(ds, score, share, order, seeds):
 
 
 def pool(ds, size):
-    """The dataset with about ``size`` training examples: a random choice of its own, or more of them.
+    """The dataset with ``size`` training examples: a random choice of its own, or more of them.
 
     MNIST-1D is generated, so more come from other draws of its generator, by the seeds ``OTHER + 1`` and so on. They
     are scaled as the others, and the test set stays. Raises ``ValueError`` for a size below 1, and for more examples
@@ -68,7 +68,8 @@ def pool(ds, size):
     own = len(ds.train_y)
     checks.whole("size", size, 1, None if ds.name == "mnist1d" else own)
     if size <= own:
-        return subset(ds, choose(torch.zeros(own), ds.train_y, size / own, "random", OTHER))
+        order = torch.randperm(own, generator=torch.Generator().manual_seed(OTHER))
+        return subset(ds, order[:size].sort().values)
     x, y, seed = [ds.train_x], [ds.train_y], OTHER
     while sum(map(len, y)) < size:
         seed += 1

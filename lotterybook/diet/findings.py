@@ -4,11 +4,10 @@ Two tables of verdicts: on what the abstracts of three papers say of data, and o
 stand in ``rules``, since before any record of this chapter was made.
 """
 
-from ..experiment import recorded
 from ..presets import PRESETS
 from ..settings import ORDERS
 from ..verdicts import Table, Text, Verdict, percent, points, table
-from . import ranks, readings, rules
+from . import experiments, ranks, readings, rules
 from .rules import EASIEST
 
 
@@ -30,7 +29,7 @@ def questions(early, pruned, fed, curved, k) -> Table:
 
 def row(preset) -> Verdict:
     """The row nearest to the thread of the book: what the steps before the rewind point have to see."""
-    return rules.random_part_suffices(recorded("early_data", preset), PRESETS[preset].tickets.control_step)
+    return rules.random_part_suffices(experiments.early_data(preset), PRESETS[preset].tickets.control_step)
 
 
 def starts(record) -> Text:
@@ -58,11 +57,17 @@ def sizes(record) -> Text:
     return table(["training set", "kept", *ORDERS], rows)
 
 
+def _all(preset):
+    """The five records of the room."""
+    return (
+        experiments.scores(preset), experiments.early_data(preset), experiments.pruned_data(preset),
+        experiments.both(preset), experiments.landscape_of_data(preset),
+    )  # fmt: skip
+
+
 def sentences(preset) -> list:
     """What was found, in plain sentences for the editor."""
-    scores, early, pruned, fed, curved = (
-        recorded(name, preset) for name in ("scores", "early_data", "pruned_data", "both", "landscape_of_data")
-    )
+    scores, early, pruned, fed, curved = _all(preset)
     return [*_ranked(scores), *_begun(early), *_pruned(pruned), *_fed(fed, curved)]
 
 
@@ -124,9 +129,7 @@ def _fed(record, curved):
 
 def numbers(preset="book") -> dict:
     """The numbers that chapter 6 quotes, by name."""
-    scores, early, pruned, fed, curved = (
-        recorded(name, preset) for name in ("scores", "early_data", "pruned_data", "both", "landscape_of_data")
-    )
+    scores, early, pruned, fed, curved = _all(preset)
     k = PRESETS[preset].tickets.control_step
     return _of_scores(scores) | _of_starts(early, k) | _of_sizes(pruned) | _of_both(fed, curved)
 
