@@ -136,7 +136,9 @@ def test_comments_of_constants_are_found(tmp_path):
     assert found == {"A": "behind", "C": "both", "D": "both", "E": "open", "G": "close", "f": ""}
 
 
-FIRST = "imp", "landscape", "data", "networks", "training", "pruning", "limits", "curvature", "perturbation"
+FIRST = (
+    "imp", "landscape", "data", "networks", "training", "pruning", "limits", "curvature", "perturbation", "scores",
+)  # fmt: skip
 
 
 def test_what_readers_need_first_comes_first_and_the_rest_in_the_order_of_the_ladder(reference):
