@@ -75,7 +75,7 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
                 (10, "random", 0.05), (10, "easiest", 0.05), (20, "random", 0.05), (20, "hardest", 0.25),
             ),
             start_levels=2, sizes=(600, 4000), shares=(0.5,),
-            both_orders=("random", "hardest"), both_shares=(0.5,), both_levels=2,
+            both_orders=("random", "hardest"), both_shares=(0.5,), both_levels=1,
             spectrum_levels=(0,), probes=1, iterations=2,
         ),
     ),

@@ -144,8 +144,8 @@ SHAPES = {
     },
     "pruned_data": {"error": (2, 3, 1, R), "full": (2, R), "examples": (2, 1), "size": (2,), "share": (1,)},
     "both": {
-        "error": (2, 1, 3, R), "barrier": (2, 1, 2, R), "all_error": (3, R), "all_barrier": (2, R), "order": (2,),
-        "share": (1,), "examples": (1,), "density": (3,),
+        "error": (2, 1, 2, R), "barrier": (2, 1, 1, R), "all_error": (2, R), "all_barrier": (1, R), "order": (2,),
+        "share": (1,), "examples": (1,), "density": (2,),
     },
     "landscape_of_data": {
         **dict.fromkeys(("largest", "loss"), (2, 1, 1, R)), "predicted": (2, 1, 2, 1, R), "order": (2,), "share": (1,),
