@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import twins
+from test_case_matrix import REPLICATES, case, moved  # noqa: F401 (a fixture)
 
 from lotterylib import data, landscape, networks, scores, training
 
@@ -43,6 +44,24 @@ def test_scores_are_those_that_numpy_computes(cases, which, size):
     assert found.mean.numpy() == pytest.approx(expected.mean(0), abs=1e-6)
     assert found.std.numpy() == pytest.approx(expected.std(0, ddof=1), abs=1e-6)
     assert found.each.min() >= 0 and found.each.max() <= 2**0.5
+
+
+def test_every_kind_of_network_is_scored(case):  # noqa: F811
+    net, ds = case.make()
+    state = moved(net, ds, net.init(REPLICATES, seed=4))
+    found = scores.el2n(net, state, ds, batch_size=8)
+    assert found.each.numpy() == pytest.approx(by_hand(net, state, ds), abs=2e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_scores_on_a_device_are_those_of_the_cpu(cases):
+    for net, state, ds in cases:
+        there = {name: tensor.cuda() for name, tensor in state.items()}
+        fields = {f.name: getattr(ds, f.name) for f in dataclasses.fields(ds)}
+        moved_ds = dataclasses.replace(ds, **{n: v.cuda() for n, v in fields.items() if torch.is_tensor(v)})
+        found = scores.el2n(networks.wrap(net.make, "cuda"), there, moved_ds, batch_size=50)
+        assert found.mean.device.type == "cpu"
+        assert found.each.numpy() == pytest.approx(scores.el2n(net, state, ds).each.numpy(), abs=1e-4)
 
 
 def test_a_sure_guess_scores_nothing_or_the_square_root_of_two():
