@@ -19,12 +19,15 @@ from ..verdicts import (
     PARTLY,
     UNTESTED,
     Table,
+    Text,
     Verdict,
     grade,
     last_matching,
     percent,
     points,
     rewind_steps,
+    table,
+    tolerance,
 )
 from . import experiments
 
@@ -177,6 +180,11 @@ def questions(refill, less, repeated, tickets) -> Table:
     ])  # fmt: skip
 
 
+def highest(barriers, last) -> str:
+    """The highest mean barrier (levels, R) between successive solutions down to a level, in points."""
+    return points(barriers[:last].mean(-1).max()) if last else "no level"
+
+
 def by_cycle(record, level):
     """Errors (n, R) of a level's fixed mask after 1, 2, ... cycles."""
     return record["error"][record["level"] == level]
@@ -194,68 +202,108 @@ def gap_closed(record, without, level, arm="kept"):
     return float(error[0].mean() - error[-1].mean()) / gap if gap > 0 else float("nan")
 
 
-# In plain sentences, for the editor
+# Numbers: in tables, for the editor, and in the prose
+
+
+def _by_rewind_step(refill, tickets):
+    """What retraining changes, for each rewind step: where IMP matches and, after a stroke, at the other levels."""
+    last = last_matching(tickets["error"], tickets, EPSILON).tolist()
+    measures = new_small(refill), *(refill[name] for name in ("already", "removed", "removed_without", "signs"))
+    parts = [split(values, tickets) for values in measures]
+    rows = [
+        [f"k = {k}", percent(tickets["density"][last[i]], 0)]
+        + [f"{_percent(matching[i])} / {_percent(other[i])}" for matching, other in parts]
+        for i, k in enumerate(rewind_steps(refill))
+    ]
+    header = ["rewind step", "matches down to", "new and small", "small before", "length removed"]
+    return [*header, "without retraining", "signs kept"], rows
+
+
+def _by_arm(less, tickets):
+    """How far each way to retrain matches, and what it has where IMP matches last."""
+    last, shares, heights, rows = last_level(less, tickets), measured(less, "new_small"), measured(less, "barrier"), []
+    for name, error in arms(less).items():
+        reach = percent(less["density"][int(last_matching(error, tickets, EPSILON))], 0)
+        row = [name, reach, percent(error[last], 2), _percent(shares[name][:last]) if name in shares else "none"]
+        rows.append([*row, highest(heights[name], last) if name in heights else "not measured"])
+    kept = percent(less["density"][last], 0)
+    header = ["retraining", "matches down to", f"error at {kept}", f"new and small down to {kept}"]
+    return [*header, f"highest mean barrier down to {kept}"], rows
+
+
+def _by_fixed_mask(repeated, less):
+    """A mask that stays, after one training and after as many as IMP prunes, and the networks beside it."""
+    rows = []
+    for level in repeated["level"].unique().tolist():
+        error = by_cycle(repeated, level)
+        others = [less[arm][level, : error.shape[-1]] for arm in ("rewound", "kept")]
+        closed = gap_closed(repeated, less, level)
+        row = [percent(less["density"][level], 0), *(percent(e, 2) for e in (error[0], error[-1], *others))]
+        rows.append([*row, percent(closed, 0) if closed == closed else "no gap"])
+    return ["mask of", "after one training", "after as many as IMP has", IMP, LRR, "gap to the last closed"], rows
+
+
+def by_rewind_step(refill, tickets) -> Text:
+    """What retraining changes, as a table: means ± standard deviations over replicates, in percent."""
+    return table(*_by_rewind_step(refill, tickets))
+
+
+def by_arm(less, tickets) -> Text:
+    """The ways to retrain, as a table."""
+    return table(*_by_arm(less, tickets))
+
+
+def by_fixed_mask(repeated, less) -> Text:
+    """The masks that stay, as a table."""
+    return table(*_by_fixed_mask(repeated, less))
 
 
 def sentences(preset) -> list:
-    """What was found on claim C4, in plain sentences for the editor."""
-    record, tickets = experiments.without_retraining(preset), winning_tickets(preset)
+    """What was found on claim C4, in plain sentences for the editor: the rows of the tables."""
+    tickets, less = winning_tickets(preset), experiments.without_retraining(preset)
+    tables = (
+        _by_rewind_step(experiments.refilling(preset), tickets), _by_arm(less, tickets),
+        _by_fixed_mask(experiments.cycles(preset), less),
+    )  # fmt: skip
     return [
-        *_refilling(experiments.refilling(preset), tickets),
-        *_by_arm(record, tickets, last_level(record, tickets)),
-        *_cycles(experiments.cycles(preset), record),
+        "; ".join(f"{head}: {cell}" for head, cell in zip(header, row, strict=True)) + "."
+        for header, rows in tables
+        for row in rows
     ]
 
 
-def _refilling(record, tickets):
-    """On all rewind steps: new small weights where IMP matches and where it does not, lengths, signs."""
-    share = new_small(record)
-    last, said = last_matching(tickets["error"], tickets, EPSILON).tolist(), []
-    for i, (k, n) in enumerate(zip(rewind_steps(record), last, strict=True)):
-        less = (record["removed"][:, i] < record["removed_without"][:, i]).double()
-        said.append(
-            f"k = {k}: IMP matches down to level {n}; new small among the weights pruned next: "
-            f"{_percent(share[:n, i])} where it matches, {_percent(share[n:, i])} elsewhere; "
-            f"{_percent(record['already'][:, i])} of those pruned next were among the smallest before retraining "
-            f"(chance {percent(record['fraction'], 0)}); the next pruning takes {_percent(record['removed'][:, i])} of "
-            f"the length, and without retraining would take {_percent(record['removed_without'][:, i])} (less in "
-            f"{percent(less.mean(), 0)} of levels and replicates); {_percent(record['signs'][:, i])} of the signs "
-            "survive retraining."
-        )
-    return said
-
-
-def _by_arm(record, tickets, last):
-    shares, barriers, said = measured(record, "new_small"), measured(record, "barrier"), []
-    for name, error in arms(record).items():
-        reach = int(last_matching(error, tickets, EPSILON))
-        text = f"{name}: matches down to level {reach} ({percent(record['density'][reach], 0)}); "
-        text += f"error {percent(error[last], 2)} at level {last}, where IMP matches last"
-        if name in shares:
-            levels = ", ".join(f"{value:.2f}" for value in shares[name].mean(-1).tolist())
-            text += f"; new small among the weights pruned next, by level from 1 on: {levels}; highest mean barrier "
-            text += f"between successive solutions {points(barriers[name][:last].mean(-1).max()) if last else 'none'} "
-            text += f"to that level, {points(barriers[name].mean(-1).max())} at all"
-        said.append(f"{text}.")
-    return said
-
-
-def _cycles(record, without):
-    said = []
-    for level in record["level"].unique().tolist():
-        error, kept = by_cycle(record, level), percent(without["density"][level], 0)
-        said.append(
-            f"A fixed mask of level {level} ({kept}, pruned at once) errs on {percent(error[0], 2)} after one training "
-            f"and {percent(error[-1], 2)} after {len(error)}."
-        )
-        for arm in ("rewound", "kept"):
-            other = percent(without[arm][level, : error.shape[-1]], 2)
-            closed = gap_closed(record, without, level, arm)
-            text = (
-                f"further cycles close {percent(closed, 0)} of the gap to it" if closed == closed else "there is no gap"
-            )
-            said.append(f"There {RETRAINED[arm]} errs on {other}; {text}.")
-    return said
+def numbers(preset="book") -> dict:
+    """The numbers that the prose quotes, by name."""
+    refill, less, tickets = (
+        experiments.refilling(preset),
+        experiments.without_retraining(preset),
+        winning_tickets(preset),
+    )
+    repeated, last = experiments.cycles(preset), last_level(less, tickets)
+    steps, k = rewind_steps(refill), PRESETS[preset].tickets.control_step
+    i, errors, sparsest = steps.index(k), arms(less), int(repeated["level"].max())
+    fine = f"fine-tuning at {float(less['fine_rate'].min()):g}"
+    few = repeated["error"].shape[-1]
+    return {
+        "IMP matches down to": percent(less["density"][last], 0),
+        "new small where IMP matches": _percent(less["rewound_new_small"][:last]),
+        "new small after fine-tuning": _percent(measured(less, "new_small")[fine][:last]),
+        f"new small k={steps[0]}": percent(new_small(refill)[:, 0].mean(0), 0),
+        "small before where IMP matches": _percent(split(refill["already"], tickets)[0][i]),
+        f"small before k={steps[0]}": percent(refill["already"][:, 0].mean(0), 0),
+        "pruned length": percent(refill["removed"][:, i].mean(0), 0),
+        "pruned length without retraining": percent(refill["removed_without"][:, i].mean(0), 0),
+        f"signs kept k={steps[0]}": percent(refill["signs"][:, 0].mean(0), 0),
+        "signs kept": percent(refill["signs"][:, i].mean(0), 0),
+        "error weight rewinding": percent(errors[IMP][last]),
+        "error learning-rate rewinding": percent(errors[LRR][last]),
+        "error fine-tuning": percent(errors[fine][last]),
+        "barrier fine-tuning": highest(measured(less, "barrier")[fine], last),
+        "fixed mask once": percent(by_cycle(repeated, sparsest)[0]),
+        "fixed mask last": percent(by_cycle(repeated, sparsest)[-1]),
+        "mask found anew": percent(less["kept"][sparsest, :few]),
+        "dense spread": points(tolerance(tickets), 2),
+    }
 
 
 def _by_name(record, end):
