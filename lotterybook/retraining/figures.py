@@ -165,6 +165,8 @@ def arms(record, tickets):
     right.axhline(findings.MOST, color=style.GREY, linestyle="--", linewidth=1)
     for axes in (left, right):
         style.remaining_axis(axes, density)
+    left.set_yscale("log")
+    left.set_ylim(top=6 * limit)  # what errs more than that has failed
     style.error_axis(left)
     style.percent_axis(right.yaxis)
     right.set_ylim(0, 1.02)
