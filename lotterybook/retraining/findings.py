@@ -296,7 +296,6 @@ def numbers(preset="book") -> dict:
         f"signs kept k={steps[0]}": percent(refill["signs"][:, 0].mean(0), 0),
         "signs kept": percent(refill["signs"][:, i].mean(0), 0),
         "error weight rewinding": percent(errors[IMP][last]),
-        "error learning-rate rewinding": percent(errors[LRR][last]),
         "error fine-tuning": percent(errors[fine][last]),
         "barrier fine-tuning": highest(measured(less, "barrier")[fine], last),
         "fixed mask once": percent(by_cycle(repeated, sparsest)[0]),
