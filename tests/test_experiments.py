@@ -26,8 +26,8 @@ from lotterybook.experiment import recorded
 from lotterybook.limits import drawings, evidence
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
-from lotterybook.retraining import drawings as retraining_drawings
-from lotterybook.retraining import evidence as retraining_evidence
+from lotterybook.retraining import figures as retraining_figures
+from lotterybook.retraining import findings as retraining_findings
 from lotterybook.robustness import drawings as robustness_drawings
 from lotterybook.robustness import evidence as robustness_evidence
 from lotterybook.scale.experiments import NEEDED
@@ -810,23 +810,38 @@ def test_cycles_keep_the_one_shot_mask(smoke):
         model = twins.module(setup.net(), setup.train(f"cycle_3_{cycle}", *list(noted.values())[:4]), 0)
 
 
-def test_evidence_on_robustness_and_retraining_is_drawn_and_told(smoke, monkeypatch):
+def test_evidence_on_robustness_is_drawn_and_told(smoke, monkeypatch):
     """Every figure and sentence from the records of the smoke preset, from level 0 on, for it has no sparse one."""
     monkeypatch.setattr(robustness_evidence, "HIGHER", 0)
-    names = "blows", "robustness", "winning_tickets", "successive_barriers", "without_retraining", "cycles"
-    blows, robust, tickets, barriers, without, cycles = (smoke[name] for name in names)
+    names = "blows", "robustness", "winning_tickets", "successive_barriers"
+    blows, robust, tickets, barriers = (smoke[name] for name in names)
     drawn = [
         robustness_drawings.blow(blows), robustness_drawings.who_returns(robust, tickets, barriers),
-        *robustness_drawings.back(robust, 1).drawings.values(), retraining_drawings.arms(without, tickets),
-        retraining_drawings.cycles(cycles, without),
+        *robustness_drawings.back(robust, 1).drawings.values(),
     ]  # fmt: skip
     assert all(drawing.png() and drawing.alt.endswith(".") for drawing in drawn)
     before = 100 * float(blows["masked"][0, 1].mean())
     assert f"k = 10: {before:.1f}, {before:.1f}, " in drawn[0].alt
-    for module, least in ((robustness_evidence, 18), (retraining_evidence, 15)):
-        assert module.row("smoke").verdict in verdicts.VERDICTS
-        said = module.sentences("smoke")
-        assert len(said) >= least and all(text.endswith(".") and "nan" not in text for text in said)
+    assert robustness_evidence.row("smoke").verdict in verdicts.VERDICTS
+    said = robustness_evidence.sentences("smoke")
+    assert len(said) >= 18 and all(text.endswith(".") and "nan" not in text for text in said)
+
+
+def test_findings_of_retraining_are_drawn_and_told(smoke):
+    names = "refilling", "histograms", "without_retraining", "cycles", "winning_tickets"
+    refill, shapes, less, repeated, tickets = (smoke[name] for name in names)
+    drawn = [
+        *retraining_figures.histogram(shapes, smoke.run.at(10), 1).drawings.values(),
+        retraining_figures.new_small(refill, tickets, (0, 10)), retraining_figures.removed(refill, (0, 10)),
+        retraining_figures.signs(refill, tickets), retraining_figures.arms(less, tickets),
+        retraining_figures.barriers(less, tickets), retraining_figures.cycles(repeated, less),
+    ]  # fmt: skip
+    assert all(drawing.png() and drawing.alt.endswith(".") for drawing in drawn)
+    for row in (retraining_findings.row("smoke"), *retraining_findings.questions(refill, less, repeated, tickets)):
+        assert row.verdict in verdicts.VERDICTS
+    said = retraining_findings.sentences("smoke")
+    assert len(said) == 3 + 6 + 2 and all(text.endswith(".") and "nan" not in text for text in said)
+    assert all(text and "nan" not in text for text in retraining_findings.numbers("smoke").values())
 
 
 def hessian(smoke, state, mask, column, examples=None):

@@ -92,7 +92,7 @@ def figures_of_the_book():
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
     )
     setup, medium = experiment.setup("book"), recorded("winning_tickets", "medium")
-    run, prunable, ends = setup.run().at(100), setup.net().prunable, (0, 300)
+    run, ends = setup.run().at(100), (0, 300)
     bowl = torch.logspace(-3, 1, 50, dtype=torch.float64)
     yield "overview", overview.ticket(tickets, barriers, 0, 100)
     yield "examples", tickets_figures.examples(setup.ds)
@@ -132,13 +132,15 @@ def figures_of_the_book():
     yield "during", limits_figures.during(record["during_training"])
     yield "one-shot", limits_figures.one_shot(tickets, record["controls"], spectra)
     yield "adaptive", limits_figures.adaptive(tickets, record["adaptive"], 100)
-    yield "magnitudes", retraining_figures.magnitudes(record["histograms"], 5)
-    yield "layers", retraining_figures.layers(record["histograms"], 5, prunable)
-    yield "refilled", retraining_figures.refilled(record["refilling"])
-    yield "removed", retraining_figures.removed(record["refilling"])
-    yield "survivors", retraining_figures.survivors(record["refilling"])
+    yield "histogram", retraining_figures.histogram(record["histograms"], setup.run().at(75), 4)
+    shares = torch.rand(3, 2, dtype=torch.float64) / 5
+    yield "course", retraining_figures.along({"weight rewinding (IMP)": ([0, 700, 1425], shares)}, 0.2)
+    yield "new small", retraining_figures.new_small(record["refilling"], tickets, (0, 25, 75))
+    yield "removed", retraining_figures.removed(record["refilling"], (0, 25, 75))
     yield "arms", retraining_figures.arms(record["without_retraining"], tickets)
-    yield "short", retraining_figures.barriers(record["without_retraining"], tickets)
+    yield "ways", retraining_figures.barriers(record["without_retraining"], tickets)
+    yield "cycles", retraining_figures.cycles(record["cycles"], record["without_retraining"])
+    yield "signs", retraining_figures.signs(record["refilling"], tickets)
     yield "scales", scale_figures.errors({"book": tickets, "medium": medium})
     yield "yardsticks", scale_figures.yardsticks({"book": tickets, "medium": medium})
     yield "scales' barriers", scale_figures.barriers({"book": barriers}, {"book": tickets})
@@ -373,12 +375,11 @@ def test_returned_counts_replicates_within_two_points():
 
 
 def test_histograms_of_magnitudes_have_a_pane_a_level():
-    record = recorded("histograms", "book")
-    panes = retraining_figures.magnitudes(record, 5)
-    assert len(panes.drawings) == len(record["all"]) and panes.default == "5"
-    share = record["all"][4, 1].mean(0)  # of the projection at level 4
-    at = next(i for i in range(len(share)) if share[: i + 1].sum() >= 0.05)
-    assert f"{record['edges'][at + 1]:.2f} in its projection" in panes.drawings["4"].alt
+    record, run = recorded("histograms", "book"), experiment.setup("book").run().at(75)
+    panes = retraining_figures.histogram(record, run, 4)
+    assert len(panes.drawings) == len(record["all"]) == len(run) - 1 and panes.default == "4"
+    share = recorded("refilling", "book")["refilled"][3, 4].mean()  # of the solution of level 4, at step 75
+    assert f"after retraining {100 * share:.1f} % of the weights are as small as that" in panes.drawings["3"].alt
 
 
 def test_yardsticks_differ_in_what_they_measure_from():
@@ -437,36 +438,7 @@ def test_lengths_of_perturbations_look_alike_in_all_figures():
         assert left[name].get_color() == right[name].get_color() and left[name].get_marker() == right[name].get_marker()
 
 
-def test_descriptions_of_chapter_5_begin_with_what_was_found():
-    """Bins up to 0.005, 0.01, 0.1 and 1; two layers at one level: solution, projection, next solution."""
-    shares = tensor([[0.1, 0.2, 0.3, 0.4], [0, 0, 0.5, 0.5], [0, 0.1, 0.5, 0.4]],
-                    [[0, 0.1, 0.1, 0.8], [0, 0, 0.1, 0.9], [0, 0, 0.2, 0.8]])  # fmt: skip
-    record = {"edges": tensor(0, 0.005, 0.01, 0.1, 1), "layer": shares[:, None]}
-    drawn = retraining_figures.layers(record, 0, ["layers.0.weight", "linear.weight"])
-    assert drawn.alt.startswith("At level 0 the largest weights are those of linear.")
-    assert "layer 1 0.10, linear 1.00. At most 30.0 % of a layer's weights lie below 0.01" in drawn.alt
-    assert drawn.figure.axes[0].get_title() == "layer 1"
-    tickets = {"error": tensor([[0.09, 0.11]])[None], "density": tensor(1)}  # epsilon is 0.014
-    error = {"rewound": tensor(0.1, 0.1, 0.3), "kept": tensor(0.1, 0.1, 0.1), "short": tensor(0.1, 0.3, 0.1),
-             "none": tensor(0.1, 0.3, 0.3)}  # fmt: skip
-    less = {name: values[:, None].expand(-1, 2) for name, values in error.items()}
-    less |= {"density": tensor(1, 0.8, 0.64), "short_barrier": tensor([0, 0], [0.1, 0.3])}
-    less["rewound_barrier"] = tensor([0.4, 0.4], [0, 0])
-    alt = retraining_figures.arms(less, tickets).alt
-    assert (
-        "IMP: rewound, then retrained 80 %; weights kept, schedule rewound 64 %; weights kept, short retraining 100 %"
-        in alt
-    )
-    alt = retraining_figures.barriers(less, tickets).alt
-    assert alt.endswith("short retraining 20.0 points at most, 0.0 points before the last level. ε is 1.41 points.")
-    same = {"rewind_step": torch.tensor([0, 100]), "density": tensor(1, 0.8, 0.64)}
-    same |= {name: tensor([[0.6, 0.8], [0.9, 0.9]]) for name in ("signs", "start_signs")}
-    same |= {name: tensor([[-0.1, 0.3], [0.5, 0.52]]) for name in ("magnitudes", "start_magnitudes")}
-    alt = retraining_figures.survivors(same).alt
-    assert "equal signs in percent k = 0 70, k = 100 90, correlation of magnitudes k = 0 0.10, k = 100 0.51" in alt
-
-
-def test_figures_of_chapters_3_and_5_say_what_they_show():
+def test_figures_of_chapter_3_say_what_they_show():
     robust, later = recorded("robustness", "book"), recorded("forgiveness", "book")
     n, i = 1, 2
     level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
@@ -479,13 +451,18 @@ def test_figures_of_chapters_3_and_5_say_what_they_show():
     assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness_figures.returning(path).alt
     ends = planes["track"][-1, :, -1]
     assert f"{float((ends[0] - ends[1]).norm()):.1f} after length 8." in robustness_figures.planes(planes).alt
+
+
+def test_figures_of_chapter_5_say_what_they_show():
     refill, less = recorded("refilling", "book"), recorded("without_retraining", "book")
-    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining_figures.refilled(refill).alt
-    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining_figures.removed(refill).alt
     tickets = recorded("winning_tickets", "book")
-    assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining_figures.arms(less, tickets).alt
-    highest = less["short_barrier"].mean(-1).max()
-    assert f"short retraining {100 * highest:.1f} points at most, " in retraining_figures.barriers(less, tickets).alt
+    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in (
+        retraining_figures.new_small(refill, tickets, (0, 75)).alt
+    )
+    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining_figures.removed(refill, (0, 75)).alt
+    assert f"k = 0 {100 * refill['signs'][:, 0].mean():.0f}" in retraining_figures.signs(refill, tickets).alt
+    highest = verdicts.points(less["short_barrier"].mean(-1).max())
+    assert f"{highest} at all levels" in retraining_figures.barriers(less, tickets).alt
 
 
 def test_figures_of_chapter_4_say_what_they_show():

@@ -8,7 +8,6 @@ from lotterybook import claims, verdicts
 from lotterybook.barriers import findings as barriers
 from lotterybook.experiment import recorded
 from lotterybook.limits import findings as limits
-from lotterybook.retraining import findings as retraining
 from lotterybook.robustness import findings as robustness
 from lotterybook.tickets import findings as tickets_findings
 from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED
@@ -78,55 +77,6 @@ def test_who_returns_depends_on_the_limit():
     assert within.tolist() == [[[False, True, True]]]
     assert lcs.tolist() == [[[False, True, False]]]
     assert not any(limit.any() for limit in robustness.by_limit(record, tickets, 1.0))
-
-
-REFILLED = {
-    "refilled": table([[0.10, 0.10], [0.19, 0.30]]), "already": table([[0.2, 0.2], [0.6, 0.8]]),
-    "removed": table([[0.1, 0.1], [0.1, 0.3]]), "removed_without": table([[0.2, 0.2], [0.2, 0.2]]),
-    "fraction": table(0.2).squeeze(), "rewind_step": torch.tensor([0, 100]),
-}  # fmt: skip
-TICKETS = {  # epsilon is 0.014; from k = 0 level 1 fails, from k = 100 it matches and level 2 fails
-    "error": table([[0.09, 0.11], [0.09, 0.11]], [[0.2, 0.2], [0.1, 0.1]], [[0.1, 0.1], [0.2, 0.2]]),
-    "density": table(1, 0.8, 0.64),
-}  # fmt: skip
-ARMS = {
-    "rewound": table([0.10, 0.10], [0.11, 0.11], [0.2, 0.2]), "kept": table([0.1, 0.1], [0.1, 0.1], [0.1, 0.1]),
-    "short": table([0.1, 0.1], [0.1, 0.12], [0.3, 0.3]), "none": table([0.1, 0.1], [0.3, 0.3], [0.1, 0.1]),
-    "density": table(1, 0.8, 0.64),
-}  # fmt: skip
-
-
-def test_new_small_weights_are_counted_up_to_what_is_pruned():
-    assert_close(retraining.new_small(REFILLED), table([[0.5, 0.5], [0.95, 1.0]]))
-
-
-def test_levels_that_match_stand_apart_from_the_others():
-    values = torch.arange(12, dtype=torch.float64).view(3, 2, 2)  # three levels, two rewind steps
-    tickets = {"error": table(*[[[0.1, 0.1], [0.1, 0.1]]] * 2, [[0.3, 0.3], [0.1, 0.1]], [[0.1, 0.1], [0.1, 0.3]])}
-    matching, other = retraining.split(values, tickets)
-    assert [part.tolist() for part in matching] == [[[0, 1]], [[2, 3], [6, 7]]]
-    assert [part.tolist() for part in other] == [[[4, 5], [8, 9]], [[10, 11]]]
-
-
-def test_retraining_is_judged_by_its_rules():
-    rows = retraining.role_of_retraining(REFILLED, ARMS, TICKETS)
-    assert [row.verdict for row in rows] == [HOLDS, FAILS, FAILS, HOLDS, PARTLY]
-    assert rows[0].value == "where IMP matches: k = 100: 98 ± 4 %; at other levels: k = 0: 50 ± 0 %"
-    assert rows[1].value == "where IMP matches: k = 100: 30 ± 14 %; at other levels: k = 0: 80 ± 0 %"
-    assert rows[3].value == "IMP 80 %; weights kept 64 %; short retraining 80 %; no retraining 100 %"
-    assert rows[4].value == "IMP 80 %; short retraining 80 %; 10.0 ± 0.0 points at the sparsest level"
-    near = {**ARMS, "short": ARMS["rewound"]}
-    assert retraining.role_of_retraining(REFILLED, near, TICKETS)[-1].verdict == FAILS
-    late = {**ARMS, "rewound": ARMS["kept"]}
-    assert retraining.role_of_retraining(REFILLED, late, TICKETS)[-1].verdict == HOLDS
-    failing = {**TICKETS, "error": TICKETS["error"].clone()}
-    failing["error"][1] = failing["error"][1].flip(0)  # level 1 matches from k = 0, and not from k = 100
-    rows = retraining.role_of_retraining(REFILLED, ARMS, failing)
-    assert [row.verdict for row in rows[:2]] == [PARTLY, HOLDS]
-    failing["error"][1:] = 0.2
-    rows = retraining.role_of_retraining(REFILLED, ARMS, failing)
-    assert [row.verdict for row in rows[:2]] == [UNTESTED, UNTESTED]
-    assert "where IMP matches: no level" in rows[0].value
 
 
 def test_pairs_are_counted_by_connected_and_matching():
