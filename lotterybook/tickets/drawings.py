@@ -1,48 +1,61 @@
-"""Figures of the evidence for claim C0."""
+"""What chapter 7 still takes from the first edition of this room; to be deleted when it does without."""
 
-from .. import style, verdicts
-from . import evidence
+from ..verdicts import (
+    FAILS,
+    HOLDS,
+    STABLE,
+    TICKET,
+    Table,
+    Verdict,
+    majority,
+    percent,
+    points,
+    reach,
+    rewind_steps,
+    sparsest_matching,
+    tolerance,
+)
 
-ARMS = {  # of the controls, as the legend calls them, from the worst that is expected to the best
-    "random_mask": ("random mask", style.PINK),
-    "shuffled_mask": ("mask shuffled in layers", style.ORANGE),
-    "reinitialized": ("mask, fresh weights", style.GREY),
-    "fresh_start": ("mask, fresh weights trained to k", style.BROWN),
-    "one_shot": ("one-shot magnitude", style.GREEN),
-    "learning_rate_rewinding": ("learning-rate rewinding", style.BLUE),
-}
+
+def first_stable(instability):
+    """The index of the first step at which the mean instability is below ``STABLE``, ``None`` if there is none."""
+    below = (instability["height"].mean(1) < STABLE).tolist()
+    return below.index(True) if True in below else None
 
 
-def errors(tickets, control, fresh):
-    """Test error against weights remaining: IMP from every rewind step, and at one of them beside all controls."""
-    figure, (left, right) = style.canvas(1, 2, height=4.9, sharey=True)
-    density, step = tickets["density"], int(control["rewind_step"])
-    style.by_step(left, density, tickets["error"], tickets)
-    column = verdicts.rewind_steps(tickets).index(step)
-    style.spread(right, density, tickets["error"][:, column], f"IMP, k = {step}", "black")
-    for marker, (name, (called, colour)) in zip(style.MARKERS[1:], ARMS.items(), strict=False):
-        record, entry = (fresh, "error") if name == "fresh_start" else (control, name)
-        style.spread(right, record["density"], record[entry], called, colour, marker)
-    dense = float(tickets["error"][0].mean())
-    for axes in (left, right):
-        axes.axhspan(dense, dense + evidence.EPSILON, color=style.GREY, alpha=0.25, linewidth=0, label="matching")
-        style.remaining_axis(axes, density)
-    style.error_axis(left)
-    left.set_title("IMP, rewound to step k")
-    right.set_title(f"controls, k = {step}")
-    style.legend(left)
-    lines, names = right.get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-    reached = "; ".join(
-        f"{name} to {verdicts.percent(density[level], 0)}"
-        for name, level in zip(style.step_names(tickets), evidence.reach(tickets).tolist(), strict=True)
-    )
-    last = "; ".join(
-        f"{ARMS[name][0]} {100 * float(value[-1].mean()):+.1f}"
-        for name, value in evidence.above_imp(tickets, control, fresh).items()
-    )
-    return style.Drawing(
-        figure,
-        f"Test error against weights remaining. IMP stays within half a point of the dense network: {reached} of the "
-        f"weights. At the controls' last level, in points above IMP from k = {step}: {last}.",
-    )
+def tickets_and_stability(tickets, instability) -> Table:
+    """The verdicts on IMP itself: that it finds tickets, from where, and what that has to do with stability."""
+    dense, epsilon = tickets["error"][0, 0], tolerance(tickets)
+    steps, level = rewind_steps(tickets), sparsest_matching(tickets)
+    won = (level >= TICKET).tolist()
+    first = first_stable(instability)
+    stable = float("inf") if first is None else rewind_steps(instability)[first]
+    late = [w for k, w in zip(steps, won, strict=True) if k >= stable]
+    early = not any(w for k, w in zip(steps, won, strict=True) if k < stable)
+    working = ", ".join(str(k) for k, w in zip(steps, won, strict=True) if w)
+    working = f"k = {working}" if working else "none"
+    return Table([
+        Verdict(
+            "IMP with rewinding finds matching sparse subnetworks",
+            f"fewest weights down to which the mean error stays within ε = {points(epsilon, 2)} of the dense "
+            f"{percent(dense)}; holds if some k > 0 matches for {TICKET} levels or more",
+            "; ".join(f"k = {k}: {reach}" for k, reach in zip(steps, reach(tickets), strict=True)),
+            HOLDS if any(won[1:]) else FAILS,
+        ),
+        Verdict(
+            f"Rewound to k = {steps[0]} it finds none",
+            "error at level 1 minus mean dense error; holds if the mean is above ε",
+            points(tickets["error"][1, 0] - dense.mean()),
+            HOLDS if float((tickets["error"][1, 0] - dense.mean()).mean()) > epsilon else FAILS,
+        ),
+        Verdict(
+            "IMP works from where the dense network is stable to SGD noise, and not before",
+            f"smallest k with mean instability below {points(STABLE, 0)}; holds if the rewind steps from there on "
+            f"match for {TICKET} levels and no earlier one does, partly if one half of this is so; if none "
+            "from there on was run, the earlier ones decide",
+            "none"
+            if first is None
+            else f"k = {stable}; {'' if late else 'no later rewind step run; '}IMP works at {working}",
+            majority([all(late), early] if late else [early]),
+        ),
+    ])  # fmt: skip
