@@ -295,12 +295,13 @@ def contrast(plain, tickets, instability):
     steps = [f"k = {k} {_down_to(plain['density'], level)}" for k, level in _reached(plain)]
     groups = [[y for x, y, _ in found if (x < verdicts.STABLE) == stable] for stable in (True, False)]
     words = "training is stable", "it is not"
-    ranges = [f"{_range(group)} where {word}" for group, word in zip(groups, words, strict=True) if group]
+    ranges = [f"{_range(group)} % where {word}" for group, word in zip(groups, words, strict=True) if group]
     return style.Drawing(
         figure,
         f"The plain network matches within half a point: {'; '.join(steps)} of its weights. Over the rewind steps of "
-        f"both networks, IMP matches down to {', and '.join(ranges)}.",
-        caption=f"Over the rewind steps of both networks, IMP matches down to {', and '.join(ranges)}.",
+        f"both networks, the fewest weights at which IMP matches are {', and '.join(ranges)}.",
+        caption="Over the rewind steps of both networks, the fewest weights at which IMP matches are "
+        f"{', and '.join(ranges)}.",
     )
 
 
@@ -309,5 +310,5 @@ def _reached(record):
 
 
 def _range(shares):
-    low, high = (verdicts.percent(limit(shares), 0) for limit in (min, max))
-    return f"{low} of the weights" if low == high else f"{low} to {high} of the weights"
+    low, high = (f"{100 * limit(shares):.0f}" for limit in (min, max))
+    return low if low == high else f"{low} to {high}"
