@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lotterylib import architectures, imp, networks, order, training
 
 CHAPTER = Path(__file__).resolve().parent.parent / "chapters" / "01_winning_tickets.ipynb"
-WRITTEN = ("conv", "Block", "resnet", "batch", "apply", "train", "prune", "test_error")  # by the chapter, in plain PyTorch
+WRITTEN = ("conv", "Block", "resnet", "batch", "apply", "train", "prune", "test_error")  # in plain PyTorch
 STEPS, STEP, LEVELS = 15, 4, 2  # few: rounding grows by each
 
 
