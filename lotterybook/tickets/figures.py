@@ -13,10 +13,10 @@ from .shapes import fitted
 
 ARMS = {  # of the controls, as the legend calls them, from the worst that is expected to the best
     "random_mask": ("random mask", style.PINK),
-    "shuffled_mask": ("mask shuffled in layers", style.ORANGE),
-    "reinitialized": ("mask, fresh weights", style.GREY),
-    "fresh_start": ("mask, fresh weights trained to k", style.BROWN),
-    "one_shot": ("one-shot magnitude", style.GREEN),
+    "shuffled_mask": ("shuffled mask", style.ORANGE),
+    "reinitialized": ("fresh weights", style.GREY),
+    "fresh_start": ("fresh weights trained to k", style.BROWN),
+    "one_shot": ("one-shot", style.GREEN),
     "learning_rate_rewinding": ("learning-rate rewinding", style.BLUE),
 }
 
