@@ -184,7 +184,10 @@ def test_the_figure_of_controls_says_what_they_lose():
     control["random_mask"] = control["random_mask"] + 0.01
     control["learning_rate_rewinding"] = control["learning_rate_rewinding"] - 0.035
     drawing = figures.controls(tickets, control, fresh)
-    assert "At 25 % of the weights, in points above IMP: learning-rate rewinding -0.5; fresh weights trained to k +1.0; " in drawing.alt
+    assert (
+        "At 25 % of the weights, in points above IMP: learning-rate rewinding -0.5; fresh weights trained to k +1.0; "
+        in drawing.alt
+    )
     assert drawing.caption.startswith("At 25 % of the weights, in points above IMP: random mask +4.0, ")
     assert set(figures.ARMS) == set(matching.CONTROLS)
 

@@ -113,8 +113,8 @@ def tickets_and_stability(tickets, instability) -> verdicts.Table:
         verdicts.Verdict(
             "IMP works from where the dense network is stable to SGD noise, and not before",
             f"smallest k with mean instability below {verdicts.points(STABLE, 0)}; holds if the rewind steps from "
-            f"there on match for {verdicts.TICKET} levels and no earlier one does, partly if one half of this is so; if "
-            "none from there on was run, the earlier ones decide",
+            f"there on match for {verdicts.TICKET} levels and no earlier one does, partly if one half of this is so; "
+            "if none from there on was run, the earlier ones decide",
             "none"
             if first is None
             else f"k = {stable}; {'' if late else 'no later rewind step run; '}IMP works at {working}",
