@@ -284,6 +284,7 @@ def contrast(plain, tickets, instability):
         found += both
     right.axvline(verdicts.STABLE, color=style.GREY, linestyle="--", linewidth=1)
     style.rate_scale(right, "x")
+    right.set_xticks([0, 0.005, 0.02, 0.05, 0.2, 0.5])
     right.set_yscale("log")
     right.set_ylim(float(density[-1]) / 1.1, 1.15)
     right.set_yticks([1, 0.5, 0.3, 0.2, 0.1], ["100", "50", "30", "20", "10"])
@@ -291,7 +292,7 @@ def contrast(plain, tickets, instability):
     right.yaxis.get_major_formatter().times = 100
     right.set(xlabel="instability at step k (points)", ylabel="matches down to (% of the weights)")
     right.set_title("each rewind step, both networks")
-    style.legend(right, loc="upper left")
+    style.legend_below(figure, right, 2)
     steps = [f"k = {k} {_down_to(plain['density'], level)}" for k, level in _reached(plain)]
     groups = [[y for x, y, _ in found if (x < verdicts.STABLE) == stable] for stable in (True, False)]
     words = "training is stable", "it is not"
