@@ -104,7 +104,7 @@ def test_the_value_of_the_row_tells_reach_and_the_best_control():
     tickets, control, _ = records()
     control["shuffled_mask"] = control["shuffled_mask"] - 0.01
     assert findings.winning_ticket(tickets, control).value == (
-        "rewound to step 75, it matches down to 25 % of the weights; at 25 % the best of the three others, IMP's mask "
+        "Rewound to step 75, it matches down to 25 % of the weights; at 25 % the best of the three others, IMP's mask "
         "shuffled in each layer, errs 2.0 ± 0.0 points more"
     )
     nowhere, *_ = records(later=(0.02, 0.03, 0.03, 0.03, 0.03))

@@ -69,7 +69,7 @@ def _furthest(tickets):
     """How far the rewind step matches that matches furthest, the first of them."""
     reached = reach(tickets)
     level, k = int(reached.max()), rewind_steps(tickets)[int(reached.argmax())]
-    return f"rewound to step {k}, it matches down to {percent(tickets['density'][level], 0)} of the weights"
+    return f"Rewound to step {k}, it matches down to {percent(tickets['density'][level], 0)} of the weights"
 
 
 def _nearest(tickets, control, at):
@@ -129,7 +129,7 @@ def _stops_earlier(tickets, record, error, claim, called) -> Verdict:
         f"fewest weights, over the levels of the controls, down to which the mean error stays within half a point of "
         f"the dense one; holds if {called} stops matching at more weights than IMP; partly if at the same, and its "
         "mean error is larger there",
-        f"it matches {_down_to(record, other)}, IMP {_down_to(record, own)}, where it errs {points(more)} more",
+        f"It matches {_down_to(record, other)}, IMP {_down_to(record, own)}; there it errs {points(more)} more",
         UNTESTED if not own else HOLDS if other < own else PARTLY if other == own and more.mean() > 0 else FAILS,
     )
 
@@ -142,7 +142,7 @@ def _gets_as_far(tickets, control) -> Verdict:
         "Weights need not go back: rewinding the learning rate alone gets as far",
         "fewest weights, over the levels of the controls, down to which the mean error stays within half a point of "
         "the dense one; holds if learning-rate rewinding matches down to as few as IMP or fewer",
-        f"it matches {_down_to(control, other)}, IMP {_down_to(control, own)}",
+        f"It matches {_down_to(control, other)}, IMP {_down_to(control, own)}",
         UNTESTED if not own else HOLDS if other >= own else FAILS,
     )
 
@@ -163,7 +163,7 @@ def _where_stable(tickets, instability) -> Verdict:
         "Tickets are found from where dense training is stable to SGD noise, and not before",
         f"holds if the rewind steps that match below {percent(SPARSE, 0)} of the weights are those whose mean "
         f"instability is below {points(STABLE, 0)}; partly if each stable one is among them, or each of them is stable",
-        f"stable: {_steps(stable)}; with tickets: {_steps(winners)}",
+        f"Stable: {_steps(stable)}; with tickets: {_steps(winners)}",
         UNTESTED if not (stable and winners) else HOLDS if every and only else PARTLY if every or only else FAILS,
     )
 
@@ -272,6 +272,8 @@ def numbers(preset="book") -> dict:
         named["compared at"] = percent(control["density"][at], 0)
         for name, above in above_imp(tickets, control, fresh).items():
             named[f"excess {name}"] = points(above[at])
+    if kept := levels_matched(control["learning_rate_rewinding"], tickets):
+        named["matching learning_rate_rewinding"] = percent(control["density"][kept - 1], 0)
     return named
 
 
