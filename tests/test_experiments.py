@@ -31,8 +31,8 @@ from lotterybook.retraining import findings as retraining_findings
 from lotterybook.robustness import drawings as robustness_drawings
 from lotterybook.robustness import evidence as robustness_evidence
 from lotterybook.scale.experiments import NEEDED
-from lotterybook.tickets import drawings as tickets_drawings
-from lotterybook.tickets import evidence as tickets_evidence
+from lotterybook.tickets import figures as tickets_figures
+from lotterybook.tickets import findings as tickets_findings
 from lotterylib import curvature, data, imp, landscape, networks, perturbation, pruning, sgd, store, training
 from lotterylib.states import select
 
@@ -951,10 +951,10 @@ def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
     names = "winning_tickets", "controls", "fresh_starts", "instability", "contrast", "successive_barriers", "all_pairs"
     names += "recalibrated_pairs", "projections", "failing_masks", "found_masks", "architectures"
     record = {name: smoke[name] for name in names}
-    assert tickets_evidence.row("smoke").verdict in verdicts.VERDICTS
+    assert tickets_findings.row("smoke").verdict in verdicts.VERDICTS
     assert barriers_evidence.row("smoke").verdict == verdicts.UNTESTED
     assert barriers_evidence.mask_row("smoke").verdict in verdicts.VERDICTS
-    said = tickets_evidence.sentences("smoke") + barriers_evidence.sentences("smoke")
+    said = tickets_findings.sentences("smoke") + barriers_evidence.sentences("smoke")
     assert len(said) > 40 and len(set(said)) > len(said) - 3
     for sentence in said:
         assert sentence[0].isupper() and sentence.endswith(".") and not re.search(r"\b(nan|None|tensor)\b", sentence)
@@ -962,7 +962,7 @@ def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
     others = barriers_evidence.by_network(tickets, barriers, record["contrast"], record["architectures"])
     assert list(others) == ["residual 8", "plain, without BatchNorm 8", "plain 4", "residual 4, two blocks"]
     drawn = (
-        tickets_drawings.errors(tickets, record["controls"], record["fresh_starts"]),
+        tickets_figures.controls(tickets, record["controls"], record["fresh_starts"]),
         *barriers_drawings.law(tickets, barriers).drawings.values(),
         barriers_drawings.over_tolerance(tickets, barriers), barriers_drawings.by_level(tickets, barriers),
         barriers_drawings.pairs(record["all_pairs"], record["recalibrated_pairs"]),

@@ -96,12 +96,12 @@ def figures_of_the_book():
     bowl = torch.logspace(-3, 1, 50, dtype=torch.float64)
     yield "overview", overview.ticket(tickets, barriers, 0, 100)
     yield "examples", tickets_figures.examples(setup.ds)
+    yield "loop", tickets_figures.loop()
     yield "errors", tickets_figures.errors(tickets)
-    yield "matching", tickets_figures.matching(tickets)
     yield "masks", tickets_figures.masks(run)
-    yield "controls", tickets_figures.controls(tickets, record["controls"])
+    yield "controls", tickets_figures.controls(tickets, record["controls"], record["fresh_starts"])
     yield "instability", tickets_figures.instability(record["instability"])
-    yield "contrast", tickets_figures.contrast(record["contrast"])
+    yield "contrast", tickets_figures.contrast(record["contrast"], tickets, record["instability"])
     yield "curves", barriers_figures.curves(barriers, (0, 100))
     yield "along gamma", barriers_figures.along_gamma(barriers)
     yield "successive", barriers_figures.successive(barriers, tickets)
@@ -259,7 +259,7 @@ def test_colours_are_seen_and_told_apart(theme):
 
 
 def test_masks_say_what_is_pruned_next():
-    run = experiment.setup("book").run().at(100)
+    run = experiment.setup("book").run().at(75)
     panes = tickets_figures.masks(run)
     assert list(panes.drawings) == [str(level) for level in range(len(run) - 1)]
     here, after = run[3], run[4]

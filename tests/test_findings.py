@@ -9,7 +9,6 @@ from lotterybook.barriers import findings as barriers
 from lotterybook.experiment import recorded
 from lotterybook.limits import findings as limits
 from lotterybook.robustness import findings as robustness
-from lotterybook.tickets import findings as tickets_findings
 from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED
 
 
@@ -111,47 +110,6 @@ def test_connected_levels_and_blocks_are_by_the_mean():
     height = torch.zeros(4, 4, 2, 2, dtype=torch.float64)
     height[0, 1:, 0] = height[1:, 0, 0] = height[3, 0, 1] = height[0, 3, 1] = 0.1
     assert barriers.block({"height": height}, 0.02) == [0, 2]
-
-
-def test_a_control_is_compared_with_imp_at_its_own_levels():
-    tickets = {"error": replicated(table([0.1, 0.1], [0.2, 0.1], [0.4, 0.2])), "rewind_step": torch.tensor([0, 100])}
-    control = {"level": torch.tensor([2]), "rewind_step": torch.tensor(100)}
-    assert_close(tickets_findings._imp(tickets, control), table([0.18, 0.22]))
-
-
-def test_margins_say_how_far_inside_the_last_matching_level_is(monkeypatch):
-    """Dense 10 ± 1 %; at step 0 nothing matches, at step 100 level 1 does, with one replicate of two."""
-    error = torch.stack([table([0.10, 0.10], [0.3, 0.10]), table([0.12, 0.12], [0.3, 0.13])], -1)
-    monkeypatch.setattr(tickets_findings, "QUOTED_LEVELS", (1,))
-    said = tickets_findings._errors({"error": error, "rewind_step": torch.tensor([0, 100])})
-    assert said["margin k=100"] == f"{100 * (0.11 + 0.02 / 2**0.5 - 0.115):.2f} points"
-    assert said["last matching k=100"] == "1 of 2" and said["error level=1 k=0"] == "30.0 %"
-
-
-def test_the_first_stable_step():
-    height = table([0.3, 0.3], [0.01, 0.05], [0.01, 0.02], [0, 0])
-    first = tickets_findings.first_stable
-    assert first({"height": height}) == 2 and first({"height": height[:2]}) is None
-
-
-def test_without_a_late_rewind_step_the_early_ones_decide_about_stability():
-    """Dense 10 ± 1 %, stable from step 100; rewind steps 0 and 50 or 100, of which the second matches throughout."""
-    error = table([0.09, 0.11], [0.3, 0.3])[:, None].repeat(1, 2, 1)[[0, 1, 1, 1]]
-    error[:, 1] = table(0.09, 0.11)
-    density, height = table(1, 0.8, 0.64, 0.5), replicated(table(0.3, 0.04, 0.01))
-    unstable = {"height": height, "rewind_step": torch.tensor([0, 50, 100])}
-
-    def judged(step, error=error):
-        tickets = {"error": error, "density": density, "rewind_step": torch.tensor([0, step])}
-        row = tickets_findings.tickets_and_stability(tickets, unstable)[2]
-        return row.value, row.verdict
-
-    assert judged(100) == ("k = 100; IMP works at k = 100", HOLDS)
-    assert judged(50) == ("k = 100; no later rewind step run; IMP works at k = 50", FAILS)
-    assert judged(100, error.flip(1)) == ("k = 100; IMP works at k = 0", FAILS)
-    lost = error[:, [0, 0]]
-    assert judged(50, lost) == ("k = 100; no later rewind step run; IMP works at none", HOLDS)
-    assert judged(100, lost)[1] == PARTLY
 
 
 def test_numbers_are_written_with_their_spread():

@@ -23,6 +23,7 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale", "synthesis")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
+    "matching", "shapes",
     "blocks", "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "readings",
     "evidence", "drawings",
 )  # fmt: skip

@@ -12,7 +12,6 @@ from lotterybook.barriers.findings import connected_and_matching
 from lotterybook.experiment import recorded
 from lotterybook.presets import PRESETS
 from lotterybook.scale import blocks, costs, experiments, figures, findings
-from lotterybook.tickets import figures as tickets_figures
 from lotterybook.tickets.findings import tickets_and_stability
 from lotterylib import architectures, store, training
 
@@ -315,9 +314,8 @@ def test_durations_are_readable():
         assert costs._duration(seconds).startswith(said)
 
 
-def test_figures_of_chapter_1_take_other_scales(pictures):
-    """Pictures instead of curves, and a contrast that is another learning rate."""
-    assert "pictures" in tickets_figures.examples(pictures).alt
+def test_a_contrast_is_named_by_what_sets_it_apart():
+    """No BatchNorm, or another learning rate."""
     assert verdicts.contrast_name(recorded("contrast", "book")) == "without BatchNorm"
     plain = {"network": "resnet8", "config": {"recipe": {"lr": 0.04}}}
     assert verdicts.contrast_name(records.Record({}, {"settings": {"contrast": plain}})) == "at learning rate 0.04"
