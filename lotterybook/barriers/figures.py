@@ -124,8 +124,9 @@ def _law(some, name, tickets):
     left.set_ylabel("rise midway (points)" if "midway" in name else "barrier (points)")
     left.set_title("every pair of levels")
     at = _over_tolerance(right, some.levels(HIGHER))
-    for axes, columns in ((left, 3), (right, 1)):
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns, frameon=False, fontsize=9.5)
+    for axes, side, columns in ((left, "left", 3), (right, "right", 1)):
+        drawn = axes.get_legend_handles_labels()
+        figure.legend(*drawn, loc=f"outside lower {side}", ncols=columns, frameon=False, fontsize=9.5)
     told = _plain(halves.told(at))
     lower = halves.count(some.levels(1, HIGHER - 1))
     (of_match, of_joined) = halves.halves(at)
@@ -186,7 +187,7 @@ def path(barriers, steps):
     axes.set_xticks(range(levels + 1))
     axes.set_xlabel("level (symbols), and the straight lines between levels")
     axes.set_ylabel("test error (%)")
-    style.legend(axes)
+    style.legend_below(figure, axes, 3)
     half = levels // 2 * (points - 1) + 1
     tops = " and ".join(
         f"{verdicts.percent(onward[:half, _column(barriers, step)].mean(-1).max())} with k = {step}" for step in steps
@@ -219,9 +220,7 @@ def found_masks(found, tickets):
     style.rate_scale(left, "y", min(-0.003, float(over.min()) - 0.001))
     left.set_ylabel("points of error")
     right.set_ylabel("barrier to the walk's solution (points)")
-    returns = "; ".join(
-        f"k = {k} {style.points(*found['return_barrier'][:, i].mean(-1))}" for i, k in enumerate(steps)
-    )
+    returns = "; ".join(f"k = {k} {style.points(*found['return_barrier'][:, i].mean(-1))}" for i, k in enumerate(steps))
     levels, back = ", ".join(map(str, found["level"].tolist())), leads_back(found, tickets)[0].sum(0).tolist()
     came = ", ".join(f"{number} from k = {k}" for k, number in zip(steps, back, strict=True))
     return style.Drawing(

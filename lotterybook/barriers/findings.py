@@ -132,6 +132,41 @@ def sentences(preset) -> list:
     ]
 
 
+def numbers(preset="book") -> dict:
+    """The numbers that chapter 2 quotes, by name, as text."""
+    tickets, barriers = recorded("winning_tickets", preset), recorded("successive_barriers", preset)
+    found, failing = recorded("found_masks", preset), recorded("failing_masks", preset)
+    some = pairs(tickets["error"], barriers["height"])
+    higher, lower = count(some.mean().levels(HIGHER)), count(some.mean().levels(1, HIGHER - 1))
+    named = {**_both("", higher), **_both(" replicate", count(some.levels(HIGHER)))}
+    named |= {"agreement": percent(higher.agreement, 0), "chance": percent(higher.chance, 0)}
+    named["lower matching"], named["lower connected"] = (
+        f"{lower.both + lower.only_matching} of {sum(lower)}", f"{lower.both}"
+    )  # fmt: skip
+    back, steps = readings.leads_back(found, tickets)[0], rewind_steps(found)
+    named |= {f"found back k={k}": of(back[:, i]) for i, k in enumerate(steps)}
+    named["found overlap"] = percent(found["overlap"][0, -1], 0)
+    named["found overlap chance"] = percent(found["density"][found["level"][0]], 0)
+    named |= {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
+    named["mask level"] = f"level {int(failing['level'][1])}"
+    plain, anew = recorded("all_pairs", preset), recorded("recalibrated_pairs", preset)
+    for how, heights in zip(("", " anew"), readings.plain_and_recalibrated(plain, anew), strict=True):
+        for k, level in zip(rewind_steps(anew), readings.connected_to_dense(heights).tolist(), strict=True):
+            named[f"dense reach{how} k={k}"] = f"{level}"
+    networks = readings.by_network(
+        tickets, barriers, recorded("contrast", preset), recorded("architectures", preset)
+    )  # fmt: skip
+    for name, each in networks.items():
+        named |= _both(f" {name}", count(each))
+    return named
+
+
+def _both(name, counted):
+    """Both halves of a count, each as ``5 of 6``, by their names."""
+    said = (f"{part} of {whole}" for part, whole in halves.halves(counted))
+    return dict(zip((f"if{name}", f"only if{name}"), said, strict=True))
+
+
 def ways(tickets, barriers):
     """Yield every way to count connected against matching: what is counted, in words, and a ``Contingency``."""
     found = pairs(tickets["error"], barriers["height"])
