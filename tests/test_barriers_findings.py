@@ -260,7 +260,7 @@ def test_the_figures_of_the_law_say_its_counts():
     assert len(shown) == 2 * LEVELS
     faces = [len(part.get_facecolor()) for part in left.collections for _ in part.get_offsets()]
     assert sum(map(bool, faces)) == 2 * (LEVELS - 3), "only higher sparsities are filled"
-    line = next(line for line in right.lines if line.get_label().endswith("(if)"))
+    line = next(line for line in right.lines if line.get_label() == "if")
     assert line.get_ydata()[halves.TOLERANCES.index(0.005)] == 0.8
     level = figures.by_level(tickets, barriers)
     assert "k = 0 matches at level 1 to 4 and is connected at no level" in level.alt

@@ -5,6 +5,7 @@ from itertools import groupby
 import torch
 
 from .. import style, verdicts
+from ..narrow import WIDTH as NARROW
 from ..panes import Panes
 from . import halves
 from .halves import EPSILON, HIGHER, excess, within
@@ -45,10 +46,29 @@ def lines(found, rewind_steps):
 
 def by_level(tickets, barriers):
     """Barrier to the level before, a panel for each rewind step; a marker is filled where the level matches."""
-    steps, height = verdicts.rewind_steps(tickets), barriers["height"].mean(-1)
-    match, level = within(excess(tickets)[1:].mean(-1), EPSILON), torch.arange(1, len(height) + 1)
-    rows = -(-len(steps) // 3)
-    figure, panels = style.canvas(rows, 3, 2.3 * rows + 0.5, squeeze=False, sharex=True, sharey=True)
+    height, match = barriers["height"].mean(-1), within(excess(tickets)[1:].mean(-1), EPSILON)
+    counted = halves.count(halves.pairs(tickets["error"], barriers["height"]).mean().levels(HIGHER))
+    joined, (of_match, of_joined) = within(height, EPSILON), halves.halves(counted)
+    said = "; ".join(
+        f"k = {k} matches at {_listed(match[:, i])} and is connected at {_listed(joined[:, i])}"
+        for i, k in enumerate(verdicts.rewind_steps(tickets))
+    )
+    return style.Drawing(
+        _levels(tickets, height, match, 3), f"Mean barrier to the level before, within half a point or not: {said}.",
+        f"From level {HIGHER} on, {of_match[0]} of {of_match[1]} symbols of levels that match, the filled ones, lie "
+        f"within half a point, and {of_joined[0]} of the {of_joined[1]} within half a point are filled.",
+        _levels(tickets, height, match, 2, NARROW),
+    )  # fmt: skip
+
+
+def _levels(tickets, height, match, columns, width=style.WIDTH):
+    """A panel for each rewind step, so many in a row: barriers (levels, K), and which levels match."""
+    steps, level = verdicts.rewind_steps(tickets), torch.arange(1, len(height) + 1)
+    rows = -(-len(steps) // columns)
+    figure, panels = style.canvas(rows, columns, 2.3 * rows + 0.5, squeeze=False, sharex=True, sharey=True)
+    figure.set_figwidth(width)
+    for axes in panels.flat[len(steps) :]:
+        axes.axis("off")
     for i, (axes, step) in enumerate(zip(panels.flat, steps, strict=False)):
         colour, _ = style.look(tickets, step)
         axes.axvspan(0.4, HIGHER - 0.5, color=style.GREY, alpha=0.1, linewidth=0, label="low sparsity")
@@ -65,18 +85,8 @@ def by_level(tickets, barriers):
         axes.set_xlabel("level")
     for axes in panels[:, 0]:
         axes.set_ylabel("barrier (points)")
-    style.legend_below(figure, panels[0, 0], 4)
-    counted = halves.count(halves.pairs(tickets["error"], barriers["height"]).mean().levels(HIGHER))
-    joined, (of_match, of_joined) = within(height, EPSILON), halves.halves(counted)
-    said = "; ".join(
-        f"k = {k} matches at {_listed(match[:, i])} and is connected at {_listed(joined[:, i])}"
-        for i, k in enumerate(steps)
-    )
-    return style.Drawing(
-        figure, f"Mean barrier to the level before, within half a point or not: {said}.",
-        f"From level {HIGHER} on, {of_match[0]} of {of_match[1]} symbols of levels that match, the filled ones, lie "
-        f"within half a point, and {of_joined[0]} of the {of_joined[1]} within half a point are filled.",
-    )  # fmt: skip
+    style.legend_below(figure, panels[0, 0], 4 if width == style.WIDTH else 2)
+    return figure
 
 
 def _listed(yes):
@@ -124,9 +134,8 @@ def _law(some, name, tickets):
     left.set_ylabel("rise midway (points)" if "midway" in name else "barrier (points)")
     left.set_title("every pair of levels")
     at = _over_tolerance(right, some.levels(HIGHER))
-    for axes, side, columns in ((left, "left", 3), (right, "right", 1)):
-        drawn = axes.get_legend_handles_labels()
-        figure.legend(*drawn, loc=f"outside lower {side}", ncols=columns, frameon=False, fontsize=9.5)
+    drawn = [sum(both, []) for both in zip(*(axes.get_legend_handles_labels() for axes in (left, right)), strict=True)]
+    figure.legend(*drawn, loc="outside lower center", ncols=5, frameon=False, fontsize=9.5)
     told = _plain(halves.told(at))
     lower = halves.count(some.levels(1, HIGHER - 1))
     (of_match, of_joined) = halves.halves(at)
@@ -145,9 +154,9 @@ def _over_tolerance(axes, some):
     """Draw both halves of the law, agreement and chance agreement against the tolerance; return the count at ours."""
     counts = [halves.count(some, epsilon) for epsilon in halves.TOLERANCES]
     shares = [[halves.share(*half) for half in halves.halves(counted)] for counted in counts]
-    for n, (name, colour, marker) in enumerate(HALVES.values()):
-        axes.plot(halves.TOLERANCES, [both[n] for both in shares], color=colour, marker=marker, label=name)
-    axes.plot(halves.TOLERANCES, [c.agreement for c in counts], color="black", marker="D", label="agreement")
+    for n, (half, (_, colour, marker)) in enumerate(HALVES.items()):
+        axes.plot(halves.TOLERANCES, [both[n] for both in shares], color=colour, marker=marker, label=half)
+    axes.plot(halves.TOLERANCES, [c.agreement for c in counts], color="black", marker="D", label="both or neither")
     axes.plot(halves.TOLERANCES, [c.chance for c in counts], ":", color=style.GREY, marker="^", label="by chance")
     axes.axvline(EPSILON, color=style.GREY, linestyle="--", linewidth=1)
     axes.set_xscale("log")
@@ -158,7 +167,7 @@ def _over_tolerance(axes, some):
     axes.set_ylim(-0.03, 1.03)
     style.percent_axis(axes.yaxis)
     axes.set_ylabel("share of pairs (%)")
-    axes.set_title(f"from level {HIGHER} on")
+    axes.set_title(f"shares, from level {HIGHER} on")
     return counts[halves.TOLERANCES.index(EPSILON)]
 
 
