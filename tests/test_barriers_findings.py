@@ -336,6 +336,7 @@ def test_rules_of_our_own_questions():
 def test_settings_that_the_prose_names():
     book = PRESETS["book"]
     assert (book.tickets.points, book.barriers.pair_points, book.tickets.control_step) == (15, 5, 75)
+    assert book.tickets.control_levels[1] == book.barriers.walk.return_levels[0] == 4
     assert (book.barriers.walk.steps, book.barriers.walk.return_levels) == (400, (4, 6, 8))
     assert (halves.EPSILON, halves.HIGHER, halves.SHARE) == (0.005, 4, 0.85)
 

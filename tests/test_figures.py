@@ -111,7 +111,7 @@ def figures_of_the_book():
     yield "law", barriers_figures.law(tickets, barriers)
     yield "path", barriers_figures.path(barriers, (0, 75))
     yield "pairs", maps.pairs(record["all_pairs"], record["recalibrated_pairs"])
-    yield "strips", maps.strips(record["plane"])
+    yield "strips", maps.strips(record["plane"], (0, 75))
     yield "found masks", barriers_figures.found_masks(record["found_masks"], tickets)
     yield "failing masks", barriers_figures.failing_masks(record["failing_masks"], tickets)
     others = readings.by_network(tickets, barriers, record["contrast"], record["architectures"])

@@ -46,9 +46,9 @@ def lines(found, rewind_steps):
 
 def by_level(tickets, barriers):
     """Barrier to the level before, a panel for each rewind step; a marker is filled where the level matches."""
-    height, match = barriers["height"].mean(-1), within(excess(tickets)[1:].mean(-1), EPSILON)
+    height, match = barriers["height"], within(excess(tickets)[1:].mean(-1), EPSILON)
     counted = halves.count(halves.pairs(tickets["error"], barriers["height"]).mean().levels(HIGHER))
-    joined, (of_match, of_joined) = within(height, EPSILON), halves.halves(counted)
+    joined, (of_match, of_joined) = within(height.mean(-1), EPSILON), halves.halves(counted)
     said = "; ".join(
         f"k = {k} matches at {_listed(match[:, i])} and is connected at {_listed(joined[:, i])}"
         for i, k in enumerate(verdicts.rewind_steps(tickets))
@@ -62,7 +62,7 @@ def by_level(tickets, barriers):
 
 
 def _levels(tickets, height, match, columns, width=style.WIDTH):
-    """A panel for each rewind step, so many in a row: barriers (levels, K), and which levels match."""
+    """A panel for each rewind step, so many in a row: barriers (levels, K, R), and which levels match, (levels, K)."""
     steps, level = verdicts.rewind_steps(tickets), torch.arange(1, len(height) + 1)
     rows = -(-len(steps) // columns)
     figure, panels = style.canvas(rows, columns, 2.3 * rows + 0.5, squeeze=False, sharex=True, sharey=True)
@@ -73,9 +73,12 @@ def _levels(tickets, height, match, columns, width=style.WIDTH):
         colour, _ = style.look(tickets, step)
         axes.axvspan(0.4, HIGHER - 0.5, color=style.GREY, alpha=0.1, linewidth=0, label="low sparsity")
         axes.axhline(EPSILON, color=style.GREY, linestyle="--", linewidth=1, label="half a point")
-        axes.plot(level, height[:, i], color=colour, alpha=0.6, linewidth=1.2)
+        mean = height[:, i].mean(-1)
+        axes.plot(level, mean, color=colour, alpha=0.6, linewidth=1.2)
+        each = axes.plot(level, height[:, i], ".", color=colour, alpha=0.4, markersize=3)
+        each[0].set_label("a replicate")
         for chosen, face, name in ((match[:, i], colour, "matches"), (~match[:, i], "white", "does not match")):
-            axes.plot(level[chosen], height[chosen, i], "o", color=colour, markerfacecolor=face, label=name)
+            axes.plot(level[chosen], mean[chosen], "o", color=colour, markerfacecolor=face, label=name)
         axes.set_title(f"k = {step}")
         axes.set_xlim(0.4, len(height) + 0.6)
         axes.set_xticks([n for n in (1, 4, 7, 10, 13) if n <= len(height)])
@@ -85,7 +88,7 @@ def _levels(tickets, height, match, columns, width=style.WIDTH):
         axes.set_xlabel("level")
     for axes in panels[:, 0]:
         axes.set_ylabel("barrier (points)")
-    style.legend_below(figure, panels[0, 0], 4 if width == style.WIDTH else 2)
+    style.legend_below(figure, panels[0, 0], 5 if width == style.WIDTH else 2)
     return figure
 
 

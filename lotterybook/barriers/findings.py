@@ -135,29 +135,41 @@ def sentences(preset) -> list:
 def numbers(preset="book") -> dict:
     """The numbers that chapter 2 quotes, by name, as text."""
     tickets, barriers = recorded("winning_tickets", preset), recorded("successive_barriers", preset)
-    found, failing = recorded("found_masks", preset), recorded("failing_masks", preset)
-    some = pairs(tickets["error"], barriers["height"])
-    higher, lower = count(some.mean().levels(HIGHER)), count(some.mean().levels(1, HIGHER - 1))
-    named = {**_both("", higher), **_both(" replicate", count(some.levels(HIGHER)))}
-    named |= {"agreement": percent(higher.agreement, 0), "chance": percent(higher.chance, 0)}
-    named["lower matching"], named["lower connected"] = (
-        f"{lower.both + lower.only_matching} of {sum(lower)}", f"{lower.both}"
-    )  # fmt: skip
-    back, steps = readings.leads_back(found, tickets)[0], rewind_steps(found)
-    named |= {f"found back k={k}": of(back[:, i]) for i, k in enumerate(steps)}
-    named["found overlap"] = percent(found["overlap"][0, -1], 0)
-    named["found overlap chance"] = percent(found["density"][found["level"][0]], 0)
-    named |= {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
-    named["mask level"] = f"level {int(failing['level'][1])}"
+    mean, steps = pairs(tickets["error"], barriers["height"]).mean(), rewind_steps(tickets)
+    higher, lower = count(mean.levels(HIGHER)), count(mean.levels(1, HIGHER - 1))
+    named = {**_both("", higher), "agreement": percent(higher.agreement, 0), "chance": percent(higher.chance, 0)}
+    for name, chosen in (("early", [k <= 10 for k in steps]), ("late", [k >= 40 for k in steps])):
+        columns = [i for i, yes in enumerate(chosen) if yes]
+        named |= _both(f" {name}", count(mean.at(columns).levels(HIGHER)))
+    named["lower matching"] = f"{lower.both + lower.only_matching} of {sum(lower)}"
+    named["lower connected"] = f"{lower.both}"
+    contrast, others = recorded("contrast", preset), recorded("architectures", preset)
+    for name, some in readings.by_network(tickets, barriers, contrast, others).items():
+        named |= _both(f" {name}", count(some))
+    return named | _of_distant(preset) | _of_masks(preset)
+
+
+def _of_distant(preset):
+    """The numbers of the maps of all pairs."""
     plain, anew = recorded("all_pairs", preset), recorded("recalibrated_pairs", preset)
-    for how, heights in zip(("", " anew"), readings.plain_and_recalibrated(plain, anew), strict=True):
-        for k, level in zip(rewind_steps(anew), readings.connected_to_dense(heights).tolist(), strict=True):
-            named[f"dense reach{how} k={k}"] = f"{level}"
-    networks = readings.by_network(
-        tickets, barriers, recorded("contrast", preset), recorded("architectures", preset)
-    )  # fmt: skip
-    for name, each in networks.items():
-        named |= _both(f" {name}", count(each))
+    named, (here, there) = {}, readings.plain_and_recalibrated(plain, anew)
+    for i, k in enumerate(rewind_steps(anew)):
+        first, last = max(readings.rows_of_steps(here)[i], key=lambda row: row[1] - row[0], default=(0, 0))
+        named[f"row k={k}"] = f"{first} to {last}"
+        for how, heights in (("", here), (" anew", there)):
+            named[f"dense reach{how} k={k}"] = f"{int(readings.connected_to_dense(heights)[i])}"
+    return named
+
+
+def _of_masks(preset):
+    """The numbers of masks found without rewinding, and of masks that do not fit."""
+    tickets, found = recorded("winning_tickets", preset), recorded("found_masks", preset)
+    failing, back = recorded("failing_masks", preset), readings.leads_back(found, tickets)[0]
+    named = {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
+    for i, k in enumerate(rewind_steps(found)):
+        named |= {f"found back k={k}": of(back[:, i]), f"found barrier k={k}": points(found["return_barrier"][0, i])}
+    named["found overlap"] = percent(found["overlap"][0, -1].mean(), 0)
+    named["found overlap chance"] = percent(found["density"][found["level"][0]], 0)
     return named
 
 

@@ -41,18 +41,18 @@ def pairs(plain, recalibrated):
     )  # fmt: skip
 
 
-def strips(planes):
-    """Test error on the plane through a solution, its projection and the next one, drawn to scale, by rewind step.
+def strips(planes, steps):
+    """Test error on the plane through a solution, its projection and the next one, to scale, for some rewind steps.
 
     The axial subspace runs from left to right: both the projection and the next solution lie in it.
     """
     from matplotlib.colors import BoundaryNorm
 
-    steps, level = verdicts.rewind_steps(planes), int(planes["level"])
+    level, columns = int(planes["level"]), [verdicts.rewind_steps(planes).index(step) for step in steps]
     figure, panels = style.canvas(len(steps), 1, height=1.15 * len(steps) + 1.2, squeeze=False, sharex=True)
     bounds = [0, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4, 0.6, 0.9]
     names, said = (f"solution {level}", "projection", f"solution {level + 1}"), []
-    for i, (axes, step) in enumerate(zip(panels[:, 0], steps, strict=True)):
+    for axes, i, step in zip(panels[:, 0], columns, steps, strict=True):
         across, along = planes["horizontal"][:, i], planes["vertical"][:, i]
         norm, base = BoundaryNorm(bounds, 256, extend="max"), planes["corners"][1, 0, i]
         picture = axes.contourf(
