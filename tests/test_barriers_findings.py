@@ -303,6 +303,27 @@ def test_the_figure_of_found_masks_says_how_far_they_are():
     assert drawing.alt.endswith("k = 0 80.0, 80.0; k = 75 0.1, 2.0.")
 
 
+def test_strips_show_the_error_inside_the_axial_subspace():
+    """The subspace lies between two columns of the grid; along it the error rises with the distance."""
+    away, along = torch.linspace(-0.5, 2, 4, dtype=torch.float64), torch.linspace(-1, 5, 5, dtype=torch.float64)
+    error = 0.01 * along.clamp_min(0)[:, None, None] + 0.02 * away[None, :, None].expand(5, 4, 2)
+    planes = {
+        "error": error, "horizontal": away[:, None].expand(4, 2), "vertical": along[:, None].expand(5, 2),
+        "corners": table([0, 0], [1.6, 0], [1.6, 4])[..., None].expand(3, 2, 2), "level": torch.tensor(8),
+        "rewind_step": STEPS,
+    }  # fmt: skip
+    _, above, inside, _ = maps._plane(planes, 75)
+    assert (above > 0).tolist() == [True, True, True, False]
+    assert_close(inside, 0.01 * along.clamp_min(0) + 0.02 * 1.6)
+    drawing = maps.strips(planes, (0, 75))
+    assert "to the solution of level 9, inside the axial subspace, the error rises to 6.7 % with k = 0" in (
+        drawing.caption
+    )
+    assert "pruning moves it by 1.6, the next solution is 4.0 from there" in drawing.alt
+    check_words("strips", drawing.figure)
+    check_words("strips on a phone", drawing.small)
+
+
 def test_rules_of_our_own_questions():
     """A row of steps whose ends are apart; masks that miss; other networks."""
     joined = torch.zeros(5, 5, 2, 2, dtype=torch.float64)

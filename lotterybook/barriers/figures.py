@@ -64,6 +64,7 @@ def by_level(tickets, barriers):
 def _levels(tickets, height, match, columns, width=style.WIDTH):
     """A panel for each rewind step, so many in a row: barriers (levels, K, R), and which levels match, (levels, K)."""
     steps, level = verdicts.rewind_steps(tickets), torch.arange(1, len(height) + 1)
+    columns = min(columns, len(steps))
     rows = -(-len(steps) // columns)
     figure, panels = style.canvas(rows, columns, 2.3 * rows + 0.5, squeeze=False, sharex=True, sharey=True)
     figure.set_figwidth(width)
@@ -84,7 +85,7 @@ def _levels(tickets, height, match, columns, width=style.WIDTH):
         axes.set_xticks([n for n in (1, 4, 7, 10, 13) if n <= len(height)])
         style.rate_scale(axes, "y", -0.002, 1)
         axes.set_yticks([0, 0.005, 0.02, 0.1, 0.5])
-    for axes in panels[-1]:
+    for axes in panels.flat[max(0, len(steps) - columns) : len(steps)]:
         axes.set_xlabel("level")
     for axes in panels[:, 0]:
         axes.set_ylabel("barrier (points)")
@@ -230,6 +231,7 @@ def found_masks(found, tickets):
         style.barrier_axes(axes, density, title, EPSILON)
         style.legend(axes)
     style.rate_scale(left, "y", min(-0.003, float(over.min()) - 0.001))
+    left.set_yticks([0, 0.005, 0.02, 0.1, 0.5])
     left.set_ylabel("points of error")
     right.set_ylabel("barrier to the walk's solution (points)")
     returns = "; ".join(f"k = {k} {style.points(*found['return_barrier'][:, i].mean(-1))}" for i, k in enumerate(steps))

@@ -1,6 +1,7 @@
 """Maps of chapter 2: barriers between any two levels, and the landscape between a solution and the next one."""
 
 from .. import style, verdicts
+from ..narrow import WIDTH as NARROW
 from .halves import EPSILON, within
 from .readings import connected_to_dense, plain_and_recalibrated
 
@@ -44,29 +45,71 @@ def pairs(plain, recalibrated):
 def strips(planes, steps):
     """Test error on the plane through a solution, its projection and the next one, to scale, for some rewind steps.
 
-    The axial subspace runs from left to right: both the projection and the next solution lie in it.
+    The axial subspace runs from left to right: the projection and the next solution both lie in it. Below, the error in
+    that subspace. BatchNorm's statistics are measured anew everywhere.
     """
+    level, said, tops = int(planes["level"]), [], []
+    for step in steps:
+        along, _, inside, corners = _plane(planes, step)
+        top = inside[(along >= 0) & (along <= corners[2, 1])].max()
+        tops.append(f"{verdicts.percent(top)} with k = {step}")
+        said.append(
+            f"k = {step}: pruning moves it by {corners[1, 0]:.1f}, the next solution is {corners[2, 1]:.1f} from there "
+            f"along the subspace, where the error reaches {style.points(top)} on the way"
+        )
+    return style.Drawing(
+        _strips(planes, steps, style.WIDTH),
+        f"Contours of test error in percent around the solution of level {level}. {'; '.join(said)}.",
+        f"From the projection to the solution of level {level + 1}, inside the axial subspace, the error rises to "
+        f"{' and '.join(tops)}.",
+        _strips(planes, steps, NARROW),
+    )  # fmt: skip
+
+
+def _plane(planes, step):
+    """Of a rewind step: places along the axial subspace and above it, the error in it, each (n,), and the corners."""
+    i = verdicts.rewind_steps(planes).index(step)
+    corners, error = planes["corners"][..., i], planes["error"][..., i]
+    above = corners[1, 0] - planes["horizontal"][:, i]
+    return planes["vertical"][:, i], above, _between(above, error), corners
+
+
+def _strips(planes, steps, width):
     from matplotlib.colors import BoundaryNorm
 
-    level, columns = int(planes["level"]), [verdicts.rewind_steps(planes).index(step) for step in steps]
-    figure, panels = style.canvas(len(steps), 1, height=1.15 * len(steps) + 1.2, squeeze=False, sharex=True)
+    level, wide = int(planes["level"]), width == style.WIDTH
+    names, base = (f"solution {level}", "projection", f"solution {level + 1}"), planes["corners"][1, 0]
+    tall = 0.65 if wide else 0.4
+    grid = {"height_ratios": [tall] * len(steps) + [1.9]}
+    figure, panels = style.canvas(len(steps) + 1, 1, (tall + 0.4) * len(steps) + 3.6, sharex=True, gridspec_kw=grid)
+    figure.set_figwidth(width)
     bounds = [0, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4, 0.6, 0.9]
-    names, said = (f"solution {level}", "projection", f"solution {level + 1}"), []
-    for axes, i, step in zip(panels[:, 0], columns, steps, strict=True):
-        across, along = planes["horizontal"][:, i], planes["vertical"][:, i]
-        norm, base = BoundaryNorm(bounds, 256, extend="max"), planes["corners"][1, 0, i]
-        picture = axes.contourf(
-            along, base - across, planes["error"][..., i].T, bounds, cmap="cividis", norm=norm, extend="max"
-        )
-        for (away, place), marker, name in zip(planes["corners"][..., i].tolist(), style.MARKERS, names, strict=False):
-            axes.plot(place, base - away, marker, color=style.ORANGE, markeredgecolor="white", label=name)
+    norm = BoundaryNorm(bounds, 256, extend="max")
+    for axes, step in zip(panels, steps, strict=False):
+        along, above, inside, corners = _plane(planes, step)
+        error = planes["error"][..., verdicts.rewind_steps(planes).index(step)]
+        picture = axes.contourf(along, above, error.T, bounds, cmap="cividis", norm=norm, extend="max")
+        for (away, place), marker, name in zip(corners.tolist(), style.MARKERS, names, strict=False):
+            axes.plot(place, corners[1, 0] - away, marker, color=style.ORANGE, markeredgecolor="white", label=name)
         axes.axhline(0, color=style.ORANGE, linestyle=":", label=f"axial subspace of level {level + 1}")
+        axes.set_ylim(-0.25 * float(base.max()), 1.25 * float(base.max()))
         axes.set_aspect("equal")
         axes.grid(False)
         axes.set_title(f"k = {step}", loc="left")
-        said.append(f"k = {step}")
-    panels[-1, 0].set_xlabel("distance along the axial subspace")
-    bar = figure.colorbar(picture, ax=panels, ticks=bounds, label="test error (%)", shrink=0.85)
-    style.percent_axis(bar.ax.yaxis)
-    style.legend_below(figure, panels[0, 0], 4)
-    return style.Drawing(figure, f"{'; '.join(said)}.")
+        panels[-1].plot(along, inside, label=f"k = {step}", color=style.look(planes, step)[0], marker=".")
+    panels[-1].set_xlabel("distance along the axial subspace" if wide else "along the axial subspace")
+    panels[-1].set_ylabel("error in it (%)")
+    panels[-1].set_ylim(bottom=0)
+    style.percent_axis(panels[-1].yaxis)
+    style.legend(panels[-1])
+    bar = figure.colorbar(picture, ax=panels[:-1], ticks=bounds, label="test error (%)", location="top", aspect=40)
+    style.percent_axis(bar.ax.xaxis)
+    style.legend_below(figure, panels[0], 4 if wide else 2)
+    return figure
+
+
+def _between(above, error):
+    """Error (n,) where ``above`` (n,), which falls, is zero: between two columns of ``error`` (n, n)."""
+    after = int((above <= 0).long().argmax())
+    share = above[after - 1] / (above[after - 1] - above[after])
+    return error[:, after - 1] + share * (error[:, after] - error[:, after - 1])
