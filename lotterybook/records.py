@@ -25,8 +25,8 @@ from lotterylib import data, store
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
 _SHOWING = (  # modules of a room that compute no record
-    "findings", "figures", "agreement", "subspaces", "costs", "halves", "readings", "evidence", "drawings",
-    "matching", "shapes",
+    "findings", "figures", "maps", "subspaces", "costs", "halves", "readings", "matching", "shapes",
+    "evidence", "drawings",
 )  # fmt: skip
 
 

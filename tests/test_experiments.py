@@ -16,10 +16,10 @@ import twins
 import lotterylib
 from lotterybook import __main__ as command
 from lotterybook import editor, experiment, presets, records, verdicts
-from lotterybook.barriers import drawings as barriers_drawings
-from lotterybook.barriers import evidence as barriers_evidence
+from lotterybook.barriers import figures as barriers_figures
+from lotterybook.barriers import findings as barriers_findings
 from lotterybook.barriers import lines as barrier_lines
-from lotterybook.barriers import sweep
+from lotterybook.barriers import maps, readings, sweep
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
@@ -952,21 +952,20 @@ def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
     names += "recalibrated_pairs", "projections", "failing_masks", "found_masks", "architectures"
     record = {name: smoke[name] for name in names}
     assert tickets_findings.row("smoke").verdict in verdicts.VERDICTS
-    assert barriers_evidence.row("smoke").verdict == verdicts.UNTESTED
-    assert barriers_evidence.mask_row("smoke").verdict in verdicts.VERDICTS
-    said = tickets_findings.sentences("smoke") + barriers_evidence.sentences("smoke")
+    assert barriers_findings.row("smoke").verdict == verdicts.UNTESTED
+    assert barriers_findings.mask_row("smoke").verdict in verdicts.VERDICTS
+    said = tickets_findings.sentences("smoke") + barriers_findings.sentences("smoke")
     assert len(said) > 40 and len(set(said)) > len(said) - 3
     for sentence in said:
         assert sentence[0].isupper() and sentence.endswith(".") and not re.search(r"\b(nan|None|tensor)\b", sentence)
     tickets, barriers = record["winning_tickets"], record["successive_barriers"]
-    others = barriers_evidence.by_network(tickets, barriers, record["contrast"], record["architectures"])
+    others = readings.by_network(tickets, barriers, record["contrast"], record["architectures"])
     assert list(others) == ["residual 8", "plain, without BatchNorm 8", "plain 4", "residual 4, two blocks"]
     drawn = (
         tickets_figures.controls(tickets, record["controls"], record["fresh_starts"]),
-        *barriers_drawings.law(tickets, barriers).drawings.values(),
-        barriers_drawings.over_tolerance(tickets, barriers), barriers_drawings.by_level(tickets, barriers),
-        barriers_drawings.pairs(record["all_pairs"], record["recalibrated_pairs"]),
-        barriers_drawings.found_masks(record["found_masks"], tickets), barriers_drawings.networks(others),
+        *barriers_figures.law(tickets, barriers).drawings.values(), barriers_figures.by_level(tickets, barriers),
+        maps.pairs(record["all_pairs"], record["recalibrated_pairs"]),
+        barriers_figures.found_masks(record["found_masks"], tickets), barriers_figures.networks(others),
     )  # fmt: skip
     for drawing in drawn:
         assert drawing.alt[0].isupper() and drawing.alt.endswith(".") and "nan" not in drawing.alt

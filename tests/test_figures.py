@@ -17,8 +17,8 @@ from matplotlib.colors import to_rgb
 
 from lotterybook import experiment, overview, style, verdicts
 from lotterybook import narrow as narrow_module
-from lotterybook.barriers import agreement
 from lotterybook.barriers import figures as barriers_figures
+from lotterybook.barriers import maps, readings
 from lotterybook.experiment import recorded
 from lotterybook.limits import figures as limits_figures
 from lotterybook.limits import findings as limits
@@ -31,6 +31,7 @@ from lotterybook.robustness import findings as robustness
 from lotterybook.scale import experiments as scale
 from lotterybook.scale import figures as scale_figures
 from lotterybook.tickets import figures as tickets_figures
+from lotterylib import landscape
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -102,19 +103,19 @@ def figures_of_the_book():
     yield "controls", tickets_figures.controls(tickets, record["controls"], record["fresh_starts"])
     yield "instability", tickets_figures.instability(record["instability"])
     yield "contrast", tickets_figures.contrast(record["contrast"], tickets, record["instability"])
-    yield "curves", barriers_figures.curves(barriers, (0, 100))
-    yield "along gamma", barriers_figures.along_gamma(barriers)
-    yield "successive", barriers_figures.successive(barriers, tickets)
-    yield "path", barriers_figures.path(barriers, (0, 100))
-    position = torch.linspace(0, 13, 27)
-    yield "live path", barriers_figures.along(position, {300: tickets["error"][:, 0].repeat(2, 1)[:27]}, barriers)
-    yield "pairs", barriers_figures.pairs(record["all_pairs"], tickets)
-    yield "projections", barriers_figures.projections(tickets, record["projections"], 100)
+    first = barriers["curve"][0].flip(0)  # of the line from the dense network to level 1
+    gamma = torch.linspace(0, 1, len(first), dtype=torch.float64)
+    two = {k: landscape.Barrier(barriers["height"][0, i, :2], first[:, i, :2], gamma) for i, k in ((0, 0), (4, 75))}
+    yield "lines", barriers_figures.lines(two, barriers["rewind_step"].tolist())
+    yield "by level", barriers_figures.by_level(tickets, barriers)
+    yield "law", barriers_figures.law(tickets, barriers)
+    yield "path", barriers_figures.path(barriers, (0, 75))
+    yield "pairs", maps.pairs(record["all_pairs"], record["recalibrated_pairs"])
+    yield "strips", maps.strips(record["plane"], (0, 75))
+    yield "found masks", barriers_figures.found_masks(record["found_masks"], tickets)
     yield "failing masks", barriers_figures.failing_masks(record["failing_masks"], tickets)
-    yield "scatter", agreement.scatter(tickets, barriers["height"])
-    yield "contingency", agreement.contingency(tickets, barriers["height"])
-    yield "agreement", agreement.agreement(tickets, barriers["height"])
-    yield "plane", barriers_figures.plane(record["plane"], 0, 100)
+    others = readings.by_network(tickets, barriers, record["contrast"], record["architectures"])
+    yield "networks", barriers_figures.networks(others)
     yield "perturbed", robustness_figures.barriers(robust)
     yield "returned", robustness_figures.returned(robust)
     yield "critical", robustness_figures.critical(robust)
@@ -165,13 +166,13 @@ def drawn():
 
 
 def test_figures_of_the_book_are_all_there():
-    """What chapters call ``figures``, ``agreement`` or ``subspaces`` for is among them."""
+    """What chapters call ``figures``, ``maps`` or ``subspaces`` for is among them."""
     called = set()
     for path in (ROOT / "chapters").glob("*.ipynb"):
         code = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
         (room,) = re.findall(r"^from lotterybook\.(\w+) import .*\bfigures\b", code, re.MULTILINE)
         called |= {f"{room}_figures.{name}" for name in re.findall(r"\bfigures\.(\w+)\(", code)}
-        called |= set(re.findall(r"\b((?:agreement|subspaces)\.\w+)\(", code))
+        called |= set(re.findall(r"\b((?:maps|subspaces)\.\w+)\(", code))
     made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", inspect.getsource(figures_of_the_book)))
     assert len(called) > 40 and called <= made, called - made
 
@@ -205,7 +206,7 @@ def first_of_each(drawn):
 
 def test_words_of_narrow_figures_are_whole_and_apart(drawn):
     for name, drawing in first_of_each(drawn):
-        small = narrow(drawing.figure)
+        small = drawing.small or narrow(drawing.figure)
         check_words(f"{name} on a phone", small)
         assert small.get_figwidth() == narrow_module.WIDTH and small.get_figheight() < 16, name
 
@@ -271,22 +272,6 @@ def test_masks_say_what_is_pruned_next():
     assert f"larger than {weights[gone - kept :].median():.2f}." in alt
 
 
-def test_lines_between_levels_say_how_high_they_rise():
-    barriers = recorded("successive_barriers", "book")
-    k = barriers["rewind_step"].tolist().index(100)
-    panes = barriers_figures.curves(barriers, (0, 100))
-    assert len(panes.drawings) == len(barriers["height"])
-    assert f"at k = 100 it rises above the straight line by {verdicts.points(barriers['height'][9, k].mean())}" in (
-        panes.drawings["9 to 10"].alt
-    )
-    walk = barriers_figures.along_gamma(barriers)
-    ends = torch.stack([barriers["curve"][:, place, 0].mean() for place in (0, -1)])
-    for place, error in zip(("0.00", "1.00"), ends.tolist(), strict=True):
-        assert f"k = 0 {100 * error:.1f}, " in walk.drawings[place].alt
-    planes = barriers_figures.plane(recorded("plane", "book"), 0, 100)
-    assert list(planes.drawings) == ["50", "100", "300"] and planes.default == "100"
-
-
 def small(*barriers):
     """Records of three levels, two rewind steps, two replicates; the dense error is 10 ± 1.4 %."""
     error = torch.tensor([0.09, 0.11], dtype=torch.float64).repeat(4, 2, 1)
@@ -298,9 +283,8 @@ def small(*barriers):
 
 def test_where_no_level_is_connected_the_text_says_so():
     tickets, barriers = small([0.3, 0.01], [0.2, 0.05], [0.3, 0.0])
-    said = "the mean barrier is within ε: k = 0 at no level; k = 100 at 80 %, 50 %."
-    assert said in barriers_figures.successive(barriers, tickets).alt
-    assert said[:-1] in style.within(barriers, barriers["height"], 0.011)
+    said = "the mean barrier is within ε: k = 0 at no level; k = 100 at 80 %, 50 %"
+    assert said in style.within(barriers, barriers["height"], 0.011)
     joined = style.within(barriers, barriers["height"], 0.1)
     assert joined.endswith("k = 0 at no level; k = 100 at 80 % to 50 %.")
     apart = overview.ticket(tickets, barriers, 0, 100).alt
@@ -308,56 +292,10 @@ def test_where_no_level_is_connected_the_text_says_so():
     assert "down to 50 % of the weights" in apart and apart.endswith("is at most 5.0 points.")
 
 
-def test_pairs_say_up_to_which_level_all_are_connected():
-    tickets, _ = small([0, 0])
-    height = torch.full((4, 4, 2, 2), 0.2, dtype=torch.float64)
-    height[:3, :3, 1] = 0.01
-    height[range(4), range(4)] = 0
-    record = {"height": height, "rewind_step": tickets["rewind_step"]}
-    assert barriers_figures.pairs(record, tickets).alt.endswith("k = 0: none, k = 100: 2.")
-
-
 def test_instability_that_rises_is_not_said_to_fall():
     record = {"rewind_step": torch.tensor([0, 10]), "height": torch.tensor([[0.3, 0.5], [0.1, 0.1]])}
     assert "falls with k: 40.0 at k = 0, 10.0 at k = 10" in tickets_figures.instability(record).alt
     assert "falls" not in tickets_figures.instability({**record, "height": record["height"].flip(0)}).alt
-
-
-def test_agreement_is_said_at_both_ends():
-    tickets, barriers = recorded("winning_tickets", "book"), recorded("successive_barriers", "book")
-    alt, unit = agreement.agreement(tickets, barriers["height"]).alt, verdicts.tolerance(tickets)
-    counts = [verdicts.contingency(tickets, barriers["height"], multiple * unit) for multiple in (0.5, 1, 8)]
-    assert "at 0.5, 1, 8 dense" in alt
-    assert "matching, of the connected " + ", ".join(f"{100 * c.connected_matching:.0f}" for c in counts) in alt
-
-
-def test_a_plane_says_whether_a_ridge_lies_between():
-    """Two rewind steps on one grid: at the first a ridge midway, at the second none."""
-    side = torch.linspace(0, 1, 5, dtype=torch.float64)
-    error = torch.full((5, 5, 2), 0.05, dtype=torch.float64)
-    error[2, :, 0], error[0, 4], error[1, 4, 1] = 0.3, 0.06, 0.04
-    record = {
-        "error": error, "horizontal": side[:, None].expand(5, 2), "vertical": side[:, None].expand(5, 2),
-        "corners": torch.tensor([[0.0, 0], [1, 0], [1, 1]]).double()[..., None].expand(3, 2, 2),
-        "level": torch.tensor(4), "rewind_step": torch.tensor([0, 100]),
-    }  # fmt: skip
-    alt = barriers_figures.plane(record, 0, 100).drawings["100"].alt
-    ridge, none = alt.split("k = 100: ")
-    assert "5.0 at the solution, 6.0 at its projection, 30.0 midway to the next solution, 5.0 there, 1.4 away" in ridge
-    assert ": a ridge between." in ridge and "projection's side, 5.0 at least" in ridge
-    assert ": no ridge between." in none and "projection's side, 4.0 at least" in none
-
-
-def test_lines_have_the_look_of_their_rewind_step():
-    barriers = recorded("successive_barriers", "book")
-    lines = barriers_figures.path(barriers, (0, 100)).figure.axes[0].get_lines()
-    panes = barriers_figures.curves(barriers, (0, 100))
-    for n, step in enumerate((0, 100)):
-        colour, marker = style.look(barriers, step)
-        line = next(line for line in lines if line.get_label() == f"k = {step}")
-        assert (line.get_color(), line.get_marker()) == (colour, marker)
-        drawn = panes.drawings[panes.default].figure.axes[n].get_lines()
-        assert next(line for line in drawn if line.get_label() == "error").get_color() == colour
 
 
 def test_returned_counts_replicates_within_two_points():

@@ -5,7 +5,6 @@ import torch
 from torch.testing import assert_close
 
 from lotterybook import claims, verdicts
-from lotterybook.barriers import findings as barriers
 from lotterybook.experiment import recorded
 from lotterybook.limits import findings as limits
 from lotterybook.robustness import findings as robustness
@@ -93,23 +92,10 @@ def test_pairs_are_counted_by_connected_and_matching():
     assert verdicts.contingency(tickets, barrier, epsilon=0.01, sparse=False) == (2, 1, 1, 0)
 
 
-def test_what_lies_in_the_lcs_set_is_as_good_as_the_level_before_and_connected():
-    """One rewind step, four replicates: as good and joined; worse; apart; as good only as the dense one."""
-    error = table([0.10, 0.10, 0.11, 0.11], [0.10, 0.20, 0.10, 0.11], [0.05, 0.05, 0.05, 0.11])[:, None]
-    found = barriers.in_lcs_set(
-        {"error": error, "density": table(1, 0.8, 0.6)},
-        {"height": table([0.0, 0.0, 0.5, 0.005], [0.0, 0.0, 0.0, 0.5])[:, None]},
-    )
-    assert found[:, 0].tolist() == [[True, False, False, True], [True, True, True, False]]
-
-
-def test_connected_levels_and_blocks_are_by_the_mean():
+def test_connected_levels_are_by_the_mean():
     barrier = replicated(table([0.3, 0.01], [0.01, 0.019], [0.0, 0.3]))
     joined = verdicts.connected(barrier, 0.02)
     assert joined.T.tolist() == [[False, True, True], [True, True, False]]
-    height = torch.zeros(4, 4, 2, 2, dtype=torch.float64)
-    height[0, 1:, 0] = height[1:, 0, 0] = height[3, 0, 1] = height[0, 3, 1] = 0.1
-    assert barriers.block({"height": height}, 0.02) == [0, 2]
 
 
 def test_numbers_are_written_with_their_spread():
@@ -250,9 +236,6 @@ def test_what_no_case_was_tried_of_is_no_verdict():
     assert verdicts.grade(float("nan")) == verdicts.majority([]) == UNTESTED
     assert verdicts.grade(0.0) == verdicts.majority([False]) == FAILS
     assert verdicts.majority([True, False]) == PARTLY and verdicts.majority([True]) == HOLDS
-    tickets = {"error": torch.tensor([[[0.1, 0.1]], [[0.5, 0.5]]]), "density": torch.tensor([1.0, 0.1])}
-    joined = torch.tensor([[[0.0, 0.0]]])  # connected, and none matches: "if" has no case
-    assert barriers._iff("claim", tickets, joined, sparse=True).verdict == UNTESTED
 
 
 def test_at_two_points_a_network_is_not_stable():

@@ -24,7 +24,7 @@ ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale", "
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
     "matching", "shapes",
-    "blocks", "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "readings",
+    "blocks", "experiments", "costs", "halves", "readings", "findings", "figures", "maps", "subspaces",
     "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
