@@ -229,6 +229,7 @@ def numbers(preset="book") -> dict:
     tickets, barriers, unstable = (record[n] for n in ("winning_tickets", "successive_barriers", "instability"))
     counted = count(tickets, barriers)
     (part, whole), (other, others) = halves.halves(counted)
+    single = halves.halves(halves.count(halves.pairs(tickets["error"], barriers["height"]).levels(HIGHER)))
     excess, last = means(tickets, barriers).excess[:, -1], barriers["height"][-1, 0]
     best = int(excess.argmin())
     paper = PRESETS["paper"].main.config.recipe.steps
@@ -242,6 +243,8 @@ def numbers(preset="book") -> dict:
         "published best": points((PUBLISHED["error"][0] - min(PUBLISHED["error"])) / 100, 2),
         "lent if": f"{part} of {whole}",
         "lent only if": f"{other} of {others}",
+        "lent if, single": "{} of {}".format(*single[0]),
+        "lent only if, single": "{} of {}".format(*single[1]),
         "lent agreement": f"{counted.both + counted.neither} of {sum(counted)}",
         "lent by step": f"{told_by_step(tickets, barriers)} of {sum(counted)}",
         "lent last barrier, first seed": points(last[0]),
