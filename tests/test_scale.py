@@ -330,10 +330,10 @@ def test_figures_say_what_they_show():
     assert "a block trains in 6 minutes" in found["bills"].caption
 
 
-def test_the_chapter_says_that_nothing_of_the_paper_s_size_was_trained():
+def test_the_chapter_says_that_the_published_setting_was_not_trained():
     """Its text must change when a record is made."""
     text = (records.PUBLISHED.parent / "chapters" / "07_at_scale.ipynb").read_text()
-    assert ("nothing was trained here" in text) == ("paper" not in experiments.scales("book"))
+    assert ("neither of which was trained here" in text) == ("paper" not in experiments.scales("book"))
 
 
 def test_the_time_left_goes_by_what_is_usual(monkeypatch):

@@ -92,7 +92,7 @@ def settings(preset) -> Text:
     columns = [
         _described(preset, None), _described("lent", block()["winning_tickets"]["error"].shape[-1]),
         {
-            **_described("paper", PUBLISHED["replicates"]), "products in a step": "not stated",
+            **_described("paper", PUBLISHED["replicates"]), "products in a step": "not known to us",
             "rewind steps": _shares(PUBLISHED["rewind_steps"], PRESETS["paper"].main.config.recipe.steps),
         },
     ]  # fmt: skip
@@ -247,6 +247,8 @@ def numbers(preset="book") -> dict:
         "lent only if, single": "{} of {}".format(*single[1]),
         "lent agreement": f"{counted.both + counted.neither} of {sum(counted)}",
         "lent by step": f"{told_by_step(tickets, barriers)} of {sum(counted)}",
+        "lent first barrier": points(barriers["height"][0, 0].mean()),
+        "lent last barrier": points(last.mean()),
         "lent last barrier, first seed": points(last[0]),
         "lent last barrier, second seed": points(last[1]),
         "lent highest barrier k=1000": points(barriers["height"][:, -1].max(), 2),
