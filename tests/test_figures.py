@@ -28,8 +28,8 @@ from lotterybook.panes import BUTTONS, Panes
 from lotterybook.retraining import figures as retraining_figures
 from lotterybook.robustness import figures as robustness_figures
 from lotterybook.robustness import findings as robustness
-from lotterybook.scale import experiments as scale
 from lotterybook.scale import figures as scale_figures
+from lotterybook.scale import findings as scale
 from lotterybook.tickets import figures as tickets_figures
 from lotterylib import landscape
 
@@ -92,8 +92,8 @@ def figures_of_the_book():
     tickets, barriers, spectra, robust = (
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
     )
-    setup, medium = experiment.setup("book"), recorded("winning_tickets", "medium")
-    run, ends = setup.run().at(100), (0, 300)
+    setup = experiment.setup("book")
+    run, ends = setup.run().at(75), (0, 75)
     bowl = torch.logspace(-3, 1, 50, dtype=torch.float64)
     yield "overview", overview.ticket(tickets, barriers, 0, 100)
     yield "examples", tickets_figures.examples(setup.ds)
@@ -142,11 +142,22 @@ def figures_of_the_book():
     yield "ways", retraining_figures.barriers(record["without_retraining"], tickets)
     yield "cycles", retraining_figures.cycles(record["cycles"], record["without_retraining"])
     yield "signs", retraining_figures.signs(record["refilling"], tickets)
-    yield "scales", scale_figures.errors({"book": tickets, "medium": medium})
-    yield "yardsticks", scale_figures.yardsticks({"book": tickets, "medium": medium})
-    yield "scales' barriers", scale_figures.barriers({"book": barriers}, {"book": tickets})
-    yield "scales' instability", scale_figures.instability({"book": record["instability"]}, {"book": 1500})
-    yield "published", scale_figures.published(scale.PUBLISHED)
+    yield from figures_of_scale(tickets, barriers, record["instability"])
+
+
+def figures_of_scale(tickets, barriers, unstable):
+    """The figures of chapter 7, by name: the testbed beside ResNet-20."""
+    block = scale.block()
+    ours, known = (block["winning_tickets"], block["successive_barriers"]), scale.published()
+    scales = {scale.TESTBED: (tickets, barriers), scale.BLOCK: ours, scale.NOTEBOOKS: known}
+    both = {scale.TESTBED: unstable, scale.BLOCK: block["instability"]}
+    yield "scales' errors", scale_figures.errors(scales)
+    yield "scales' law", scale_figures.law(*ours, "ResNet-20")
+    yield "scales side by side", scale_figures.side_by_side(scales)
+    yield "scales' replicates", scale_figures.replicates(*ours, block.about["seeds"])
+    yield "scales' instability", scale_figures.instability(both, {scale.TESTBED: 1500, scale.BLOCK: 5850})
+    yield "speeds", scale_figures.speeds()
+    yield "bills", scale_figures.bills()
 
 
 def words(figure):
@@ -173,7 +184,8 @@ def test_figures_of_the_book_are_all_there():
         (room,) = re.findall(r"^from lotterybook\.(\w+) import .*\bfigures\b", code, re.MULTILINE)
         called |= {f"{room}_figures.{name}" for name in re.findall(r"\bfigures\.(\w+)\(", code)}
         called |= set(re.findall(r"\b((?:maps|subspaces)\.\w+)\(", code))
-    made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", inspect.getsource(figures_of_the_book)))
+    source = inspect.getsource(figures_of_the_book) + inspect.getsource(figures_of_scale)
+    made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", source))
     assert len(called) > 40 and called <= made, called - made
 
 
@@ -318,20 +330,6 @@ def test_histograms_of_magnitudes_have_a_pane_a_level():
     assert len(panes.drawings) == len(record["all"]) == len(run) - 1 and panes.default == "4"
     share = recorded("refilling", "book")["refilled"][3, 4].mean()  # of the solution of level 4, at step 75
     assert f"after retraining {100 * share:.1f} % of the weights are as small as that" in panes.drawings["3"].alt
-
-
-def test_yardsticks_differ_in_what_they_measure_from():
-    tickets = recorded("winning_tickets", "book")
-    panes = scale_figures.yardsticks({"book": tickets})
-    error, own = tickets["error"][1:, 2], tickets["error"][0, 2]
-    for name, limit in {
-        "mean dense error + ε": own.mean() + own.std(), "own dense error + ε": own + own.std(),
-        "own dense error + half a point": own + 0.005,
-    }.items():  # fmt: skip
-        share = f"{100 * (error <= limit).double().mean():.0f} %"
-        assert f"k = 100 {share}" in panes.drawings[name].alt
-        words = [text.get_text() for text in panes.drawings[name].figure.axes[0].get_legend().get_texts()]
-        assert words[2] == f"k = 100: {share}"
 
 
 def tensor(*values):
