@@ -114,7 +114,8 @@ def test_no_module_of_the_book_imports_one_above_it(module):
 
 def test_every_room_has_its_modules():
     for room in ROOMS:
-        assert {f"{room}.{part}" for part in ("experiments", "findings", "figures")} <= set(files("lotterybook"))
+        parts = {"findings", "figures"} | ({"experiments"} if room != "synthesis" else set())  # which measures nothing
+        assert {f"{room}.{part}" for part in parts} <= set(files("lotterybook"))
         assert (ROOT / "lotterybook" / room / "__init__.py").read_text().count("\n") == 1
 
 
