@@ -246,7 +246,7 @@ def instability(record):
     axes.axhline(verdicts.STABLE, color=style.GREY, linestyle="--", linewidth=1, label="stable below 2 points")
     axes.set_xticks(list(positions), [str(int(k)) for k in steps])
     axes.set(xlabel="step k at which the two trainings part", ylabel="instability (points of error)")
-    style.rate_scale(axes, "y")
+    style.rate_scale(axes, "y", high=1.0)
     style.legend(axes)
     mean = dict(zip(steps.tolist(), height.mean(1).tolist(), strict=True))
     said = ", ".join(f"{100 * m:.1f} at k = {k}" for k, m in mean.items())

@@ -93,14 +93,15 @@ def questions(tickets, control, fresh, instability) -> Table:
         _from_the_start(tickets),
         _stops_earlier(
             tickets, control, control["shuffled_mask"], "It matters which weights of a layer are kept",
-            "its mask shuffled in each layer",
+            "the shuffled mask",
         ),
         _stops_earlier(
-            tickets, fresh, error["fresh_start"], "The mask is of no use to another initialization",
-            "its mask on a fresh initialization, dense to step k and masked from there on,",
+            tickets, fresh, error["fresh_start"], "A mask does not carry its ticket to another initialization",
+            "a fresh initialization, dense to step k and in IMP's mask from there on,",
         ),
         _stops_earlier(
-            tickets, control, control["one_shot"], "Pruned all at once, the network stops matching earlier", "one-shot",
+            tickets, control, control["one_shot"], "Pruned all at once, the network stops matching earlier",
+            "one-shot pruning",
         ),
         _gets_as_far(tickets, control),
         _where_stable(tickets, instability),
@@ -123,13 +124,13 @@ def _from_the_start(tickets) -> Verdict:
 def _stops_earlier(tickets, record, error, claim, called) -> Verdict:
     """Whether a control stops matching at more weights than IMP does, over the levels of its record."""
     own, other = (levels_matched(e, tickets) for e in (imp_at(tickets, record), error))
-    more = (error - imp_at(tickets, record))[max(own, 1) - 1]
+    more, name = (error - imp_at(tickets, record))[max(own, 1) - 1], called.partition(",")[0].capitalize()
     return Verdict(
         claim,
         f"fewest weights, over the levels of the controls, down to which the mean error stays within half a point of "
         f"the dense one; holds if {called} stops matching at more weights than IMP; partly if at the same, and its "
         "mean error is larger there",
-        f"It matches {_down_to(record, other)}, IMP {_down_to(record, own)}; there it errs {points(more)} more",
+        f"{name} matches {_down_to(record, other)}, IMP {_down_to(record, own)}, where it errs {points(more)} less",
         UNTESTED if not own else HOLDS if other < own else PARTLY if other == own and more.mean() > 0 else FAILS,
     )
 
@@ -142,7 +143,7 @@ def _gets_as_far(tickets, control) -> Verdict:
         "Weights need not go back: rewinding the learning rate alone gets as far",
         "fewest weights, over the levels of the controls, down to which the mean error stays within half a point of "
         "the dense one; holds if learning-rate rewinding matches down to as few as IMP or fewer",
-        f"It matches {_down_to(control, other)}, IMP {_down_to(control, own)}",
+        f"Learning-rate rewinding matches {_down_to(control, other)}, IMP {_down_to(control, own)}",
         UNTESTED if not own else HOLDS if other >= own else FAILS,
     )
 
