@@ -109,14 +109,15 @@ def other_networks(networks) -> Verdict:
     )  # fmt: skip
 
 
-def row(preset) -> Verdict:
+def row(preset, recompute=False, device="auto") -> Verdict:
     """The row of claim C1, its first sentence."""
-    return if_and_only_if(recorded("winning_tickets", preset), recorded("successive_barriers", preset))
+    names = "winning_tickets", "successive_barriers"
+    return if_and_only_if(*(recorded(name, preset, recompute, device) for name in names))
 
 
-def mask_row(preset) -> Verdict:
+def mask_row(preset, recompute=False, device="auto") -> Verdict:
     """The row of claim C1's second sentence."""
-    tickets, found = recorded("winning_tickets", preset), recorded("found_masks", preset)
+    tickets, found = (recorded(name, preset, recompute, device) for name in ("winning_tickets", "found_masks"))
     return mask_leads_back(found, tickets, PRESETS[preset].tickets.control_step)
 
 

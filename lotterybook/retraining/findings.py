@@ -115,10 +115,10 @@ def verdict(record, tickets, k) -> Table:
     return Table([judged(record, tickets, k)])
 
 
-def row(preset) -> Verdict:
+def row(preset, recompute=False, device="auto") -> Verdict:
     """The row of claim C4 from the records of a preset."""
-    k = PRESETS[preset].tickets.control_step
-    return judged(experiments.without_retraining(preset), winning_tickets(preset), k)
+    less, tickets = (made(preset, recompute, device) for made in (experiments.without_retraining, winning_tickets))
+    return judged(less, tickets, PRESETS[preset].tickets.control_step)
 
 
 # Questions beside the claim

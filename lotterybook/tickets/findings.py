@@ -173,9 +173,9 @@ def _steps(steps):
     return f"k = {', '.join(map(str, steps))}" if steps else "none"
 
 
-def row(preset) -> Verdict:
+def row(preset, recompute=False, device="auto") -> Verdict:
     """The row of claim C0."""
-    return winning_ticket(recorded("winning_tickets", preset), recorded("controls", preset))
+    return winning_ticket(*(recorded(name, preset, recompute, device) for name in ("winning_tickets", "controls")))
 
 
 def by_step(tickets, instability) -> Text:
