@@ -1,7 +1,7 @@
 """The one figure of the book, for the landing page and the README."""
 
 from . import style, verdicts
-from .tickets.findings import EPSILON, reach
+from .tickets.matching import EPSILON, reach
 
 
 def ticket(tickets, barriers, failing, winning):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..tickets.evidence import EPSILON, excess, within
+from ..tickets.matching import EPSILON, excess, within
 from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Contingency, crossed, percent
 
 __all__ = "EPSILON", "excess", "within"  # of chapter 1, which the modules of this room take from here

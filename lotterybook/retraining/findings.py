@@ -11,7 +11,7 @@ as its mean error stays within ``EPSILON`` of the mean dense error.
 import torch
 
 from ..presets import PRESETS
-from ..tickets.evidence import EPSILON
+from ..tickets.matching import EPSILON
 from ..tickets.experiments import winning_tickets
 from ..verdicts import (
     FAILS,

@@ -14,7 +14,7 @@ import torch
 from ..barriers.experiments import successive_barriers
 from ..barriers.halves import HIGHER
 from ..presets import PRESETS
-from ..tickets.evidence import EPSILON
+from ..tickets.matching import EPSILON
 from ..tickets.experiments import winning_tickets
 from ..verdicts import (
     Verdict,

@@ -124,12 +124,6 @@ def _shares(steps, whole):
     return f"{', '.join(f'{k:,}' for k in steps)}, at most {percent(max(steps) / whole)} of training"
 
 
-def row(preset="book") -> Verdict:
-    """The row of C1 at scale; the block is the same whatever the preset."""
-    record = block()
-    return law_at_scale(record["winning_tickets"], record["successive_barriers"])
-
-
 def law_at_scale(tickets, barriers) -> Verdict:
     """The verdict on C1 for a block of ResNet-20."""
     counted = count(tickets, barriers)

@@ -276,6 +276,3 @@ def numbers(preset="book") -> dict:
     if kept := levels_matched(control["learning_rate_rewinding"], tickets):
         named["matching learning_rate_rewinding"] = percent(control["density"][kept - 1], 0)
     return named
-
-
-from .matching import first_stable, tickets_and_stability  # noqa: E402, F401  until chapter 7's new room is merged
