@@ -11,8 +11,8 @@ as its mean error stays within ``EPSILON`` of the mean dense error.
 import torch
 
 from ..presets import PRESETS
-from ..tickets.matching import EPSILON
 from ..tickets.experiments import winning_tickets
+from ..tickets.matching import EPSILON
 from ..verdicts import (
     FAILS,
     HOLDS,

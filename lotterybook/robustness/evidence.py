@@ -14,8 +14,8 @@ import torch
 from ..barriers.experiments import successive_barriers
 from ..barriers.halves import HIGHER
 from ..presets import PRESETS
-from ..tickets.matching import EPSILON
 from ..tickets.experiments import winning_tickets
+from ..tickets.matching import EPSILON
 from ..verdicts import (
     Verdict,
     crossed,
