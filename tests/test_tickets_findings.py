@@ -196,9 +196,10 @@ def test_the_figure_of_the_plain_network_says_how_far_it_matches_where_it_is_sta
     tickets, *_ = records()
     plain = {**records(start=(0.02, 0.02, 0.02, 0.02, 0.06))[0], "instability": replicated(table(0.1, 0.01), 0)}
     drawing = figures.contrast(plain, tickets, unstable(0.4, 0.01))
+    stable, not_ = "where training is stable", "where it is not"
     assert drawing.caption == (
-        "Over the rewind steps of both networks, the fewest weights at which IMP matches are 25 % where training is "
-        "stable, and 25 to 100 % where it is not."
+        f"IMP matches in the plain network down to 25 % of the weights {stable}, and 25 % of the weights {not_}; in the "
+        f"residual network down to 25 % of the weights {stable}, and 100 % of the weights {not_}."
     )
 
 

@@ -269,7 +269,7 @@ def contrast(plain, tickets, instability):
     _finish(left, plain["density"])
     left.set_title("plain network: test error")
     style.legend(left)
-    found, density = [], torch.cat([tickets["density"], plain["density"]]).unique().flip(0)
+    found = {}
     unstable = dict(zip(verdicts.rewind_steps(instability), instability["height"].mean(1).tolist(), strict=True))
     own = dict(zip(verdicts.rewind_steps(plain), plain["instability"].mean(1).tolist(), strict=True))
     for record, heights, name, colour, marker, shift in (
@@ -280,13 +280,16 @@ def contrast(plain, tickets, instability):
         both = [(heights[k], kept[k], k) for k in kept if k in heights]
         right.plot(*zip(*[(x, y) for x, y, _ in both], strict=True), marker, color=colour, label=name)
         for x, y, k in both:
-            right.annotate(f"{k}", (x, y), shift, textcoords="offset points", ha="center", fontsize=9, color=colour)
-        found += both
+            right.annotate(
+                f"{k}", (x, y), shift, textcoords="offset points", ha="center", fontsize=9, color=colour,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )  # fmt: skip
+        found[name] = [(x < verdicts.STABLE, y) for x, y, _ in both]
     right.axvline(verdicts.STABLE, color=style.GREY, linestyle="--", linewidth=1)
-    style.rate_scale(right, "x")
+    style.rate_scale(right, "x", high=1.2)
     right.set_xticks([0, 0.005, 0.02, 0.05, 0.2, 0.5])
     right.set_yscale("log")
-    right.set_ylim(float(density[-1]) / 1.1, 1.15)
+    right.set_ylim(0.7 * min(y for points in found.values() for _, y in points), 1.15)
     right.set_yticks([1, 0.5, 0.3, 0.2, 0.1], ["100", "50", "30", "20", "10"])
     right.set_yticks([], minor=True)
     right.yaxis.get_major_formatter().times = 100
@@ -294,20 +297,26 @@ def contrast(plain, tickets, instability):
     right.set_title("each rewind step, both networks")
     style.legend_below(figure, right, 2)
     steps = [f"k = {k} {_down_to(plain['density'], level)}" for k, level in _reached(plain)]
-    groups = [[y for x, y, _ in found if (x < verdicts.STABLE) == stable] for stable in (True, False)]
-    words = "training is stable", "it is not"
-    ranges = [f"{_range(group)} % where {word}" for group, word in zip(groups, words, strict=True) if group]
+    told = (f"the {name} network down to {_by_stability(points)}" for name, points in reversed(found.items()))
     return style.Drawing(
         figure,
-        f"The plain network matches within half a point: {'; '.join(steps)} of its weights. Over the rewind steps of "
-        f"both networks, the fewest weights at which IMP matches are {', and '.join(ranges)}.",
-        caption="Over the rewind steps of both networks, the fewest weights at which IMP matches are "
-        f"{', and '.join(ranges)}.",
+        f"The plain network matches within half a point: {'; '.join(steps)} of its weights. Each rewind step of both "
+        "networks, by the instability there and the fewest weights at which IMP matches.",
+        caption=f"IMP matches in {'; in '.join(told)}.",
     )
 
 
 def _reached(record):
     return zip(verdicts.rewind_steps(record), matching.reach(record).tolist(), strict=True)
+
+
+def _by_stability(points):
+    """Which shares of the weights belong to stable rewind steps, and which to the others: of (stable, share)."""
+    groups = [[share for stable, share in points if stable == wanted] for wanted in (True, False)]
+    words = "where training is stable", "where it is not"
+    return ", and ".join(
+        f"{_range(group)} % of the weights {word}" for group, word in zip(groups, words, strict=True) if group
+    )
 
 
 def _range(shares):

@@ -260,15 +260,12 @@ def numbers(preset="book") -> dict:
     named = {
         "replicates": f"{len(dense)}", "dense error": percent(dense), "dense spread": points(dense.std(), 2),
         "fewest weights": percent(tickets["density"][reach(tickets).max()], 0),
-        "plain error": percent(plain["error"][0, 0]),
     }  # fmt: skip
     for prefix, record in (("", tickets), ("plain ", plain)):
         for k, level in zip(rewind_steps(record), reach(record).tolist(), strict=True):
             named[f"{prefix}matching k={k}"] = percent(record["density"][level], 0)
     for k, height in zip(rewind_steps(instability), instability["height"], strict=True):
         named[f"instability k={k}"] = points(height)
-    for k, height in zip(rewind_steps(plain), plain["instability"], strict=True):
-        named[f"plain instability k={k}"] = points(height)
     if at is not None:
         named["compared at"] = percent(control["density"][at], 0)
         for name, above in above_imp(tickets, control, fresh).items():
