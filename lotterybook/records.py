@@ -25,7 +25,7 @@ from lotterylib import data, store
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
 _SHOWING = (  # modules of a room that compute no record
-    "findings", "figures", "agreement", "subspaces", "costs", "halves", "readings", "evidence", "drawings",
+    "findings", "figures", "cases", "agreement", "subspaces", "costs", "halves", "readings", "evidence", "drawings",
 )  # fmt: skip
 
 

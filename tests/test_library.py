@@ -23,7 +23,7 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
-    "blocks", "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "readings",
+    "blocks", "experiments", "costs", "cases", "findings", "figures", "agreement", "subspaces", "halves", "readings",
     "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
@@ -122,7 +122,7 @@ def test_the_ladders_are_really_read():
     assert {"checks", "store"} == within("lotterylib", ROOT / "lotterylib" / "data.py")
     used = {"checks", "progress", "pruning", "sgd", "store", "memory", "data", "networks"}
     assert used == within("lotterylib", ROOT / "lotterylib" / "training.py")
-    used = {"style", "verdicts", "panes", "robustness.findings"}
+    used = {"style", "verdicts", "panes", "robustness.cases"}
     assert used == within("lotterybook", ROOT / "lotterybook" / "robustness" / "figures.py")
     assert {"tickets.experiments", "barriers.experiments"} <= within(
         "lotterybook", ROOT / "lotterybook" / "retraining" / "findings.py"
