@@ -123,6 +123,9 @@ def test_who_is_named_and_drawn():
     assert "k = 75: returns at 4, 7, the next level matches after 4, 6, barriers 1.0, 1.0, 0.0" in drawn.alt
     texts = [text.get_text() for text in drawn.figure.axes[0].texts]
     assert sorted(texts) == ["0.0", "1.0*", "1.0*", "50*", "60", "70"]
+    some = cases.cases(record, tickets, barriers)
+    assert findings._named(some, some.matches) == "step 0 at level 4; step 75 at levels 4, 6"
+    assert findings._named(some, some.matches & False) == "none"
     framed = [text.get_text() for text in drawn.figure.axes[0].texts if text.get_bbox_patch()]
     assert sorted(framed) == ["0.0", "1.0*", "50*"]  # one without the other
     from_one = "1 of 2 after length 1, 0 of 2 after length 2"

@@ -106,23 +106,37 @@ def _forgiven(later, scale=2.0):
 
 def numbers(preset="book") -> dict:
     """The numbers that chapter 3 quotes."""
-    record, chosen = experiments.robustness(preset), PRESETS[preset]
+    record, chosen, tickets = experiments.robustness(preset), PRESETS[preset], winning_tickets(preset)
     k, level = chosen.tickets.control_step, chosen.robustness.levels[1]
     blows, path = experiments.blows(preset), experiments.return_path(preset)
-    some = cases(record, winning_tickets(preset), successive_barriers(preset))
-    before, masked = (blows["masked"][n, rewind_steps(blows).index(k)].mean() for n in (0, level))
-    n, i = record["level"].tolist().index(level), rewind_steps(record).index(k)
-    share = record["distance"][n, i] / record["norm"][n, i]
+    some, i = cases(record, tickets, successive_barriers(preset)), rewind_steps(blows).index(k)
+    back, yes = some.back.mean(-1), some.matches
+    masked, anew = (blows[name][:, i].mean(-1) for name in ("masked", "masked_recalibrated"))
+    share = blows["distance"][level, i] / blows["norm"][level, i]
+    low, _, high = (of(back[yes] <= limit) for limit in LIMITS)
     return {
         "perturbed replicates": str(record["random"].shape[-1]),
-        "blow before": percent(before, 0),
-        "blow masked": percent(masked, 0),
+        "blow masked": percent(masked[level], 0),
+        "blow before, measured anew": percent(anew[0], 0),
+        "blow masked, measured anew": percent(anew[level], 0),
         "unit share": percent(share.mean(), 0),
-        "returns where the next matches": of(some.returns[some.matches]),
-        "returns elsewhere": of(some.returns[~some.matches]),
-        "cosine": f"{path['cosine'][-1, path['scale'].tolist().index(1.0)].mean():.2f}",
-        "dense deviation": points(tolerance(winning_tickets(preset)), 2),
+        "returns where the next matches": of(some.returns[yes]),
+        "returns elsewhere": of(some.returns[~yes]),
+        "returns within half a point": low,
+        "returns within two points": high,
+        "match without returning": _named(some, yes & ~some.returns),
+        "return cosine": f"{path['cosine'][-1, path['scale'].tolist().index(1.0)].mean():.2f}",
+        "dense deviation": points(tolerance(tickets), 2),
     }
+
+
+def _named(some, chosen) -> str:
+    """Cases in words, by rewind step."""
+    words = []
+    for i, k in enumerate(some.rewind_step.tolist()):
+        if levels := some.level[chosen[:, i]].tolist():
+            words.append(f"step {k} at level{'s' * (len(levels) > 1)} {', '.join(map(str, levels))}")
+    return "; ".join(words) or "none"
 
 
 def told_cases(record, tickets, barriers) -> Text:
