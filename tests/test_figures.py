@@ -116,11 +116,8 @@ def figures_of_the_book():
     yield "agreement", agreement.agreement(tickets, barriers["height"])
     yield "plane", barriers_figures.plane(record["plane"], 0, 100)
     yield "blow", robustness_figures.blow(record["blows"], tickets, 75)
-    curve = torch.full((5, 2), 0.02, dtype=torch.float64)
-    yield (
-        "lines back",
-        robustness_figures.lines_back({1.0: Barrier(curve.amax(0) - 0.01, curve, torch.linspace(0, 1, 5))}),
-    )
+    line = Barrier(torch.tensor([0.0, 0.1]), torch.full((5, 2), 0.02), torch.linspace(0, 1, 5))
+    yield "lines back", robustness_figures.lines_back({1.0: line})
     yield "back", robustness_figures.back(robust)
     yield "critical", robustness_figures.critical(robust)
     yield "who returns", robustness_figures.who_returns(robust, tickets, barriers)

@@ -125,6 +125,7 @@ def numbers(preset="book") -> dict:
         "returns within half a point": low,
         "returns within two points": high,
         "match without returning": _named(some, yes & ~some.returns),
+        "return without matching": _named(some, ~yes & some.returns),
         "return cosine": f"{path['cosine'][-1, path['scale'].tolist().index(1.0)].mean():.2f}",
         "dense deviation": points(tolerance(tickets), 2),
     }
