@@ -25,7 +25,7 @@ from lotterylib import data, store
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
 _SHOWING = (  # modules of a room that compute no record
-    "findings", "figures", "maps", "subspaces", "costs", "halves", "readings", "matching", "shapes",
+    "findings", "figures", "maps", "subspaces", "costs", "halves", "readings", "matching", "shapes", "cases",
     "evidence", "drawings",
 )  # fmt: skip
 

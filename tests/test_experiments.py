@@ -28,8 +28,8 @@ from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import figures as retraining_figures
 from lotterybook.retraining import findings as retraining_findings
-from lotterybook.robustness import drawings as robustness_drawings
-from lotterybook.robustness import evidence as robustness_evidence
+from lotterybook.robustness import figures as robustness_figures
+from lotterybook.robustness import findings as robustness_findings
 from lotterybook.scale.experiments import NEEDED
 from lotterybook.tickets import figures as tickets_figures
 from lotterybook.tickets import findings as tickets_findings
@@ -810,21 +810,25 @@ def test_cycles_keep_the_one_shot_mask(smoke):
         model = twins.module(setup.net(), setup.train(f"cycle_3_{cycle}", *list(noted.values())[:4]), 0)
 
 
-def test_evidence_on_robustness_is_drawn_and_told(smoke, monkeypatch):
-    """Every figure and sentence from the records of the smoke preset, from level 0 on, for it has no sparse one."""
-    monkeypatch.setattr(robustness_evidence, "HIGHER", 0)
-    names = "blows", "robustness", "winning_tickets", "successive_barriers"
-    blows, robust, tickets, barriers = (smoke[name] for name in names)
+def test_robustness_is_drawn_and_told(smoke):
+    """Every figure, table and sentence of chapter 3 from the records of the smoke preset."""
+    names = "blows", "robustness", "winning_tickets", "successive_barriers", "forgiveness"
+    blows, robust, tickets, barriers, later = (smoke[name] for name in names)
     drawn = [
-        robustness_drawings.blow(blows), robustness_drawings.who_returns(robust, tickets, barriers),
-        *robustness_drawings.back(robust, 1).drawings.values(),
+        *robustness_figures.blow(blows, tickets, 10).drawings.values(), robustness_figures.back(robust),
+        robustness_figures.who_returns(robust, tickets, barriers), robustness_figures.critical(robust),
+        *robustness_figures.kinds(robust).drawings.values(), *robustness_figures.forgiveness(later).drawings.values(),
+        robustness_figures.apart(smoke["return_path"]), robustness_figures.planes(smoke["return_plane"]),
     ]  # fmt: skip
-    assert all(drawing.png() and drawing.alt.endswith(".") for drawing in drawn)
+    assert all(drawing.png() and drawing.alt.endswith(".") and drawing.caption.endswith(".") for drawing in drawn)
     before = 100 * float(blows["masked"][0, 1].mean())
-    assert f"k = 10: {before:.1f}, {before:.1f}, " in drawn[0].alt
-    assert robustness_evidence.row("smoke").verdict in verdicts.VERDICTS
-    said = robustness_evidence.sentences("smoke")
-    assert len(said) >= 18 and all(text.endswith(".") and "nan" not in text for text in said)
+    assert f"masked {before:.1f}, {before:.1f}, " in drawn[1].alt
+    check_room(robustness_findings, 18)
+    rows = robustness_findings.questions(robust, tickets, barriers, later)
+    assert len(rows) == 4 and all(row.verdict in verdicts.VERDICTS for row in rows)
+    assert len(robustness_findings.told_cases(robust, tickets, barriers)) == 2 + 2  # one level, two rewind steps
+    assert len(robustness_findings.told_lengths(robust)) == 2 + 3 * 2
+    assert all(value and "nan" not in value for value in robustness_findings.numbers("smoke").values())
 
 
 def test_findings_of_retraining_are_drawn_and_told(smoke):
@@ -842,6 +846,13 @@ def test_findings_of_retraining_are_drawn_and_told(smoke):
     said = retraining_findings.sentences("smoke")
     assert len(said) == 3 + 6 + 2 and all(text.endswith(".") and "nan" not in text for text in said)
     assert all(text and "nan" not in text for text in retraining_findings.numbers("smoke").values())
+
+
+def check_room(module, least):
+    """The row of a claim, and so many sentences."""
+    assert module.row("smoke").verdict in verdicts.VERDICTS
+    said = module.sentences("smoke")
+    assert len(said) >= least and all(text.endswith(".") and "nan" not in text for text in said)
 
 
 def hessian(smoke, state, mask, column, examples=None):

@@ -27,11 +27,11 @@ from lotterybook.narrow import narrow
 from lotterybook.panes import BUTTONS, Panes
 from lotterybook.retraining import figures as retraining_figures
 from lotterybook.robustness import figures as robustness_figures
-from lotterybook.robustness import findings as robustness
 from lotterybook.scale import figures as scale_figures
 from lotterybook.scale import findings as scale
 from lotterybook.tickets import figures as tickets_figures
 from lotterylib import landscape
+from lotterylib.landscape import Barrier
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,12 +116,15 @@ def figures_of_the_book():
     yield "failing masks", barriers_figures.failing_masks(record["failing_masks"], tickets)
     others = readings.by_network(tickets, barriers, record["contrast"], record["architectures"])
     yield "networks", barriers_figures.networks(others)
-    yield "perturbed", robustness_figures.barriers(robust)
-    yield "returned", robustness_figures.returned(robust)
+    yield "blow", robustness_figures.blow(record["blows"], tickets, 75)
+    line = Barrier(torch.tensor([0.0, 0.1]), torch.full((5, 2), 0.02), torch.linspace(0, 1, 5))
+    yield "lines back", robustness_figures.lines_back({1.0: line})
+    yield "back", robustness_figures.back(robust)
     yield "critical", robustness_figures.critical(robust)
-    yield "kinds", robustness_figures.kinds(robust, 5)
-    yield "forgiveness", robustness_figures.forgiveness(record["forgiveness"], 100)
-    yield "returning", robustness_figures.returning(record["return_path"])
+    yield "who returns", robustness_figures.who_returns(robust, tickets, barriers)
+    yield "kinds", robustness_figures.kinds(robust)
+    yield "forgiveness", robustness_figures.forgiveness(record["forgiveness"])
+    yield "apart", robustness_figures.apart(record["return_path"])
     yield "planes", robustness_figures.planes(record["return_plane"])
     yield "well", subspaces.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
     yield "dimensions", subspaces.sharper_with_dimension({50: bowl, 1000: bowl}, 0.2, 0.3)
@@ -310,20 +313,6 @@ def test_instability_that_rises_is_not_said_to_fall():
     assert "falls" not in tickets_figures.instability({**record, "height": record["height"].flip(0)}).alt
 
 
-def test_returned_counts_replicates_within_two_points():
-    record = recorded("robustness", "book")
-    panes = robustness_figures.returned(record)
-    for n, length in enumerate(record["scale"].tolist()):
-        rows = [
-            f"k = {k}: " + ", ".join(str(sum(h < 0.02 for h in level)) for level in record["random"][:, n, i].tolist())
-            for i, k in enumerate(record["rewind_step"].tolist())
-        ]
-        assert panes.drawings[f"{length:g}"].alt.endswith("; ".join(rows) + ".")
-    assert panes.default == "1"
-    total = [sum(h < 0.02 for h in record["random"][:, 1, i].flatten().tolist()) for i in range(4)]
-    assert f"{total[1]} at k = 50, {total[2]} at k = 100, {total[3]} at k = 300." in panes.drawings["1"].alt
-
-
 def test_histograms_of_magnitudes_have_a_pane_a_level():
     record, run = recorded("histograms", "book"), experiment.setup("book").run().at(75)
     panes = retraining_figures.histogram(record, run, 4)
@@ -334,59 +323,6 @@ def test_histograms_of_magnitudes_have_a_pane_a_level():
 
 def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
-
-
-def test_descriptions_of_chapter_3_begin_with_what_was_found():
-    """Two levels, lengths 1 and 2, two rewind steps, two replicates."""
-    heights = tensor([[[0.3, 0.5], [0.0, 0.01]], [[0.5, 0.5], [0.0, 0.06]]],
-                     [[[0.1, 0.1], [0.01, 0.05]], [[0.2, 0.2], [0.1, 0.1]]])  # fmt: skip
-    record = {
-        "random": heights, "pruning": heights / 2, "order": tensor([[0.4, 0.4], [0, 0]], [[0.4, 0.4], [0, 0.1]]),
-        "scale": tensor(1, 2), "level": torch.tensor([2, 5]), "rewind_step": torch.tensor([0, 100]),
-        "density": tensor(0.6, 0.3), "distance": torch.ones(2, 2, 2), "norm": torch.ones(2, 2, 2),
-    }  # fmt: skip
-    assert "at so many of 2 levels: 0 at k = 0, 1 at k = 100. " in robustness_figures.barriers(record).alt
-    assert "at so many of 2 levels: 0 at k = 0, 2 at k = 100. " in robustness_figures.barriers(record, "pruning").alt
-    assert "k = 0: below 1, below 1; k = 100: 1.6, below 1." in robustness_figures.critical(record).alt
-    drawn = robustness_figures.critical(record)
-    assert drawn.alt.endswith(" For k = 0 a grey band stands for all below 1, the shortest length tried.")
-    assert [line.get_label() for line in drawn.figure.axes[1].lines] == ["k = 100"]
-    panes = robustness_figures.kinds(record, 5)
-    assert list(panes.drawings) == ["2", "5"] and panes.default == "5"
-    assert "k = 100: 3.0, 1.5, 10.0, 5.0, 5.0." in panes.drawings["5"].alt
-    later = {
-        "barrier": tensor([[0, 0], [0.04, 0.08]], [[0, 0], [0.01, 0.01]]), "scale": tensor(0, 2),
-        "error": tensor([[0.1, 0.1], [0.2, 0.4]], [[0.1, 0.1], [0.5, 0.5]]),
-        "step": torch.tensor([100, 900]), "level": torch.tensor(5),
-    }  # fmt: skip
-    drawn = robustness_figures.forgiveness(later, 100)
-    assert drawn.alt.startswith("After a perturbation of 2 rewind distances at step 100 the mean barrier back")
-    assert "is 6.0 points and the mean error 30.0 percent; after one at step 900 they are 1.0 and 50.0." in drawn.alt
-
-
-def test_lengths_of_perturbations_look_alike_in_all_figures():
-    path, later = recorded("return_path", "book"), recorded("forgiveness", "book")
-    left = {line.get_label(): line for line in robustness_figures.forgiveness(later, 100).figure.axes[1].lines}
-    right = {line.get_label(): line for line in robustness_figures.returning(path).figure.axes[0].lines}
-    assert left.keys() - right.keys() == {"none"} and right.keys() - left.keys() == {"travelled"}
-    assert left["none"].get_color() == style.GREY
-    for name in left.keys() & right.keys():
-        assert left[name].get_color() == right[name].get_color() and left[name].get_marker() == right[name].get_marker()
-
-
-def test_figures_of_chapter_3_say_what_they_show():
-    robust, later = recorded("robustness", "book"), recorded("forgiveness", "book")
-    n, i = 1, 2
-    level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
-    means = ", ".join(f"{100 * h:.1f}" for h in robust["random"][n, :, i].mean(-1).tolist())
-    assert f"level {level}, k = 0: " in robustness_figures.barriers(robust).alt
-    assert f"k = {k}: {means}" in robustness_figures.barriers(robust).alt
-    assert f"k = {k}: {robustness.critical(robust)[0, i].mean():.1f}, " in robustness_figures.critical(robust).alt
-    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness_figures.forgiveness(later, 100).alt
-    path, planes = recorded("return_path", "book"), recorded("return_plane", "book")
-    assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness_figures.returning(path).alt
-    ends = planes["track"][-1, :, -1]
-    assert f"{float((ends[0] - ends[1]).norm()):.1f} after length 8." in robustness_figures.planes(planes).alt
 
 
 def test_figures_of_chapter_5_say_what_they_show():

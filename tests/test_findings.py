@@ -5,9 +5,9 @@ import torch
 from torch.testing import assert_close
 
 from lotterybook import claims, verdicts
+from lotterybook.barriers import findings as barriers
 from lotterybook.experiment import recorded
 from lotterybook.limits import findings as limits
-from lotterybook.robustness import findings as robustness
 from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED
 
 
@@ -18,63 +18,6 @@ def table(*values):
 def replicated(values):
     """Two replicates around each value."""
     return torch.stack([values * 0.9, values * 1.1], -1)
-
-
-# Two levels, three lengths, two rewind steps: the mean barrier for each
-HEIGHTS = table([[0.30, 0.00], [0.40, 0.01], [0.50, 0.05]], [[0.01, 0.00], [0.015, 0.00], [0.019, 0.01]])
-PERTURBED = {
-    "random": replicated(HEIGHTS), "pruning": replicated(HEIGHTS / 10),
-    "order": replicated(table([0.5, 0], [0.5, 0.1])),
-    "scale": table(1, 2, 4), "level": torch.tensor([2, 5]), "rewind_step": torch.tensor([0, 100]),
-    "distance": replicated(table([2, 1], [2, 1])), "norm": replicated(table([4, 4], [8, 4])),
-    "density": table(0.6, 0.3),
-}  # fmt: skip
-LATER = {
-    "barrier": replicated(table([0, 0.01], [0, 0.3])), "error": replicated(table([0.1, 0.1], [0.1, 0.2])),
-    "scale": table(0, 2), "step": torch.tensor([100, 900]),
-}  # fmt: skip
-
-
-def test_the_critical_length_is_where_the_barrier_crosses_two_points():
-    found = robustness.critical(PERTURBED)
-    assert_close(found[0, 0], table(0.02 / 0.27, 0.02 / 0.33))
-    assert_close(found[0, 1], table(2 + 2 * (0.02 - 0.009) / 0.036, 2 + 2 * (0.02 - 0.011) / 0.044))
-    assert_close(found[1, 0], table(4, 2 + 2 * (0.02 - 0.0165) / 0.0044))  # 0.9 * 0.019 does not reach it
-    assert_close(found[1, 1], table(4, 4))
-    assert_close(robustness.critical_share(PERTURBED)[0], found[0] * table(0.5, 0.25)[:, None])
-
-
-def test_robustness_is_judged_by_its_rules():
-    rows = robustness.sgd_robustness(PERTURBED, LATER)
-    one, along, two, four, start, order, later = (row.verdict for row in rows)
-    assert (one, along, two) == (HOLDS, HOLDS, HOLDS)  # 1 % at most at k = 100
-    assert four == PARTLY  # one of two levels
-    assert "k = 100: 1 of 2 levels" in rows[3].value and "k = 0" not in rows[3].value
-    assert start == PARTLY  # from the initialization lost at one level of two
-    assert order == FAILS  # k = 100: alike at level 2, where both return, not at level 5; k = 0 does not count
-    assert rows[5].value == "1 of 2" and later == HOLDS
-    unlike = {**PERTURBED, "order": PERTURBED["order"].clone()}
-    unlike["order"][:, 0] = 0  # returns from another data order at k = 0
-    assert robustness.sgd_robustness(unlike, LATER)[5] == rows[5]
-    assert rows[6].value.startswith("barrier 1.0 ± 0.1 points, then 30.0 ± 4.2 points; error 10.0")
-    swapped = {**LATER, "barrier": LATER["barrier"].flip(0)}  # the barrier is lower later, the error higher
-    assert robustness.sgd_robustness(PERTURBED, swapped)[-1].verdict == PARTLY
-    swapped["error"] = LATER["error"].flip(0)
-    assert robustness.sgd_robustness(PERTURBED, swapped)[-1].verdict == FAILS
-
-
-def test_who_returns_depends_on_the_limit():
-    """Three replicates: a barrier below 2 points, one within epsilon, and one within epsilon at a higher error."""
-    tickets = {"error": table([[0.09, 0.11, 0.10]], [[0.20, 0.20, 0.20]]), "density": table(1, 0.8)}  # epsilon is 0.01
-    record = {
-        "random": table([[0.9, 0.9, 0.9]], [[0.015, 0.005, 0.005]])[None], "scale": table(1, 2),
-        "random_error": table([[0.9, 0.9, 0.9]], [[0.2, 0.205, 0.22]])[None], "level": torch.tensor([1]),
-    }  # fmt: skip
-    near, within, lcs = robustness.by_limit(record, tickets, 2.0)
-    assert near.tolist() == [[[True, True, True]]]
-    assert within.tolist() == [[[False, True, True]]]
-    assert lcs.tolist() == [[[False, True, False]]]
-    assert not any(limit.any() for limit in robustness.by_limit(record, tickets, 1.0))
 
 
 def test_pairs_are_counted_by_connected_and_matching():
@@ -203,16 +146,14 @@ def test_limits_are_judged_by_their_rules():
     assert limits._adaptive(tickets, slow, control).verdict == FAILS
 
 
-def test_every_claim_has_its_verdicts_and_the_counts_are_theirs():
-    tables = claims.claims("book")
-    assert list(tables) == ["C0", "C1", "C2", "C3", "C4"]
-    said = claims.numbers("book")
-    for claim, rows in tables.items():
-        counts = [part.split(" ", 1) for part in said[f"verdicts {claim}"].split(", ")]
-        assert sum(int(count) for count, _ in counts) == len(rows)
-        for verdict, word in verdicts.VERDICTS.items():
-            expected = sum(row.verdict == verdict for row in rows)
-            assert sum(int(count) for count, called in counts if called == word) == expected
+def test_every_claim_of_the_abstract_has_one_row():
+    """And the mask, of which the second sentence of C1 speaks, its own; each with its rule and a verdict by it."""
+    rows = claims.abstract("book")
+    assert len(rows) == 6 and [row.claim for row in rows[1:3]] == [
+        barriers.row("book").claim, barriers.mask_row("book").claim
+    ]  # fmt: skip
+    for row in rows:
+        assert row.verdict in verdicts.VERDICTS and row.measure and row.value
 
 
 def test_numbers_of_chapter_4_agree_with_its_records():
@@ -236,10 +177,3 @@ def test_what_no_case_was_tried_of_is_no_verdict():
     assert verdicts.grade(float("nan")) == verdicts.majority([]) == UNTESTED
     assert verdicts.grade(0.0) == verdicts.majority([False]) == FAILS
     assert verdicts.majority([True, False]) == PARTLY and verdicts.majority([True]) == HOLDS
-
-
-def test_at_two_points_a_network_is_not_stable():
-    """Frankle et al. (2020) ask for less than 2 %."""
-    record = {"random": torch.tensor([[[[0.02, 0.02]], [[0.0199, 0.0199]]]]), "scale": torch.tensor([1.0, 2.0])}
-    returned = [robustness.returns(record, "random", scale).item() for scale in (1.0, 2.0)]
-    assert returned == [False, True]

@@ -23,7 +23,7 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale", "synthesis")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
-    "matching", "shapes",
+    "matching", "shapes", "cases",
     "blocks", "experiments", "costs", "halves", "readings", "findings", "figures", "maps", "subspaces",
     "evidence", "drawings",
 )  # fmt: skip
@@ -124,7 +124,7 @@ def test_the_ladders_are_really_read():
     assert {"checks", "store"} == within("lotterylib", ROOT / "lotterylib" / "data.py")
     used = {"checks", "progress", "pruning", "sgd", "store", "memory", "data", "networks"}
     assert used == within("lotterylib", ROOT / "lotterylib" / "training.py")
-    used = {"style", "verdicts", "panes", "robustness.findings"}
+    used = {"style", "verdicts", "panes", "robustness.cases"}
     assert used == within("lotterybook", ROOT / "lotterybook" / "robustness" / "figures.py")
     used = within("lotterybook", ROOT / "lotterybook" / "retraining" / "findings.py")
     assert {"tickets.experiments", "retraining.experiments"} <= used
