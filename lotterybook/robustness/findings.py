@@ -50,9 +50,10 @@ def verdict(record, tickets, barriers) -> Table:
     return Table([judged(record, tickets, barriers)])
 
 
-def row(preset) -> Verdict:
+def row(preset, recompute=False, device="auto") -> Verdict:
     """The row of claim C2 from the records of a preset."""
-    return judged(experiments.robustness(preset), winning_tickets(preset), successive_barriers(preset))
+    used = experiments.robustness, winning_tickets, successive_barriers
+    return judged(*(made(preset, recompute, device) for made in used))
 
 
 def questions(record, tickets, barriers, later) -> Table:
