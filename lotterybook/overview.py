@@ -1,7 +1,7 @@
 """The one figure of the book, for the landing page and the README."""
 
 from . import style, verdicts
-from .tickets.findings import EPSILON, reach
+from .tickets.matching import EPSILON, reach
 
 
 def ticket(tickets, barriers, failing, winning):
@@ -17,11 +17,11 @@ def ticket(tickets, barriers, failing, winning):
         style.spread(left, density, tickets["error"][:, column], name, colour, marker)
         style.spread(right, density[1:], barriers["height"][:, column], name, colour, marker)
         level = int(reach(tickets)[column])
-        height = barriers["height"][:, column].mean(-1)
+        height = barriers["height"][: level or None, column].mean(-1)
         matches = f"matches down to {verdicts.percent(density[level], 0)} of the weights" if level else "never matches"
         said.append(
             f"{name} it {matches}, and down to there the mean barrier between successive levels is "
-            f"{verdicts.points(height[: level or None].min(), 2)} to {verdicts.points(height[: level or None].max(), 2)}"
+            f"{verdicts.points(height.min(), 2)} to {verdicts.points(height.max(), 2)}"
         )
     style.remaining_axis(left, density)
     style.error_axis(left)

@@ -16,23 +16,23 @@ import twins
 import lotterylib
 from lotterybook import __main__ as command
 from lotterybook import editor, experiment, presets, records, verdicts
-from lotterybook.barriers import drawings as barriers_drawings
-from lotterybook.barriers import evidence as barriers_evidence
+from lotterybook.barriers import figures as barriers_figures
+from lotterybook.barriers import findings as barriers_findings
 from lotterybook.barriers import lines as barrier_lines
-from lotterybook.barriers import sweep
+from lotterybook.barriers import maps, readings, sweep
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
 from lotterybook.limits import drawings, evidence
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
-from lotterybook.retraining import drawings as retraining_drawings
-from lotterybook.retraining import evidence as retraining_evidence
-from lotterybook.robustness import drawings as robustness_drawings
-from lotterybook.robustness import evidence as robustness_evidence
+from lotterybook.retraining import figures as retraining_figures
+from lotterybook.retraining import findings as retraining_findings
+from lotterybook.robustness import figures as robustness_figures
+from lotterybook.robustness import findings as robustness_findings
 from lotterybook.scale.experiments import NEEDED
-from lotterybook.tickets import drawings as tickets_drawings
-from lotterybook.tickets import evidence as tickets_evidence
+from lotterybook.tickets import figures as tickets_figures
+from lotterybook.tickets import findings as tickets_findings
 from lotterylib import curvature, data, imp, landscape, networks, perturbation, pruning, sgd, store, training
 from lotterylib.states import select
 
@@ -833,23 +833,49 @@ def test_cycles_keep_the_one_shot_mask(smoke):
         model = twins.module(setup.net(), setup.train(f"cycle_3_{cycle}", *list(noted.values())[:4]), 0)
 
 
-def test_evidence_on_robustness_and_retraining_is_drawn_and_told(smoke, monkeypatch):
-    """Every figure and sentence from the records of the smoke preset, from level 0 on, for it has no sparse one."""
-    monkeypatch.setattr(robustness_evidence, "HIGHER", 0)
-    names = "blows", "robustness", "winning_tickets", "successive_barriers", "without_retraining", "cycles"
-    blows, robust, tickets, barriers, without, cycles = (smoke[name] for name in names)
+def test_robustness_is_drawn_and_told(smoke):
+    """Every figure, table and sentence of chapter 3 from the records of the smoke preset."""
+    names = "blows", "robustness", "winning_tickets", "successive_barriers", "forgiveness"
+    blows, robust, tickets, barriers, later = (smoke[name] for name in names)
     drawn = [
-        robustness_drawings.blow(blows), robustness_drawings.who_returns(robust, tickets, barriers),
-        *robustness_drawings.back(robust, 1).drawings.values(), retraining_drawings.arms(without, tickets),
-        retraining_drawings.cycles(cycles, without),
+        *robustness_figures.blow(blows, tickets, 10).drawings.values(), robustness_figures.back(robust),
+        robustness_figures.who_returns(robust, tickets, barriers), robustness_figures.critical(robust),
+        *robustness_figures.kinds(robust).drawings.values(), *robustness_figures.forgiveness(later).drawings.values(),
+        robustness_figures.apart(smoke["return_path"]), robustness_figures.planes(smoke["return_plane"]),
+    ]  # fmt: skip
+    assert all(drawing.png() and drawing.alt.endswith(".") and drawing.caption.endswith(".") for drawing in drawn)
+    before = 100 * float(blows["masked"][0, 1].mean())
+    assert f"masked {before:.1f}, {before:.1f}, " in drawn[1].alt
+    check_room(robustness_findings, 18)
+    rows = robustness_findings.questions(robust, tickets, barriers, later)
+    assert len(rows) == 4 and all(row.verdict in verdicts.VERDICTS for row in rows)
+    assert len(robustness_findings.told_cases(robust, tickets, barriers)) == 2 + 2  # one level, two rewind steps
+    assert len(robustness_findings.told_lengths(robust)) == 2 + 3 * 2
+    assert all(value and "nan" not in value for value in robustness_findings.numbers("smoke").values())
+
+
+def test_findings_of_retraining_are_drawn_and_told(smoke):
+    names = "refilling", "histograms", "without_retraining", "cycles", "winning_tickets"
+    refill, shapes, less, repeated, tickets = (smoke[name] for name in names)
+    drawn = [
+        *retraining_figures.histogram(shapes, smoke.run.at(10), 1).drawings.values(),
+        retraining_figures.new_small(refill, tickets, (0, 10)), retraining_figures.removed(refill, (0, 10)),
+        retraining_figures.signs(refill, tickets), retraining_figures.arms(less, tickets),
+        retraining_figures.barriers(less, tickets), retraining_figures.cycles(repeated, less),
     ]  # fmt: skip
     assert all(drawing.png() and drawing.alt.endswith(".") for drawing in drawn)
-    before = 100 * float(blows["masked"][0, 1].mean())
-    assert f"k = 10: {before:.1f}, {before:.1f}, " in drawn[0].alt
-    for module, least in ((robustness_evidence, 18), (retraining_evidence, 15)):
-        assert module.row("smoke").verdict in verdicts.VERDICTS
-        said = module.sentences("smoke")
-        assert len(said) >= least and all(text.endswith(".") and "nan" not in text for text in said)
+    for row in (retraining_findings.row("smoke"), *retraining_findings.questions(refill, less, repeated, tickets)):
+        assert row.verdict in verdicts.VERDICTS
+    said = retraining_findings.sentences("smoke")
+    assert len(said) == 3 + 6 + 2 and all(text.endswith(".") and "nan" not in text for text in said)
+    assert all(text and "nan" not in text for text in retraining_findings.numbers("smoke").values())
+
+
+def check_room(module, least):
+    """The row of a claim, and so many sentences."""
+    assert module.row("smoke").verdict in verdicts.VERDICTS
+    said = module.sentences("smoke")
+    assert len(said) >= least and all(text.endswith(".") and "nan" not in text for text in said)
 
 
 def hessian(smoke, state, mask, column, examples=None):
@@ -959,22 +985,21 @@ def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
     names = "winning_tickets", "controls", "fresh_starts", "instability", "contrast", "successive_barriers", "all_pairs"
     names += "recalibrated_pairs", "projections", "failing_masks", "found_masks", "architectures"
     record = {name: smoke[name] for name in names}
-    assert tickets_evidence.row("smoke").verdict in verdicts.VERDICTS
-    assert barriers_evidence.row("smoke").verdict == verdicts.UNTESTED
-    assert barriers_evidence.mask_row("smoke").verdict in verdicts.VERDICTS
-    said = tickets_evidence.sentences("smoke") + barriers_evidence.sentences("smoke")
+    assert tickets_findings.row("smoke").verdict in verdicts.VERDICTS
+    assert barriers_findings.row("smoke").verdict == verdicts.UNTESTED
+    assert barriers_findings.mask_row("smoke").verdict in verdicts.VERDICTS
+    said = tickets_findings.sentences("smoke") + barriers_findings.sentences("smoke")
     assert len(said) > 40 and len(set(said)) > len(said) - 3
     for sentence in said:
         assert sentence[0].isupper() and sentence.endswith(".") and not re.search(r"\b(nan|None|tensor)\b", sentence)
     tickets, barriers = record["winning_tickets"], record["successive_barriers"]
-    others = barriers_evidence.by_network(tickets, barriers, record["contrast"], record["architectures"])
+    others = readings.by_network(tickets, barriers, record["contrast"], record["architectures"])
     assert list(others) == ["residual 8", "plain, without BatchNorm 8", "plain 4", "residual 4, two blocks"]
     drawn = (
-        tickets_drawings.errors(tickets, record["controls"], record["fresh_starts"]),
-        *barriers_drawings.law(tickets, barriers).drawings.values(),
-        barriers_drawings.over_tolerance(tickets, barriers), barriers_drawings.by_level(tickets, barriers),
-        barriers_drawings.pairs(record["all_pairs"], record["recalibrated_pairs"]),
-        barriers_drawings.found_masks(record["found_masks"], tickets), barriers_drawings.networks(others),
+        tickets_figures.controls(tickets, record["controls"], record["fresh_starts"]),
+        *barriers_figures.law(tickets, barriers).drawings.values(), barriers_figures.by_level(tickets, barriers),
+        maps.pairs(record["all_pairs"], record["recalibrated_pairs"]),
+        barriers_figures.found_masks(record["found_masks"], tickets), barriers_figures.networks(others),
     )  # fmt: skip
     for drawing in drawn:
         assert drawing.alt[0].isupper() and drawing.alt.endswith(".") and "nan" not in drawing.alt

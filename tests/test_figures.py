@@ -17,8 +17,8 @@ from matplotlib.colors import to_rgb
 
 from lotterybook import experiment, overview, style, verdicts
 from lotterybook import narrow as narrow_module
-from lotterybook.barriers import agreement
 from lotterybook.barriers import figures as barriers_figures
+from lotterybook.barriers import maps, readings
 from lotterybook.experiment import recorded
 from lotterybook.limits import figures as limits_figures
 from lotterybook.limits import findings as limits
@@ -27,10 +27,11 @@ from lotterybook.narrow import narrow
 from lotterybook.panes import BUTTONS, Panes
 from lotterybook.retraining import figures as retraining_figures
 from lotterybook.robustness import figures as robustness_figures
-from lotterybook.robustness import findings as robustness
-from lotterybook.scale import experiments as scale
 from lotterybook.scale import figures as scale_figures
+from lotterybook.scale import findings as scale
 from lotterybook.tickets import figures as tickets_figures
+from lotterylib import landscape
+from lotterylib.landscape import Barrier
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -91,36 +92,39 @@ def figures_of_the_book():
     tickets, barriers, spectra, robust = (
         record[name] for name in ("winning_tickets", "successive_barriers", "spectra", "robustness")
     )
-    setup, medium = experiment.setup("book"), recorded("winning_tickets", "medium")
-    run, prunable, ends = setup.run().at(100), setup.net().prunable, (0, 300)
+    setup = experiment.setup("book")
+    run, ends = setup.run().at(75), (0, 75)
     bowl = torch.logspace(-3, 1, 50, dtype=torch.float64)
     yield "overview", overview.ticket(tickets, barriers, 0, 100)
     yield "examples", tickets_figures.examples(setup.ds)
+    yield "loop", tickets_figures.loop()
     yield "errors", tickets_figures.errors(tickets)
-    yield "matching", tickets_figures.matching(tickets)
     yield "masks", tickets_figures.masks(run)
-    yield "controls", tickets_figures.controls(tickets, record["controls"])
+    yield "controls", tickets_figures.controls(tickets, record["controls"], record["fresh_starts"])
     yield "instability", tickets_figures.instability(record["instability"])
-    yield "contrast", tickets_figures.contrast(record["contrast"])
-    yield "curves", barriers_figures.curves(barriers, (0, 100))
-    yield "along gamma", barriers_figures.along_gamma(barriers)
-    yield "successive", barriers_figures.successive(barriers, tickets)
-    yield "path", barriers_figures.path(barriers, (0, 100))
-    position = torch.linspace(0, 13, 27)
-    yield "live path", barriers_figures.along(position, {300: tickets["error"][:, 0].repeat(2, 1)[:27]}, barriers)
-    yield "pairs", barriers_figures.pairs(record["all_pairs"], tickets)
-    yield "projections", barriers_figures.projections(tickets, record["projections"], 100)
+    yield "contrast", tickets_figures.contrast(record["contrast"], tickets, record["instability"])
+    first = barriers["curve"][0].flip(0)  # of the line from the dense network to level 1
+    gamma = torch.linspace(0, 1, len(first), dtype=torch.float64)
+    two = {k: landscape.Barrier(barriers["height"][0, i, :2], first[:, i, :2], gamma) for i, k in ((0, 0), (4, 75))}
+    yield "lines", barriers_figures.lines(two, barriers["rewind_step"].tolist())
+    yield "by level", barriers_figures.by_level(tickets, barriers)
+    yield "law", barriers_figures.law(tickets, barriers)
+    yield "path", barriers_figures.path(barriers, (0, 75))
+    yield "pairs", maps.pairs(record["all_pairs"], record["recalibrated_pairs"])
+    yield "strips", maps.strips(record["plane"], (0, 75))
+    yield "found masks", barriers_figures.found_masks(record["found_masks"], tickets)
     yield "failing masks", barriers_figures.failing_masks(record["failing_masks"], tickets)
-    yield "scatter", agreement.scatter(tickets, barriers["height"])
-    yield "contingency", agreement.contingency(tickets, barriers["height"])
-    yield "agreement", agreement.agreement(tickets, barriers["height"])
-    yield "plane", barriers_figures.plane(record["plane"], 0, 100)
-    yield "perturbed", robustness_figures.barriers(robust)
-    yield "returned", robustness_figures.returned(robust)
+    others = readings.by_network(tickets, barriers, record["contrast"], record["architectures"])
+    yield "networks", barriers_figures.networks(others)
+    yield "blow", robustness_figures.blow(record["blows"], tickets, 75)
+    line = Barrier(torch.tensor([0.0, 0.1]), torch.full((5, 2), 0.02), torch.linspace(0, 1, 5))
+    yield "lines back", robustness_figures.lines_back({1.0: line})
+    yield "back", robustness_figures.back(robust)
     yield "critical", robustness_figures.critical(robust)
-    yield "kinds", robustness_figures.kinds(robust, 5)
-    yield "forgiveness", robustness_figures.forgiveness(record["forgiveness"], 100)
-    yield "returning", robustness_figures.returning(record["return_path"])
+    yield "who returns", robustness_figures.who_returns(robust, tickets, barriers)
+    yield "kinds", robustness_figures.kinds(robust)
+    yield "forgiveness", robustness_figures.forgiveness(record["forgiveness"])
+    yield "apart", robustness_figures.apart(record["return_path"])
     yield "planes", robustness_figures.planes(record["return_plane"])
     yield "well", subspaces.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)})
     yield "dimensions", subspaces.sharper_with_dimension({50: bowl, 1000: bowl}, 0.2, 0.3)
@@ -132,18 +136,31 @@ def figures_of_the_book():
     yield "during", limits_figures.during(record["during_training"])
     yield "one-shot", limits_figures.one_shot(tickets, record["controls"], spectra)
     yield "adaptive", limits_figures.adaptive(tickets, record["adaptive"], 100)
-    yield "magnitudes", retraining_figures.magnitudes(record["histograms"], 5)
-    yield "layers", retraining_figures.layers(record["histograms"], 5, prunable)
-    yield "refilled", retraining_figures.refilled(record["refilling"])
-    yield "removed", retraining_figures.removed(record["refilling"])
-    yield "survivors", retraining_figures.survivors(record["refilling"])
+    yield "histogram", retraining_figures.histogram(record["histograms"], setup.run().at(75), 4)
+    shares = torch.rand(3, 2, dtype=torch.float64) / 5
+    yield "course", retraining_figures.along({"weight rewinding (IMP)": ([0, 700, 1425], shares)}, 0.2)
+    yield "new small", retraining_figures.new_small(record["refilling"], tickets, (0, 25, 75))
+    yield "removed", retraining_figures.removed(record["refilling"], (0, 25, 75))
     yield "arms", retraining_figures.arms(record["without_retraining"], tickets)
-    yield "short", retraining_figures.barriers(record["without_retraining"], tickets)
-    yield "scales", scale_figures.errors({"book": tickets, "medium": medium})
-    yield "yardsticks", scale_figures.yardsticks({"book": tickets, "medium": medium})
-    yield "scales' barriers", scale_figures.barriers({"book": barriers}, {"book": tickets})
-    yield "scales' instability", scale_figures.instability({"book": record["instability"]}, {"book": 1500})
-    yield "published", scale_figures.published(scale.PUBLISHED)
+    yield "ways", retraining_figures.barriers(record["without_retraining"], tickets)
+    yield "cycles", retraining_figures.cycles(record["cycles"], record["without_retraining"])
+    yield "signs", retraining_figures.signs(record["refilling"], tickets)
+    yield from figures_of_scale(tickets, barriers, record["instability"])
+
+
+def figures_of_scale(tickets, barriers, unstable):
+    """The figures of chapter 7, by name: the testbed beside ResNet-20."""
+    block = scale.block()
+    ours, known = (block["winning_tickets"], block["successive_barriers"]), scale.published()
+    scales = {scale.TESTBED: (tickets, barriers), scale.BLOCK: ours, scale.NOTEBOOKS: known}
+    both = {scale.TESTBED: unstable, scale.BLOCK: block["instability"]}
+    yield "scales' errors", scale_figures.errors(scales)
+    yield "scales' law", scale_figures.law(*ours, "ResNet-20")
+    yield "scales side by side", scale_figures.side_by_side(scales)
+    yield "scales' replicates", scale_figures.replicates(*ours, block.about["seeds"])
+    yield "scales' instability", scale_figures.instability(both, {scale.TESTBED: 1500, scale.BLOCK: 5850})
+    yield "speeds", scale_figures.speeds()
+    yield "bills", scale_figures.bills()
 
 
 def words(figure):
@@ -163,14 +180,15 @@ def drawn():
 
 
 def test_figures_of_the_book_are_all_there():
-    """What chapters call ``figures``, ``agreement`` or ``subspaces`` for is among them."""
+    """What chapters call ``figures``, ``maps`` or ``subspaces`` for is among them."""
     called = set()
     for path in (ROOT / "chapters").glob("*.ipynb"):
         code = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
         (room,) = re.findall(r"^from lotterybook\.(\w+) import .*\bfigures\b", code, re.MULTILINE)
         called |= {f"{room}_figures.{name}" for name in re.findall(r"\bfigures\.(\w+)\(", code)}
-        called |= set(re.findall(r"\b((?:agreement|subspaces)\.\w+)\(", code))
-    made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", inspect.getsource(figures_of_the_book)))
+        called |= set(re.findall(r"\b((?:maps|subspaces)\.\w+)\(", code))
+    source = inspect.getsource(figures_of_the_book) + inspect.getsource(figures_of_scale)
+    made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", source))
     assert len(called) > 40 and called <= made, called - made
 
 
@@ -203,7 +221,7 @@ def first_of_each(drawn):
 
 def test_words_of_narrow_figures_are_whole_and_apart(drawn):
     for name, drawing in first_of_each(drawn):
-        small = narrow(drawing.figure)
+        small = drawing.small or narrow(drawing.figure)
         check_words(f"{name} on a phone", small)
         assert small.get_figwidth() == narrow_module.WIDTH and small.get_figheight() < 16, name
 
@@ -257,7 +275,7 @@ def test_colours_are_seen_and_told_apart(theme):
 
 
 def test_masks_say_what_is_pruned_next():
-    run = experiment.setup("book").run().at(100)
+    run = experiment.setup("book").run().at(75)
     panes = tickets_figures.masks(run)
     assert list(panes.drawings) == [str(level) for level in range(len(run) - 1)]
     here, after = run[3], run[4]
@@ -267,22 +285,6 @@ def test_masks_say_what_is_pruned_next():
     assert alt.startswith(f"{gone} weights") and f"The {gone - kept} that are pruned next" in alt
     assert f"within {weights[gone - kept - 1]:.2f} of zero" in alt
     assert f"larger than {weights[gone - kept :].median():.2f}." in alt
-
-
-def test_lines_between_levels_say_how_high_they_rise():
-    barriers = recorded("successive_barriers", "book")
-    k = barriers["rewind_step"].tolist().index(100)
-    panes = barriers_figures.curves(barriers, (0, 100))
-    assert len(panes.drawings) == len(barriers["height"])
-    assert f"at k = 100 it rises above the straight line by {verdicts.points(barriers['height'][9, k].mean())}" in (
-        panes.drawings["9 to 10"].alt
-    )
-    walk = barriers_figures.along_gamma(barriers)
-    ends = torch.stack([barriers["curve"][:, place, 0].mean() for place in (0, -1)])
-    for place, error in zip(("0.00", "1.00"), ends.tolist(), strict=True):
-        assert f"k = 0 {100 * error:.1f}, " in walk.drawings[place].alt
-    planes = barriers_figures.plane(recorded("plane", "book"), 0, 100)
-    assert list(planes.drawings) == ["50", "100", "300"] and planes.default == "100"
 
 
 def small(*barriers):
@@ -296,23 +298,13 @@ def small(*barriers):
 
 def test_where_no_level_is_connected_the_text_says_so():
     tickets, barriers = small([0.3, 0.01], [0.2, 0.05], [0.3, 0.0])
-    said = "the mean barrier is within ε: k = 0 at no level; k = 100 at 80 %, 50 %."
-    assert said in barriers_figures.successive(barriers, tickets).alt
-    assert said[:-1] in style.within(barriers, barriers["height"], 0.011)
+    said = "the mean barrier is within ε: k = 0 at no level; k = 100 at 80 %, 50 %"
+    assert said in style.within(barriers, barriers["height"], 0.011)
     joined = style.within(barriers, barriers["height"], 0.1)
     assert joined.endswith("k = 0 at no level; k = 100 at 80 % to 50 %.")
     apart = overview.ticket(tickets, barriers, 0, 100).alt
     assert "never matches, and the mean barrier between successive levels is at least 20.0 points" in apart
     assert "down to 50 % of the weights" in apart and apart.endswith("is at most 5.0 points.")
-
-
-def test_pairs_say_up_to_which_level_all_are_connected():
-    tickets, _ = small([0, 0])
-    height = torch.full((4, 4, 2, 2), 0.2, dtype=torch.float64)
-    height[:3, :3, 1] = 0.01
-    height[range(4), range(4)] = 0
-    record = {"height": height, "rewind_step": tickets["rewind_step"]}
-    assert barriers_figures.pairs(record, tickets).alt.endswith("k = 0: none, k = 100: 2.")
 
 
 def test_instability_that_rises_is_not_said_to_fall():
@@ -321,171 +313,28 @@ def test_instability_that_rises_is_not_said_to_fall():
     assert "falls" not in tickets_figures.instability({**record, "height": record["height"].flip(0)}).alt
 
 
-def test_agreement_is_said_at_both_ends():
-    tickets, barriers = recorded("winning_tickets", "book"), recorded("successive_barriers", "book")
-    alt, unit = agreement.agreement(tickets, barriers["height"]).alt, verdicts.tolerance(tickets)
-    counts = [verdicts.contingency(tickets, barriers["height"], multiple * unit) for multiple in (0.5, 1, 8)]
-    assert "at 0.5, 1, 8 dense" in alt
-    assert "matching, of the connected " + ", ".join(f"{100 * c.connected_matching:.0f}" for c in counts) in alt
-
-
-def test_a_plane_says_whether_a_ridge_lies_between():
-    """Two rewind steps on one grid: at the first a ridge midway, at the second none."""
-    side = torch.linspace(0, 1, 5, dtype=torch.float64)
-    error = torch.full((5, 5, 2), 0.05, dtype=torch.float64)
-    error[2, :, 0], error[0, 4], error[1, 4, 1] = 0.3, 0.06, 0.04
-    record = {
-        "error": error, "horizontal": side[:, None].expand(5, 2), "vertical": side[:, None].expand(5, 2),
-        "corners": torch.tensor([[0.0, 0], [1, 0], [1, 1]]).double()[..., None].expand(3, 2, 2),
-        "level": torch.tensor(4), "rewind_step": torch.tensor([0, 100]),
-    }  # fmt: skip
-    alt = barriers_figures.plane(record, 0, 100).drawings["100"].alt
-    ridge, none = alt.split("k = 100: ")
-    assert "5.0 at the solution, 6.0 at its projection, 30.0 midway to the next solution, 5.0 there, 1.4 away" in ridge
-    assert ": a ridge between." in ridge and "projection's side, 5.0 at least" in ridge
-    assert ": no ridge between." in none and "projection's side, 4.0 at least" in none
-
-
-def test_lines_have_the_look_of_their_rewind_step():
-    barriers = recorded("successive_barriers", "book")
-    lines = barriers_figures.path(barriers, (0, 100)).figure.axes[0].get_lines()
-    panes = barriers_figures.curves(barriers, (0, 100))
-    for n, step in enumerate((0, 100)):
-        colour, marker = style.look(barriers, step)
-        line = next(line for line in lines if line.get_label() == f"k = {step}")
-        assert (line.get_color(), line.get_marker()) == (colour, marker)
-        drawn = panes.drawings[panes.default].figure.axes[n].get_lines()
-        assert next(line for line in drawn if line.get_label() == "error").get_color() == colour
-
-
-def test_returned_counts_replicates_within_two_points():
-    record = recorded("robustness", "book")
-    panes = robustness_figures.returned(record)
-    for n, length in enumerate(record["scale"].tolist()):
-        rows = [
-            f"k = {k}: " + ", ".join(str(sum(h < 0.02 for h in level)) for level in record["random"][:, n, i].tolist())
-            for i, k in enumerate(record["rewind_step"].tolist())
-        ]
-        assert panes.drawings[f"{length:g}"].alt.endswith("; ".join(rows) + ".")
-    assert panes.default == "1"
-    total = [sum(h < 0.02 for h in record["random"][:, 1, i].flatten().tolist()) for i in range(4)]
-    assert f"{total[1]} at k = 50, {total[2]} at k = 100, {total[3]} at k = 300." in panes.drawings["1"].alt
-
-
 def test_histograms_of_magnitudes_have_a_pane_a_level():
-    record = recorded("histograms", "book")
-    panes = retraining_figures.magnitudes(record, 5)
-    assert len(panes.drawings) == len(record["all"]) and panes.default == "5"
-    share = record["all"][4, 1].mean(0)  # of the projection at level 4
-    at = next(i for i in range(len(share)) if share[: i + 1].sum() >= 0.05)
-    assert f"{record['edges'][at + 1]:.2f} in its projection" in panes.drawings["4"].alt
-
-
-def test_yardsticks_differ_in_what_they_measure_from():
-    tickets = recorded("winning_tickets", "book")
-    panes = scale_figures.yardsticks({"book": tickets})
-    error, own = tickets["error"][1:, 2], tickets["error"][0, 2]
-    for name, limit in {
-        "mean dense error + ε": own.mean() + own.std(), "own dense error + ε": own + own.std(),
-        "own dense error + half a point": own + 0.005,
-    }.items():  # fmt: skip
-        share = f"{100 * (error <= limit).double().mean():.0f} %"
-        assert f"k = 100 {share}" in panes.drawings[name].alt
-        words = [text.get_text() for text in panes.drawings[name].figure.axes[0].get_legend().get_texts()]
-        assert words[2] == f"k = 100: {share}"
+    record, run = recorded("histograms", "book"), experiment.setup("book").run().at(75)
+    panes = retraining_figures.histogram(record, run, 4)
+    assert len(panes.drawings) == len(record["all"]) == len(run) - 1 and panes.default == "4"
+    share = recorded("refilling", "book")["refilled"][3, 4].mean()  # of the solution of level 4, at step 75
+    assert f"after retraining {100 * share:.1f} % of the weights are as small as that" in panes.drawings["3"].alt
 
 
 def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-def test_descriptions_of_chapter_3_begin_with_what_was_found():
-    """Two levels, lengths 1 and 2, two rewind steps, two replicates."""
-    heights = tensor([[[0.3, 0.5], [0.0, 0.01]], [[0.5, 0.5], [0.0, 0.06]]],
-                     [[[0.1, 0.1], [0.01, 0.05]], [[0.2, 0.2], [0.1, 0.1]]])  # fmt: skip
-    record = {
-        "random": heights, "pruning": heights / 2, "order": tensor([[0.4, 0.4], [0, 0]], [[0.4, 0.4], [0, 0.1]]),
-        "scale": tensor(1, 2), "level": torch.tensor([2, 5]), "rewind_step": torch.tensor([0, 100]),
-        "density": tensor(0.6, 0.3), "distance": torch.ones(2, 2, 2), "norm": torch.ones(2, 2, 2),
-    }  # fmt: skip
-    assert "at so many of 2 levels: 0 at k = 0, 1 at k = 100. " in robustness_figures.barriers(record).alt
-    assert "at so many of 2 levels: 0 at k = 0, 2 at k = 100. " in robustness_figures.barriers(record, "pruning").alt
-    assert "k = 0: below 1, below 1; k = 100: 1.6, below 1." in robustness_figures.critical(record).alt
-    drawn = robustness_figures.critical(record)
-    assert drawn.alt.endswith(" For k = 0 a grey band stands for all below 1, the shortest length tried.")
-    assert [line.get_label() for line in drawn.figure.axes[1].lines] == ["k = 100"]
-    panes = robustness_figures.kinds(record, 5)
-    assert list(panes.drawings) == ["2", "5"] and panes.default == "5"
-    assert "k = 100: 3.0, 1.5, 10.0, 5.0, 5.0." in panes.drawings["5"].alt
-    later = {
-        "barrier": tensor([[0, 0], [0.04, 0.08]], [[0, 0], [0.01, 0.01]]), "scale": tensor(0, 2),
-        "error": tensor([[0.1, 0.1], [0.2, 0.4]], [[0.1, 0.1], [0.5, 0.5]]),
-        "step": torch.tensor([100, 900]), "level": torch.tensor(5),
-    }  # fmt: skip
-    drawn = robustness_figures.forgiveness(later, 100)
-    assert drawn.alt.startswith("After a perturbation of 2 rewind distances at step 100 the mean barrier back")
-    assert "is 6.0 points and the mean error 30.0 percent; after one at step 900 they are 1.0 and 50.0." in drawn.alt
-
-
-def test_lengths_of_perturbations_look_alike_in_all_figures():
-    path, later = recorded("return_path", "book"), recorded("forgiveness", "book")
-    left = {line.get_label(): line for line in robustness_figures.forgiveness(later, 100).figure.axes[1].lines}
-    right = {line.get_label(): line for line in robustness_figures.returning(path).figure.axes[0].lines}
-    assert left.keys() - right.keys() == {"none"} and right.keys() - left.keys() == {"travelled"}
-    assert left["none"].get_color() == style.GREY
-    for name in left.keys() & right.keys():
-        assert left[name].get_color() == right[name].get_color() and left[name].get_marker() == right[name].get_marker()
-
-
-def test_descriptions_of_chapter_5_begin_with_what_was_found():
-    """Bins up to 0.005, 0.01, 0.1 and 1; two layers at one level: solution, projection, next solution."""
-    shares = tensor([[0.1, 0.2, 0.3, 0.4], [0, 0, 0.5, 0.5], [0, 0.1, 0.5, 0.4]],
-                    [[0, 0.1, 0.1, 0.8], [0, 0, 0.1, 0.9], [0, 0, 0.2, 0.8]])  # fmt: skip
-    record = {"edges": tensor(0, 0.005, 0.01, 0.1, 1), "layer": shares[:, None]}
-    drawn = retraining_figures.layers(record, 0, ["layers.0.weight", "linear.weight"])
-    assert drawn.alt.startswith("At level 0 the largest weights are those of linear.")
-    assert "layer 1 0.10, linear 1.00. At most 30.0 % of a layer's weights lie below 0.01" in drawn.alt
-    assert drawn.figure.axes[0].get_title() == "layer 1"
-    tickets = {"error": tensor([[0.09, 0.11]])[None], "density": tensor(1)}  # epsilon is 0.014
-    error = {"rewound": tensor(0.1, 0.1, 0.3), "kept": tensor(0.1, 0.1, 0.1), "short": tensor(0.1, 0.3, 0.1),
-             "none": tensor(0.1, 0.3, 0.3)}  # fmt: skip
-    less = {name: values[:, None].expand(-1, 2) for name, values in error.items()}
-    less |= {"density": tensor(1, 0.8, 0.64), "short_barrier": tensor([0, 0], [0.1, 0.3])}
-    less["rewound_barrier"] = tensor([0.4, 0.4], [0, 0])
-    alt = retraining_figures.arms(less, tickets).alt
-    assert (
-        "IMP: rewound, then retrained 80 %; weights kept, schedule rewound 64 %; weights kept, short retraining 100 %"
-        in alt
-    )
-    alt = retraining_figures.barriers(less, tickets).alt
-    assert alt.endswith("short retraining 20.0 points at most, 0.0 points before the last level. ε is 1.41 points.")
-    same = {"rewind_step": torch.tensor([0, 100]), "density": tensor(1, 0.8, 0.64)}
-    same |= {name: tensor([[0.6, 0.8], [0.9, 0.9]]) for name in ("signs", "start_signs")}
-    same |= {name: tensor([[-0.1, 0.3], [0.5, 0.52]]) for name in ("magnitudes", "start_magnitudes")}
-    alt = retraining_figures.survivors(same).alt
-    assert "equal signs in percent k = 0 70, k = 100 90, correlation of magnitudes k = 0 0.10, k = 100 0.51" in alt
-
-
-def test_figures_of_chapters_3_and_5_say_what_they_show():
-    robust, later = recorded("robustness", "book"), recorded("forgiveness", "book")
-    n, i = 1, 2
-    level, k = int(robust["level"][n]), int(robust["rewind_step"][i])
-    means = ", ".join(f"{100 * h:.1f}" for h in robust["random"][n, :, i].mean(-1).tolist())
-    assert f"level {level}, k = 0: " in robustness_figures.barriers(robust).alt
-    assert f"k = {k}: {means}" in robustness_figures.barriers(robust).alt
-    assert f"k = {k}: {robustness.critical(robust)[0, i].mean():.1f}, " in robustness_figures.critical(robust).alt
-    assert f"{100 * later['error'][-1, -1].mean():.1f}" in robustness_figures.forgiveness(later, 100).alt
-    path, planes = recorded("return_path", "book"), recorded("return_plane", "book")
-    assert f"cosine {path['cosine'][-1, 0].mean():.2f}" in robustness_figures.returning(path).alt
-    ends = planes["track"][-1, :, -1]
-    assert f"{float((ends[0] - ends[1]).norm()):.1f} after length 8." in robustness_figures.planes(planes).alt
+def test_figures_of_chapter_5_say_what_they_show():
     refill, less = recorded("refilling", "book"), recorded("without_retraining", "book")
-    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in retraining_figures.refilled(refill).alt
-    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining_figures.removed(refill).alt
     tickets = recorded("winning_tickets", "book")
-    assert f"no retraining {100 * less['none'][-1].mean():.1f}" in retraining_figures.arms(less, tickets).alt
-    highest = less["short_barrier"].mean(-1).max()
-    assert f"short retraining {100 * highest:.1f} points at most, " in retraining_figures.barriers(less, tickets).alt
+    assert f"k = 0 {100 * refill['already'][:, 0].mean():.0f}" in (
+        retraining_figures.new_small(refill, tickets, (0, 75)).alt
+    )
+    assert f"k = 0 {100 * refill['removed'][:, 0].mean():.0f}" in retraining_figures.removed(refill, (0, 75)).alt
+    assert f"k = 0 {100 * refill['signs'][:, 0].mean():.0f}" in retraining_figures.signs(refill, tickets).alt
+    highest = verdicts.points(less["short_barrier"].mean(-1).max())
+    assert f"{highest} at all levels" in retraining_figures.barriers(less, tickets).alt
 
 
 def test_figures_of_chapter_4_say_what_they_show():

@@ -1,118 +1,182 @@
 """Figures of chapter 2."""
 
+from itertools import groupby
+
 import torch
 
 from .. import style, verdicts
+from ..narrow import WIDTH as NARROW
 from ..panes import Panes
-from . import findings
+from . import halves
+from .halves import EPSILON, HIGHER, excess, within
+from .readings import leads_back
+
+HALVES = {"if": ("connected, of the matching (if)", style.BLUE, "o"),
+          "only if": ("matching, of the connected (only if)", style.ORANGE, "s")}  # fmt: skip
 
 
-def _column(record, step):
-    return record["rewind_step"].tolist().index(step)
+def lines(found, rewind_steps):
+    """Error on lines between two solutions, a panel for each rewind step of ``found``, ``landscape.Barrier``s.
 
-
-def curves(barriers, steps):
-    """Error on the line from level L to level L + 1, a pane for each L, a panel for each of two rewind steps.
-
-    The lines of all levels stand behind it. An early one is shown first, where what wins at all still matches.
+    The barrier of the first replicate is drawn in: how far the error rises above the straight line between its ends.
     """
-    drawings = {f"{level} to {level + 1}": _curve(barriers, steps, level) for level in range(len(barriers["height"]))}
-    return Panes("levels", drawings, list(drawings)[min(2, len(drawings) - 1)])
-
-
-def _curve(barriers, steps, level):
-    figure, panels = style.panels(len(steps), 3.5, sharey=True)
-    gamma, said = torch.linspace(0, 1, barriers["curve"].shape[1], dtype=torch.float64), []
-    for axes, step in zip(panels, steps, strict=True):
-        k = _column(barriers, step)
-        curve, height = barriers["curve"][:, :, k], verdicts.points(barriers["height"][level, k].mean())
-        every = axes.plot(gamma, curve.mean(-1).T, color=style.GREY, alpha=0.35, linewidth=0.9)
-        every[0].set_label("all levels")
-        style.spread(axes, gamma, curve[level], "error", style.look(barriers, step)[0], None)
-        ends = curve[level][[0, -1]].mean(-1)
-        axes.plot((0, 1), ends, color="black", linestyle=":", marker="o", label="straight line")
-        axes.invert_xaxis()
-        axes.set_xlabel(f"γ (1: level {level}, 0: level {level + 1})")
-        axes.set_title(f"k = {step}: barrier {height}")
+    figure, panels = style.panels(len(found), 3.5, sharey=True)
+    record, said = {"rewind_step": torch.tensor(rewind_steps)}, []
+    for axes, (step, line) in zip(panels, found.items(), strict=True):
+        colour, _ = style.look(record, step)
+        axes.plot(line.gamma, line.curve, color=colour)
+        axes.lines[0].set_label("error")
+        ends = line.curve[[0, -1]]
+        axes.plot((0, 1), ends, color="black", linestyle=":", marker="o", markersize=4)
+        axes.lines[-1].set_label("straight line")
+        straight = torch.lerp(ends[0], ends[1], line.gamma[:, None])
+        top = int((line.curve - straight)[:, 0].argmax())
+        axes.vlines(line.gamma[top], straight[top, 0], line.curve[top, 0], color=style.ORANGE, label="barrier")
+        axes.set_title(f"rewound to step {step}")
+        axes.set_xlabel("γ (0: level 0, 1: level 1)")
         style.percent_axis(axes.yaxis)
-        style.legend(axes, loc="upper left")
-        said.append(f"at k = {step} it rises above the straight line by {height}")
+        heights = ", ".join(verdicts.points(height) for height in line.height)
+        said.append(f"rewound to step {step} the barrier is {heights} in {len(line.height)} replicates")
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("test error (%)")
-    return style.Drawing(figure, f"Test error between level {level} and level {level + 1}: {'; '.join(said)}.")
+    style.legend(panels[0], loc="upper right")
+    alt = f"Test error on the straight line from the dense solution to that of level 1: {'; '.join(said)}."
+    return style.Drawing(figure, alt, f"From the dense solution to level 1: {'; '.join(said)}.")
 
 
-def along_gamma(barriers):
-    """Error at one place on the line between successive levels, for all levels and rewind steps; a pane a place."""
-    points = barriers["curve"].shape[1]
-    chosen = torch.linspace(0, points - 1, 11).round().int().tolist()
-    drawings = {f"{place / (points - 1):.2f}": _place(barriers, place) for place in chosen}
-    return Panes("γ", drawings, list(drawings)[len(drawings) // 2])
-
-
-def _place(barriers, place):
-    figure, axes = style.canvas()
-    density, curve = barriers["density"], barriers["curve"][:, place]
-    gamma = place / (barriers["curve"].shape[1] - 1)
-    style.by_step(axes, density[1:], curve, barriers)
-    style.remaining_axis(axes, density)
-    axes.set_yscale("log")
-    axes.set_ylim(0.025, 1)
-    axes.set_yticks((0.03, 0.1, 0.3, 1))
-    axes.minorticks_off()
-    style.percent_axis(axes.yaxis)
-    axes.set_ylabel("test error (%)")
-    axes.set_title(f"{verdicts.percent(1 - gamma, 0)} of the way to the next level")
-    style.legend(axes)
-    said = ", ".join(
-        f"k = {k} {style.points(mean)}"
-        for k, mean in zip(barriers["rewind_step"].tolist(), curve.mean((0, 2)).tolist(), strict=True)
+def by_level(tickets, barriers):
+    """Barrier to the level before, a panel for each rewind step; a marker is filled where the level matches."""
+    height, match = barriers["height"], within(excess(tickets)[1:].mean(-1), EPSILON)
+    counted = halves.count(halves.pairs(tickets["error"], barriers["height"]).mean().levels(HIGHER))
+    joined, (of_match, of_joined) = within(height.mean(-1), EPSILON), halves.halves(counted)
+    said = "; ".join(
+        f"k = {k} matches at {_listed(match[:, i])} and is connected at {_listed(joined[:, i])}"
+        for i, k in enumerate(verdicts.rewind_steps(tickets))
     )
-    where = f"at γ = {gamma:.2f} on the lines between successive levels"
-    return style.Drawing(figure, f"Test error in percent {where}, mean over levels: {said}.")
+    return style.Drawing(
+        _levels(tickets, height, match, 3), f"Mean barrier to the level before, within half a point or not: {said}.",
+        f"From level {HIGHER} on, {of_match[0]} of {of_match[1]} symbols of levels that match, the filled ones, lie "
+        f"within half a point, and {of_joined[0]} of the {of_joined[1]} within half a point are filled.",
+        _levels(tickets, height, match, 2, NARROW),
+    )  # fmt: skip
 
 
-def successive(barriers, tickets):
-    """Barrier to the previous level against weights remaining, as it is and with recalibrated BatchNorm statistics."""
-    epsilon, density = verdicts.tolerance(tickets), barriers["density"][1:]
-    panels = {"height": "statistics interpolated", "recalibrated": "statistics recalibrated"}
-    figure, both = style.canvas(1, 2, height=4, sharey=True)
-    for axes, (entry, title) in zip(both, panels.items(), strict=True):
-        style.by_step(axes, density, barriers[entry], barriers)
-        for band in axes.collections:
-            band.set_alpha(0.1)
-        for i, step in enumerate(barriers["rewind_step"].tolist()):
-            colour, marker = style.look(barriers, step)
-            axes.plot(density, barriers[entry][:, i], marker, color=colour, alpha=0.4, markersize=3, zorder=1.5)
-        style.barrier_axes(axes, density, title, epsilon)
-    both[1].set_ylabel("")
-    style.legend_below(figure, both[1], 5)
-    means = "; recalibrated ".join(style.points(*barriers[entry].mean((0, 2))) for entry in panels)
+def _levels(tickets, height, match, columns, width=style.WIDTH):
+    """A panel for each rewind step, so many in a row: barriers (levels, K, R), and which levels match, (levels, K)."""
+    steps, level = verdicts.rewind_steps(tickets), torch.arange(1, len(height) + 1)
+    columns = min(columns, len(steps))
+    rows = -(-len(steps) // columns)
+    figure, panels = style.canvas(rows, columns, 2.3 * rows + 0.5, squeeze=False, sharex=True, sharey=True)
+    figure.set_figwidth(width)
+    for axes in panels.flat[len(steps) :]:
+        axes.axis("off")
+    for i, (axes, step) in enumerate(zip(panels.flat, steps, strict=False)):
+        colour, _ = style.look(tickets, step)
+        axes.axvspan(0.4, HIGHER - 0.5, color=style.GREY, alpha=0.1, linewidth=0, label="low sparsity")
+        axes.axhline(EPSILON, color=style.GREY, linestyle="--", linewidth=1, label="half a point")
+        mean = height[:, i].mean(-1)
+        axes.plot(level, mean, color=colour, alpha=0.6, linewidth=1.2)
+        each = axes.plot(level, height[:, i], ".", color=colour, alpha=0.4, markersize=3)
+        each[0].set_label("a replicate")
+        for chosen, face, name in ((match[:, i], colour, "matches"), (~match[:, i], "white", "does not match")):
+            axes.plot(level[chosen], mean[chosen], "o", color=colour, markerfacecolor=face, label=name)
+        axes.set_title(f"k = {step}")
+        axes.set_xlim(0.4, len(height) + 0.6)
+        axes.set_xticks([n for n in (1, 4, 7, 10, 13) if n <= len(height)])
+        style.rate_scale(axes, "y", -0.002, 1)
+        axes.set_yticks([0, 0.005, 0.02, 0.1, 0.5])
+    for axes in panels.flat[max(0, len(steps) - columns) : len(steps)]:
+        axes.set_xlabel("level")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("barrier (points)")
+    style.legend_below(figure, panels[0, 0], 5 if width == style.WIDTH else 2)
+    return figure
+
+
+def _listed(yes):
+    """The levels, counted from 1, at which something is so, in runs."""
+    runs = [list(run) for there, run in groupby(range(len(yes)), yes.tolist().__getitem__) if there]
+    spans = [f"{run[0] + 1}" if len(run) == 1 else f"{run[0] + 1} to {run[-1] + 1}" for run in runs]
+    return f"level {', '.join(spans)}" if spans else "no level"
+
+
+def law(tickets, barriers):
+    """Barrier of a pair against the error of its sparser network; and both halves of the law against the tolerance.
+
+    A pane for each way of counting: means over replicates, single replicates, and, as the authors' pilot figure plots
+    it, means and only the error midway.
+    """
+    some = halves.pairs(tickets["error"], barriers["height"])
+    midway = halves.Pairs(some.excess, halves.midway(tickets["error"], barriers["curve"]))
+    ways = {
+        "means over replicates": some.mean(), "single replicates": some, "means, only midway": midway.mean(),
+    }  # fmt: skip
+    drawings = {name: _law(found, name, tickets) for name, found in ways.items()}
+    return Panes("a point for", drawings, "means over replicates")
+
+
+def _law(some, name, tickets):
+    figure, (left, right) = style.canvas(1, 2, height=4.6)
+    low = min(-0.006, float(some.excess.min()) - 0.001)
+    for i, step in enumerate(verdicts.rewind_steps(tickets)):
+        colour, marker = style.look(tickets, step)
+        for part, face, edge in (
+            (slice(0, 1), "none", ":"), (slice(1, HIGHER - 1), "none", "-"), (slice(HIGHER - 1, None), colour, "-"),
+        ):  # fmt: skip
+            x, y = some.excess[part, i].flatten(), some.barrier[part, i].flatten()
+            left.scatter(
+                x, y, s=24, marker=marker, facecolors=face, edgecolors=[colour], alpha=0.75,
+                linestyle=edge, label=f"k = {step}" if face != "none" else None,
+            )  # fmt: skip
+    for line in (left.axhline, left.axvline):
+        line(EPSILON, color=style.GREY, linestyle="--", linewidth=1)
+    style.rate_scale(left, "x", low, 0.5)
+    left.set_xticks([0, 0.005, 0.02, 0.1])
+    style.rate_scale(left, "y", -0.003, 1)
+    left.set_yticks([0, 0.005, 0.02, 0.1, 0.5])
+    left.set_xlabel("sparser network above dense (points)")
+    left.set_ylabel("rise midway (points)" if "midway" in name else "barrier (points)")
+    left.set_title("every pair of levels")
+    at = _over_tolerance(right, some.levels(HIGHER))
+    drawn = [sum(both, []) for both in zip(*(axes.get_legend_handles_labels() for axes in (left, right)), strict=True)]
+    figure.legend(*drawn, loc="outside lower center", ncols=5, frameon=False, fontsize=9.5)
+    told = _plain(halves.told(at))
+    lower = halves.count(some.levels(1, HIGHER - 1))
+    (of_match, of_joined) = halves.halves(at)
     return style.Drawing(
         figure,
-        f"Barrier between successive levels. {style.within(barriers, barriers['height'], epsilon)} Means over levels, "
-        f"in points of error and in the same order: {means}.",
+        f"Pairs of successive levels, {name}; filled from level {HIGHER} on, hollow before, dotted for level 1. From "
+        f"level {HIGHER} on, at half a point: {told}. At levels 1 to {HIGHER - 1}, {lower.both + lower.only_matching} "
+        f"of {sum(lower)} match, {lower.both} of these are connected.",
+        f"From level {HIGHER} on, {of_match[0]} of {of_match[1]} matching pairs are connected, and {of_joined[0]} of "
+        f"{of_joined[1]} connected pairs match (means over replicates, half a point); hollow: levels 1 to "
+        f"{HIGHER - 1}.",
     )
 
 
-def along(position, errors, record, dense=None):
-    """Error along a path through the levels: ``position`` (P,), ``errors`` of (P, R) by rewind step of a record."""
-    figure, axes = style.canvas()
-    if dense is not None:
-        axes.axhline(dense, color=style.GREY, linewidth=1, linestyle="--", label="dense")
-    corner = (position == position.round()).nonzero()[:, 0]
-    for step, error in errors.items():
-        style.spread(axes, position, error, f"k = {step}", *style.look(record, step), markevery=corner.tolist())
+def _over_tolerance(axes, some):
+    """Draw both halves of the law, agreement and chance agreement against the tolerance; return the count at ours."""
+    counts = [halves.count(some, epsilon) for epsilon in halves.TOLERANCES]
+    shares = [[halves.share(*half) for half in halves.halves(counted)] for counted in counts]
+    for n, (half, (_, colour, marker)) in enumerate(HALVES.items()):
+        axes.plot(halves.TOLERANCES, [both[n] for both in shares], color=colour, marker=marker, label=half)
+    axes.plot(halves.TOLERANCES, [c.agreement for c in counts], color="black", marker="D", label="both or neither")
+    axes.plot(halves.TOLERANCES, [c.chance for c in counts], ":", color=style.GREY, marker="^", label="by chance")
+    axes.axvline(EPSILON, color=style.GREY, linestyle="--", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xticks((0.001, 0.0025, 0.005, 0.01, 0.02))
+    axes.set_xticks([], minor=True)
+    style.percent_axis(axes.xaxis)
+    axes.set_xlabel("tolerance ε (points)")
+    axes.set_ylim(-0.03, 1.03)
     style.percent_axis(axes.yaxis)
-    axes.set_xticks(range(int(position[-1]) + 1))
-    axes.set_xlabel("level (dots), and the straight lines between levels")
-    axes.set_ylabel("test error (%)")
-    style.legend(axes)
-    said = "; ".join(
-        f"k = {step}: {style.points(*error[corner].mean(-1))} at the levels, at most "
-        f"{style.points(error.mean(-1).max())} on the path"
-        for step, error in errors.items()
-    )
-    return style.Drawing(figure, f"Test error in percent along straight lines from level to level. {said}.")
+    axes.set_ylabel("share of pairs (%)")
+    axes.set_title(f"shares, from level {HIGHER} on")
+    return counts[halves.TOLERANCES.index(EPSILON)]
+
+
+def _plain(text):
+    return text.replace("*", "")
 
 
 def path(barriers, steps):
@@ -122,154 +186,125 @@ def path(barriers, steps):
     position = torch.cat([position.flatten(), torch.tensor([levels], dtype=torch.float64)])
     onward = barriers["curve"].flip(1)  # stored from level L + 1 to level L
     onward = torch.cat([onward[:, :-1].flatten(0, 1), onward[-1, -1:]])
-    errors = {step: onward[:, _column(barriers, step)] for step in steps}
-    return along(position, errors, barriers, float(onward[0].mean()))
-
-
-def pairs(pairs, tickets):
-    """Barrier between any two levels, mean over replicates, a heatmap for each rewind step."""
-    from matplotlib.colors import SymLogNorm
-
-    epsilon, names, height = verdicts.tolerance(tickets), style.step_names(pairs), pairs["height"].mean(-1)
-    figure, panels = style.panels(len(names), 3.5, sharex=True, sharey=True)
-    ticks = range(0, len(height), 2 if len(height) > 8 else 1)
-    for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        scale = SymLogNorm(style.LINEAR, vmin=0, vmax=0.5)
-        picture = axes.imshow(height[..., i], cmap="cividis", norm=scale, origin="lower")
-        near = (height[..., i] <= epsilon).nonzero()
-        axes.plot(near[:, 1], near[:, 0], ".", color="white", markersize=4)
-        axes.grid(False)
-        axes.set_xticks(ticks)
-        axes.set_yticks(ticks)
-        axes.set_title(name)
-        axes.set_xlabel("level")
-        axes.set_ylabel("level")
-        axes.label_outer()
-    bar = figure.colorbar(picture, ax=panels, shrink=0.7, label="barrier (points); dot: at most ε", extend="max")
-    bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5])
-    bar.ax.minorticks_off()
-    style.percent_axis(bar.ax.yaxis)
-    said = "; ".join(
-        f"{name}: {style.points(torch.diagonal(height[..., i], 1).mean())}, {style.points(height[0, -1, i])}"
-        for i, name in enumerate(names)
-    )
-    blocks = ", ".join(
-        f"{name}: {last or 'none'}" for name, last in zip(names, findings.block(pairs, epsilon), strict=True)
+    corner, said = (position == position.round()).nonzero()[:, 0], []
+    figure, axes = style.canvas()
+    axes.axhline(float(onward[0].mean()), color=style.GREY, linewidth=1, linestyle="--", label="dense")
+    for step in steps:
+        error = onward[:, _column(barriers, step)]
+        style.spread(axes, position, error, f"k = {step}", *style.look(barriers, step), markevery=corner.tolist())
+        said.append(
+            f"k = {step}: {style.points(*error[corner].mean(-1))} at the levels, at most "
+            f"{style.points(error.mean(-1).max())} on the path"
+        )
+    style.percent_axis(axes.yaxis)
+    axes.set_xticks(range(levels + 1))
+    axes.set_xlabel("level (symbols), and the straight lines between levels")
+    axes.set_ylabel("test error (%)")
+    style.legend_below(figure, axes, 3)
+    half = levels // 2 * (points - 1) + 1
+    tops = " and ".join(
+        f"{verdicts.percent(onward[:half, _column(barriers, step)].mean(-1).max())} with k = {step}" for step in steps
     )
     return style.Drawing(
-        figure,
-        "Heatmaps of the barrier between any two levels. In points of error, mean over neighbouring levels, and from "
-        f"the dense network to the sparsest level: {said}. Last level up to which any two have a barrier within ε: "
-        f"{blocks}.",
-    )
+        figure, f"Test error in percent along straight lines from level to level. {'; '.join(said)}.",
+        f"On the way from level to level, down to level {levels // 2}, the mean error reaches {tops}.",
+    )  # fmt: skip
 
 
-def projections(tickets, projected, step):
-    """Errors before and after pruning and after retraining, at one rewind step; barriers of the retraining, at all."""
-    figure, (left, right) = style.canvas(1, 2, height=3.6)
-    density, k = projected["density"][1:], _column(projected, step)
-    error = tickets["error"][:, k]
-    style.spread(left, density, projected["error"][:, k], "projection", style.ORANGE, "s")
-    style.spread(left, density, error[:-1], "solution before pruning", "black", "o")
-    style.spread(left, density, error[1:], "next solution", style.BLUE, "^")
-    style.percent_axis(left.yaxis)
-    left.set_ylabel("test error (%)")
-    left.set_title(f"k = {step}")
-    style.legend(left)
-    style.remaining_axis(left, density)
-    names = style.step_names(projected)
-    style.by_step(right, density, projected["height"], projected)
-    style.barrier_axes(right, density, "projection to next solution", verdicts.tolerance(tickets))
-    style.legend(right)
-    rise = style.points(*(projected["error"][:, k] - error[:-1]).mean(-1))
-    highest = style.points(*projected["height"].mean(-1).amax(0))
+def _column(record, step):
+    return verdicts.rewind_steps(record).index(step)
+
+
+def found_masks(found, tickets):
+    """A walk without rewinding, and what is trained inside its masks from rewind points: how far from the walk."""
+    figure, (left, right) = style.canvas(1, 2, height=4.2)
+    density = found["density"]
+    style.spread(left, density[1:], found["step"], "to the level before", style.BLUE)
+    style.spread(left, density[1:], found["away"], "to the dense network", style.ORANGE, "s")
+    over = found["error"] - tickets["error"][0].mean()
+    style.spread(left, density, over, "error above dense", style.GREY, "^")
+    kept, steps = density[found["level"]], verdicts.rewind_steps(found)
+    for i, step in enumerate(steps):
+        colour, marker = style.look(found, step)
+        style.spread(right, kept, found["return_barrier"][:, i], f"k = {step}", colour, marker)
+    for axes, title in ((left, "prune, train on, repeat"), (right, "its masks on rewind points")):
+        style.barrier_axes(axes, density, title, EPSILON)
+        style.legend(axes)
+    style.rate_scale(left, "y", min(-0.003, float(over.min()) - 0.001))
+    left.set_yticks([0, 0.005, 0.02, 0.1, 0.5])
+    left.set_ylabel("points of error")
+    right.set_ylabel("barrier to the walk's solution (points)")
+    returns = "; ".join(f"k = {k} {style.points(*found['return_barrier'][:, i].mean(-1))}" for i, k in enumerate(steps))
+    levels, back = ", ".join(map(str, found["level"].tolist())), leads_back(found, tickets)[0].sum(0).tolist()
+    came = ", ".join(f"{number} from k = {k}" for k, number in zip(steps, back, strict=True))
     return style.Drawing(
         figure,
-        f"At k = {step} pruning alone raises the test error by {rise} points, level by level. Highest mean barrier "
-        f"from projection to next solution, in points of error, for {', '.join(names)}: {highest}.",
+        f"Without rewinding the barrier of a step is at most {verdicts.points(found['step'].mean(-1).max(), 2)}, "
+        f"from the dense network to the end of the walk {verdicts.points(found['away'][-1].mean())}. From networks "
+        f"trained in the masks of levels {levels} to the walk's solutions, in points: {returns}.",
+        f"Of {len(kept)} masks found without rewinding, so many lead back to the solution they were found with: "
+        f"{came}.",
     )
 
 
 def failing_masks(failing, tickets):
     """Barrier back to the level before, and error, of networks trained from the same point inside three subspaces."""
-    figure, (left, right) = style.canvas(1, 2, height=3.6)
+    figure, (left, right) = style.canvas(1, 2, height=3.8)
     arms = {
         "own": ("own mask", style.BLUE), "failing": ("mask of a failing run", style.ORANGE),
         "random": ("random mask", style.PINK),
     }  # fmt: skip
-    right.axhline(float(tickets["error"][0].mean()), color=style.GREY, linestyle="--", linewidth=1, label="dense")
+    dense = float(tickets["error"][0].mean())
+    right.axhspan(dense, dense + EPSILON, color=style.GREY, alpha=0.25, linewidth=0, label="matching")
     for marker, (arm, (name, colour)) in zip(style.MARKERS, arms.items(), strict=False):
         style.spread(left, failing["density"], failing[arm], name, colour, marker)
         style.spread(right, failing["density"], failing[f"{arm}_error"], name, colour, marker)
-    style.barrier_axes(left, failing["density"], "barrier back to the level before", verdicts.tolerance(tickets))
+    style.barrier_axes(left, failing["density"], "barrier back to the level before", EPSILON)
     style.remaining_axis(right, failing["density"])
-    right.set_ylabel("test error (%)")
+    style.error_axis(right)
     right.set_title("test error")
-    style.percent_axis(right.yaxis)
-    style.legend(right)
+    style.legend_below(figure, right, 4)
     said = "; ".join(f"{name} {style.points(*failing[arm].mean(-1))}" for arm, (name, _) in arms.items())
-    levels = failing["level"].tolist()
-    return style.Drawing(figure, f"Barrier back to the level before, at levels {levels}, in points of error: {said}.")
-
-
-def plane(planes, failing, chosen):
-    """Test error on the plane through a solution, its projection and the next solution.
-
-    On the left for the rewind step ``failing``, on the right for another: a pane for each, first that of ``chosen``.
-    """
-    others = [step for step in planes["rewind_step"].tolist() if step != failing]
-    drawings = {f"{step}": _plane(planes, (failing, step)) for step in others}
-    return Panes("rewind step on the right", drawings, f"{chosen}")
-
-
-def _plane(planes, steps):
-    from matplotlib.colors import BoundaryNorm
-
-    figure, panels = style.panels(len(steps), 4.1)
-    bounds = [0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9]
-    top = max(float(planes["error"].max()), bounds[1])
-    bounds = [bound for bound, below in zip(bounds, [0, *bounds], strict=False) if below < top]
-    level, said = int(planes["level"]), []
-    names = (f"solution {level}", "projection", f"solution {level + 1}")
-    for axes, step in zip(panels, steps, strict=True):
-        k = _column(planes, step)
-        norm = BoundaryNorm(bounds, 256, extend="both")
-        x, y, error = planes["horizontal"][:, k], planes["vertical"][:, k], planes["error"][..., k]
-        picture = axes.contourf(x, y, error, bounds, cmap="cividis", norm=norm, extend="both")
-        axes.contour(x, y, error, bounds, colors="white", linewidths=0.4, alpha=0.5)
-        for (cx, cy), marker, name in zip(planes["corners"][..., k].tolist(), style.MARKERS, names, strict=False):
-            axes.plot(cx, cy, marker, color=style.ORANGE, markeredgecolor="white", markersize=10, label=name)
-        subspace = float(planes["corners"][1, 0, k])  # both states in it are zero in the coordinates that were pruned
-        name = f"axial subspace of level {level + 1}"
-        axes.axvline(subspace, color=style.ORANGE, linestyle=":", label=name, zorder=1.5)
-        axes.grid(False)
-        axes.set_title(f"k = {step}")
-        axes.set_xlabel("distance towards the projection")
-        said.append(f"k = {step}: {_seen(planes, k)}")
-    panels[0].set_ylabel("distance across")
-    bar = figure.colorbar(picture, ax=panels, ticks=bounds, label="test error (%)", shrink=0.85)
-    style.percent_axis(bar.ax.yaxis)
-    style.legend_below(figure, panels[0], 2)
-    alt = f"Contours of test error on the plane through {', '.join(names)}, in percent."
-    return style.Drawing(figure, f"{alt} {' '.join(said)}")
-
-
-def _seen(planes, k):
-    """What a plane shows, for an alternative text: between the solutions, and on the axial subspace's near half."""
-    corners, across = planes["corners"][..., k], planes["vertical"][:, k]
-    middle, apart = corners[[0, 2]].mean(0), float((corners[2] - corners[0]).norm())
-    before, projection, after, between = (_nearest(planes, k, point) for point in (*corners, middle))
-    ridge = "a ridge" if between > max(before, after) + verdicts.STABLE else "no ridge"
-    column = int((planes["horizontal"][:, k] - corners[1, 0]).abs().argmin())
-    return (
-        f"{style.points(before)} at the solution, {style.points(projection)} at its projection, "
-        f"{style.points(between)} midway to the next solution, {style.points(after)} there, {apart:.1f} away: {ridge} "
-        "between. On the axial subspace, on the projection's side, "
-        f"{style.points(planes['error'][across < middle[1], column, k].min())} at least."
+    levels, count = failing["level"].tolist(), len(failing["level"])
+    near = ", ".join(
+        f"{name} at {int(within(failing[arm].mean(-1), EPSILON).sum())}" for arm, (name, _) in arms.items()
     )
+    return style.Drawing(
+        figure, f"Barrier back to the level before, at levels {levels}, in points of error: {said}.",
+        f"Of {count} levels, training from the same rewind point leads back within half a point with the {near}.",
+    )  # fmt: skip
 
 
-def _nearest(planes, k, point):
-    """Error at the grid point nearest to a point of the plane."""
-    column = int((planes["horizontal"][:, k] - point[0]).abs().argmin())
-    return planes["error"][int((planes["vertical"][:, k] - point[1]).abs().argmin()), column, k]
+def networks(by_network):
+    """Both halves of the law at higher sparsities for each network, with their counts, and agreement by chance."""
+    figure, axes = style.canvas(height=0.62 * len(by_network) + 1.7)
+    said, places = [], torch.arange(len(by_network)).flip(0).tolist()
+    for place, (name, some) in zip(places, by_network.items(), strict=True):
+        counted = halves.count(some)
+        for n, ((_, colour, marker), half) in enumerate(zip(HALVES.values(), halves.halves(counted), strict=True)):
+            height = place + 0.17 - 0.34 * n
+            axes.plot(halves.share(*half), height, marker, color=colour, markersize=7)
+            axes.text(1.04, height, f"{half[0]} of {half[1]}", va="center", fontsize=9.5)
+        if sum(counted):
+            axes.plot(counted.agreement, place, "D", color="black", markersize=4)
+            axes.plot(counted.chance, place, "^", color=style.GREY, markersize=5)
+        said.append(f"{name}: {_plain(halves.told(counted))}")
+    for name, colour, marker in [*HALVES.values(), ("agreement", "black", "D"), ("by chance", style.GREY, "^")]:
+        axes.plot([], [], marker, color=colour, label=name)
+    axes.axvline(halves.SHARE, color=style.GREY, linestyle="--", linewidth=1)
+    axes.set_yticks(places, list(by_network))
+    axes.set_ylim(-0.6, len(by_network) - 0.4)
+    axes.set_xlim(-0.03, 1.2)
+    axes.set_xticks((0, 0.25, 0.5, 0.75, 1))
+    style.percent_axis(axes.xaxis)
+    axes.set_xlabel("share of pairs (%)")
+    style.legend_below(figure, axes, 2)
+    kinds = {name: halves.judge(halves.count(some)) for name, some in by_network.items()}
+    caption = "; ".join(
+        f"{verdict}: {', '.join(name for name, found in kinds.items() if found == verdict)}"
+        for verdict in verdicts.VERDICTS if verdict in kinds.values()
+    )  # fmt: skip
+    return style.Drawing(
+        figure, f"Both halves of the law from level {HIGHER} on, means, at half a point. {'; '.join(said)}.",
+        f"By network, the law of connected if and only if matching {caption}.",
+    )  # fmt: skip

@@ -1,171 +1,301 @@
-"""Findings of chapter 2."""
+"""Findings of chapter 2: at higher sparsities successive networks are connected if and only if they match.
+
+The rules of the verdicts were written before the records of this testbed were made: what a pair is, when it matches and
+is connected, in ``halves``, the rest in the rows.
+"""
 
 import torch
 
-from ..tickets.experiments import contrast, winning_tickets
-from ..verdicts import (
-    AGREE,
-    AGREE_PARTLY,
-    FAILS,
-    HOLDS,
-    PARTLY,
-    SPARSE,
-    UNTESTED,
-    Table,
-    Verdict,
-    connected,
-    contingency,
-    contrast_name,
-    grade,
-    matching,
-    of,
-    percent,
-    points,
-    rewind_steps,
-    sparsest_matching,
-    tolerance,
-)
-from . import experiments
+from ..experiment import recorded
+from ..presets import PRESETS
+from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Table, Text, Verdict, of, percent, points, rewind_steps, table
+from . import halves, readings
+from .halves import EPSILON, HIGHER, Pairs, count, judge, pairs, told, within
 
 
-def connected_and_matching(tickets, barriers) -> Table:
-    """The verdicts on claim C1: for all pairs of successive levels, for those of many weights and of few."""
-    split = {"": None, f", at least {percent(SPARSE, 0)} of the weights left": False, ", fewer left": True}
-    claim = "Successive solutions are connected if and only if they match"
-    return Table(_iff(f"{claim}{where}", tickets, barriers["height"], sparse) for where, sparse in split.items())
+def verdict(tickets, barriers, found, control_step) -> Table:
+    """The verdicts on C1, a row for each of its two sentences."""
+    return Table([if_and_only_if(tickets, barriers), mask_leads_back(found, tickets, control_step)])
 
 
-def in_lcs_set(tickets, barriers):
-    """Which level L + 1 solutions lie in the LCS-set of ``w^(L)``, booleans (levels, K, R).
-
-    Their error is at most that of ``w^(L)`` itself plus epsilon, and the barrier to it at most epsilon.
-    """
-    epsilon = tolerance(tickets)
-    return (tickets["error"][1:] <= tickets["error"][:-1] + epsilon) & (barriers["height"] <= epsilon)
+def questions(pairs, failing, networks) -> Table:
+    """The verdicts on questions of our own; ``networks``: ``Pairs`` by name, the main network's first."""
+    return Table([successive_not_distant(pairs), other_masks_miss(failing), other_networks(networks)])
 
 
-def block(pairs, epsilon):
-    """For each rewind step the last level up to which any two are connected, by the mean over replicates."""
-    near = pairs["height"].mean(-1) <= epsilon
-    return [max(n for n in range(len(near)) if near[: n + 1, : n + 1, i].all()) for i in range(near.shape[-1])]
-
-
-def distant_levels(tickets, barriers, pairs) -> Verdict:
-    """The verdict on whether successive levels connect where distant ones do not."""
-    far = _distant(tickets, barriers, pairs, 2)
-    joined = int((far >= 0).sum())
+def if_and_only_if(tickets, barriers) -> Verdict:
+    """The verdict on C1: both halves at higher sparsities, by means over replicates."""
+    counted = count(pairs(tickets["error"], barriers["height"]).mean().levels(HIGHER))
+    (both, match), (_, joined) = halves.halves(counted)
     return Verdict(
-        "Successive levels connect where distant ones do not",
-        "runs, of those connected at level 1, in which the dense network has a barrier above 2 ε to some level "
-        "though every step on the way there is connected; holds from one half of them, partly from one quarter",
-        f"{int((far > 0).sum())} of {joined} runs",
-        grade(int((far > 0).sum()) / joined, 0.5, 0.25) if joined else UNTESTED,
+        "At higher sparsities, pairs of pruned networks at successive pruning iterations are connected by a linear "
+        "path with zero error barrier if and only if they are matching",
+        f"pairs of rewind step and level from level {HIGHER} on, means over replicates, both tolerances half a point; "
+        "a pair matches if its sparser network does; *if*: matching pairs that are connected; *only if*: connected "
+        f"pairs that match; holds if both are at least {percent(halves.SHARE, 0)}, partly from "
+        f"{percent(halves.SHARE_PARTLY, 0)}",
+        f"*if*: {both} of {match} matching pairs are connected; *only if*: {both} of {joined} connected pairs match",
+        judge(counted),
     )
 
 
-def error_barriers(tickets, barriers, pairs, projected, failing, plain) -> Table:
-    """The verdicts of chapter 2."""
-    epsilon = tolerance(tickets)
-    rows = connected_and_matching(tickets, barriers)
-    rows.append(_iff("The same from the projection to the next solution", tickets, projected["height"], None))
-    rows.append(_iff(f"The same {contrast_name(plain)}, all pairs", plain, plain["barrier"], None))
-    rows.append(distant_levels(tickets, barriers, pairs))
-    early = failing["density"] >= SPARSE
-    away = {name: failing[name][early] for name in ("own", "failing", "random")}
-    rows.append(
-        Verdict(
-            "The mask, not only the rewind point, leads back to the mode",
-            f"barrier back to the level before, at least {percent(SPARSE, 0)} of the weights left: own mask; failing "
-            "mask; random mask; holds if own is within ε and both others are above, partly if own is the lowest",
-            "; ".join(points(value.flatten()) for value in away.values()),
-            HOLDS
-            if away["own"].mean() <= epsilon < min(away["failing"].mean(), away["random"].mean())
-            else PARTLY
-            if away["own"].mean() < min(away["failing"].mean(), away["random"].mean())
-            else FAILS,
+def mask_leads_back(found, tickets, control_step) -> Verdict:
+    """The verdict on C1's second sentence: masks that IMP did not find lead a robust rewind point to their mode."""
+    steps = rewind_steps(found)
+    back, tried = readings.leads_back(found, tickets)
+    column = steps.index(control_step)
+    came, others = back[tried, column], back[tried][:, [i for i, k in enumerate(steps) if k == 0]]
+    if not tried.any() or not found["return_barrier"].isfinite().all():
+        verdict = UNTESTED
+    else:
+        share = float(came.double().mean())
+        verdict = HOLDS if share == 1 and not others.any() else PARTLY if share >= 0.5 else FAILS
+    number = {1: "the one mask"}.get(int(tried.sum()), f"the {int(tried.sum())} masks")
+    return Verdict(
+        "The mask conveys to the rewind point an axial subspace that intersects a desired linearly connected mode",
+        "masks found without rewinding, put on a rewind point and trained: barrier to the solution that they were "
+        f"found with; holds if from k = {control_step} at every level where that solution matches the network comes "
+        "back within half a point and matches, and from k = 0 at none; partly if at half of these levels or more",
+        f"of {number} found without rewinding, {int(came.sum())} lead back from k = {control_step}, "
+        f"{int(others.sum())} from k = 0",
+        verdict,
+    )
+
+
+def successive_not_distant(pairs) -> Verdict:
+    """Whether solutions that connect step by step lie on a bend: ends of such a row that do not see each other."""
+    bent = [bend for bend in readings.bends(pairs["height"]) if bend is not None]
+    return Verdict(
+        "Successive levels are connected where distant ones are not",
+        "rewind steps at which two or more steps in a row are connected, by means and half a point: at how many of "
+        "them the barrier between some two levels of such a row is above one point; holds if at all, partly if at some",
+        f"at {sum(bent)} of {len(bent)} rewind steps whose levels connect step by step",
+        UNTESTED if not bent else HOLDS if all(bent) else PARTLY if any(bent) else FAILS,
+    )
+
+
+def other_masks_miss(failing) -> Verdict:
+    """Whether masks that do not fit the solution lead a good rewind point elsewhere."""
+    own, *others = (within(failing[arm].mean(-1), EPSILON) for arm in ("own", "failing", "random"))
+    missed = [~other[own] for other in others]
+    share = float(torch.stack(missed).all(0).double().mean())  # NaN without a level
+    return Verdict(
+        "From a good rewind point, a mask that does not fit the last solution leads elsewhere",
+        "levels at which the own mask leads back within half a point, by means; holds if at all of them neither the "
+        "mask of a failing run nor a random one does, partly if at half or more",
+        "of {} levels at which the own mask leads back, the mask of a failing run misses at {}, a random one at "
+        "{}".format(int(own.sum()), *(int(miss.sum()) for miss in missed)),
+        UNTESTED if share != share else HOLDS if share == 1 else PARTLY if share >= 0.5 else FAILS,
+    )
+
+
+def other_networks(networks) -> Verdict:
+    """Whether C1 holds for the networks beside the main one too."""
+    judged = {name: judge(count(some)) for name, some in list(networks.items())[1:]}
+    cases = [verdict for verdict in judged.values() if verdict != UNTESTED]
+    by_verdict = "; ".join(
+        f"{verdict}: {', '.join(name for name, found in judged.items() if found == verdict)}"
+        for verdict in (HOLDS, PARTLY, FAILS, UNTESTED) if verdict in judged.values()
+    )  # fmt: skip
+    return Verdict(
+        "The law holds for other networks too",
+        "each network judged as the main one in the table of the paper's claims; holds if it does for all that give a "
+        "case, partly if for some at least in part",
+        by_verdict,
+        UNTESTED if not cases
+        else HOLDS if set(cases) == {HOLDS}
+        else FAILS if set(cases) == {FAILS}
+        else PARTLY,
+    )  # fmt: skip
+
+
+def row(preset, recompute=False, device="auto") -> Verdict:
+    """The row of claim C1, its first sentence."""
+    names = "winning_tickets", "successive_barriers"
+    return if_and_only_if(*(recorded(name, preset, recompute, device) for name in names))
+
+
+def mask_row(preset, recompute=False, device="auto") -> Verdict:
+    """The row of claim C1's second sentence."""
+    tickets, found = (recorded(name, preset, recompute, device) for name in ("winning_tickets", "found_masks"))
+    return mask_leads_back(found, tickets, PRESETS[preset].tickets.control_step)
+
+
+def sentences(preset) -> list:
+    """What was found about C1, for the editor."""
+    tickets, barriers = recorded("winning_tickets", preset), recorded("successive_barriers", preset)
+    return [
+        *(f"Counted by {name}: {told(counted)}." for name, counted in ways(tickets, barriers)),
+        *_distant(recorded("all_pairs", preset), recorded("recalibrated_pairs", preset)),
+        *_projections(recorded("projections", preset), tickets),
+        *_masks(recorded("found_masks", preset), recorded("failing_masks", preset), tickets),
+        *_networks(tickets, barriers, recorded("contrast", preset), recorded("architectures", preset)),
+    ]
+
+
+def numbers(preset="book") -> dict:
+    """The numbers that chapter 2 quotes, by name, as text."""
+    tickets, barriers = recorded("winning_tickets", preset), recorded("successive_barriers", preset)
+    mean, steps = pairs(tickets["error"], barriers["height"]).mean(), rewind_steps(tickets)
+    higher, lower = count(mean.levels(HIGHER)), count(mean.levels(1, HIGHER - 1))
+    named = {**_both("", higher), "agreement": percent(higher.agreement, 0), "chance": percent(higher.chance, 0)}
+    for name, chosen in (("early", [k <= 10 for k in steps]), ("late", [k >= 40 for k in steps])):
+        columns = [i for i, yes in enumerate(chosen) if yes]
+        named |= _both(f" {name}", count(mean.at(columns).levels(HIGHER)))
+    named["lower matching"] = f"{lower.both + lower.only_matching} of {sum(lower)}"
+    named["lower connected"] = f"{lower.both}"
+    contrast, others = recorded("contrast", preset), recorded("architectures", preset)
+    for name, some in readings.by_network(tickets, barriers, contrast, others).items():
+        named |= _both(f" {name}", count(some))
+    return named | _of_distant(preset) | _of_masks(preset)
+
+
+def _of_distant(preset):
+    """The numbers of the maps of all pairs."""
+    plain, anew = recorded("all_pairs", preset), recorded("recalibrated_pairs", preset)
+    named, (here, there) = {}, readings.plain_and_recalibrated(plain, anew)
+    for i, k in enumerate(rewind_steps(anew)):
+        first, last = max(readings.rows_of_steps(here)[i], key=lambda row: row[1] - row[0], default=(0, 0))
+        named[f"row k={k}"] = f"{first} to {last}"
+        for how, heights in (("", here), (" anew", there)):
+            named[f"dense reach{how} k={k}"] = f"{int(readings.connected_to_dense(heights)[i])}"
+    return named
+
+
+def _of_masks(preset):
+    """The numbers of masks found without rewinding, and of masks that do not fit."""
+    tickets, found = recorded("winning_tickets", preset), recorded("found_masks", preset)
+    failing, back = recorded("failing_masks", preset), readings.leads_back(found, tickets)[0]
+    named = {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
+    for i, k in enumerate(rewind_steps(found)):
+        named |= {f"found back k={k}": of(back[:, i]), f"found barrier k={k}": points(found["return_barrier"][0, i])}
+    named["found overlap"] = percent(found["overlap"][0, -1].mean(), 0)
+    named["found overlap chance"] = percent(found["density"][found["level"][0]], 0)
+    return named
+
+
+def _both(name, counted):
+    """Both halves of a count, each as ``5 of 6``, by their names."""
+    said = (f"{part} of {whole}" for part, whole in halves.halves(counted))
+    return dict(zip((f"if{name}", f"only if{name}"), said, strict=True))
+
+
+def ways(tickets, barriers):
+    """Yield every way to count connected against matching: what is counted, in words, and a ``Contingency``."""
+    found = pairs(tickets["error"], barriers["height"])
+    mean, higher = found.mean(), found.mean().levels(HIGHER)
+    half, begin = points(EPSILON), f"from level {HIGHER} on"
+    yield f"means over replicates, {begin}", count(higher)
+    yield f"single replicates, {begin}", count(found.levels(HIGHER))
+    yield f"means, levels 1 to {HIGHER - 1}", count(mean.levels(1, HIGHER - 1))
+    yield f"means, levels 2 to {HIGHER - 1}", count(mean.levels(2, HIGHER - 1))
+    for i, k in enumerate(rewind_steps(tickets)):
+        yield f"means, k = {k}, {begin}", count(mean.at([i]).levels(HIGHER))
+    for epsilon in halves.TOLERANCES:
+        if epsilon != EPSILON:
+            yield f"{points(epsilon, 2)} in place of {half}", count(higher, epsilon)
+    for match, joined in halves.MIXED:
+        yield f"{points(match, 2)} for matching, {points(joined, 2)} for connection", count(higher, match, joined)
+    both = torch.maximum(halves.excess(tickets)[:-1], halves.excess(tickets)[1:])
+    others = {"both networks of a pair have to match": Pairs(both, barriers["height"])}
+    if barriers["curve"].shape[1] % 2:
+        rise = halves.midway(tickets["error"], barriers["curve"])
+        others["error midway, as the authors plot it"] = Pairs(found.excess, rise)
+    if "recalibrated" in barriers:
+        others["recalibrated statistics"] = Pairs(found.excess, barriers["recalibrated"])
+    for name, some in others.items():
+        yield name, count(some.mean().levels(HIGHER))
+
+
+def counts(tickets, barriers) -> Text:
+    """Both halves of the law, agreement and chance agreement, by every way to count: a table."""
+    rows = [
+        [name, *(f"{part} of {whole}" for part, whole in halves.halves(counted)), f"{percent(counted.agreement, 0)}",
+         percent(counted.chance, 0)]
+        for name, counted in ways(tickets, barriers)
+    ]  # fmt: skip
+    both = "*if*: connected, of the matching", "*only if*: matching, of the connected"
+    return table(["counted", *both, "agree", "by chance"], rows)
+
+
+def returns(found) -> Text:
+    """What is trained inside the masks that were found without rewinding: a table, a row for each mask and step."""
+    rows = [
+        [
+            f"{level} ({percent(found['density'][level], 0)})", f"{k}", percent(found["error"][level], 2),
+            percent(found["return_error"][n, i], 2), points(found["return_barrier"][n, i]),
+            of(within(found["return_barrier"][n, i], EPSILON)), percent(found["overlap"][n, i], 0),
+        ]
+        for n, level in enumerate(found["level"].tolist()) for i, k in enumerate(rewind_steps(found))
+    ]  # fmt: skip
+    header = ["level (weights)", "k", "error on the walk", "error from k"]
+    return table([*header, "barrier between", "connected", "shared with IMP"], rows)
+
+
+def _distant(plain, recalibrated):
+    """Successive against distant levels, and what recalibration does to distant ones."""
+    here, anew = readings.plain_and_recalibrated(plain, recalibrated)
+    kept = recalibrated["density"]
+    for i, k in enumerate(rewind_steps(plain)):
+        level = int(readings.connected_to_dense(plain["height"])[i])
+        next_to = percent(kept[level], 0)
+        last = points(plain["height"][0, -1, i])
+        yield f"From k = {k} the dense network is connected down to level {level} ({next_to}); to the last, {last}."
+    for i, k in enumerate(rewind_steps(recalibrated)):
+        downs = [int(readings.connected_to_dense(heights)[i]) for heights in (here, anew)]
+        tenth = int((kept - 0.1).abs().argmin())
+        at = [points(heights[0, tenth, i]) for heights in (here, anew)]
+        yield (
+            f"From k = {k} ({here.shape[-1]} replicates): connected to the dense network down to level {downs[0]} with "
+            f"statistics interpolated, to level {downs[1]} with recalibrated ones; at {percent(kept[tenth], 0)} of the "
+            f"weights the barrier to it is {at[0]} and {at[1]}."
         )
+
+
+def _projections(projected, tickets):
+    """What pruning does to a solution, and the line from there to the next one."""
+    rise = (projected["error"] - tickets["error"][:-1]).mean(-1)
+    match, height = within(halves.excess(tickets)[1:].mean(-1), EPSILON), projected["height"].mean(-1)
+    for i, k in enumerate(rewind_steps(tickets)):
+        there = height[:, i][match[:, i]]
+        highest = f"is at most {points(there.max(), 2)} where that matches" if len(there) else "never ends in a match"
+        yield (
+            f"From k = {k} pruning alone raises the error by {points(rise[:, i].min())} to {points(rise[:, i].max())}; "
+            f"the mean barrier from a projection to the next solution {highest}."
+        )
+
+
+def _masks(found, failing, tickets):
+    """What masks do: those found without rewinding, and those of failing runs."""
+    dense = tickets["error"][0].mean()
+    yield (
+        f"The walk without rewinding: barrier of a step at most {points(found['step'].mean(-1).max(), 2)} in the mean, "
+        f"from the dense network to its end {points(found['away'][-1])}; error {percent(found['error'][-1], 2)} at "
+        f"{percent(found['density'][-1], 0)} of the weights, dense {percent(dense, 2)}."
     )
-    return rows
+    for n, level in enumerate(found["level"].tolist()):
+        for i, k in enumerate(found["rewind_step"].tolist()):
+            yield (
+                f"The mask of its level {level} ({percent(found['density'][level], 0)}) from k = {k}: error "
+                f"{percent(found['return_error'][n, i], 2)} (on the walk {percent(found['error'][level], 2)}), barrier "
+                f"to the walk's solution {points(found['return_barrier'][n, i], 2)} "
+                f"({of(within(found['return_barrier'][n, i], EPSILON))} within half a point); IMP's own mask has "
+                f"{percent(found['overlap'][n, i], 0)} of its weights, {percent(found['density'][level], 0)} by chance."
+            )
+    for n, level in enumerate(failing["level"].tolist()):
+        arms = ", ".join(f"{arm} mask {points(failing[arm][n])}" for arm in ("own", "failing", "random"))
+        yield f"At level {level}, trained from the control's rewind point, barrier to the level before: {arms}."
 
 
-def _iff(claim, tickets, barrier, sparse):
-    """The verdict on one contingency table: as good as the worse of its two halves."""
-    count = contingency(tickets, barrier, sparse=sparse)
-    match, joined = count.both + count.only_matching, count.both + count.only_connected
-    return Verdict(
-        claim,
-        f"*if*: matching pairs that are connected; *only if*: connected pairs that match; holds if both are at least "
-        f"{percent(AGREE, 0)}, partly from {percent(AGREE_PARTLY, 0)}",
-        f"*if* {count.both} of {match}; *only if* {count.both} of {joined}; both or neither "
-        f"{percent(count.agreement, 0)} of {sum(count)} ({percent(count.chance, 0)} by chance)",
-        grade(min(count.matching_connected, count.connected_matching)) if match and joined else UNTESTED,
-    )
-
-
-def _distant(tickets, barriers, pairs, multiple):
-    """Per run, the first level apart from the dense one though all steps to it connect; 0: none; -1: apart at once."""
-    epsilon = tolerance(tickets)
-    joined = (barriers["height"] <= epsilon).long().cumprod(0).bool()
-    apart = (pairs["height"][0, 1:] > multiple * epsilon) & joined
-    first = torch.where(apart.any(0), apart.long().argmax(0) + 1, 0)
-    return torch.where(joined[0], first, -1)
-
-
-def numbers(preset) -> dict:
-    """The numbers that chapter 2 quotes."""
-    tickets, barriers = winning_tickets(preset), experiments.successive_barriers(preset)
-    failing, plain = experiments.failing_masks(preset), contrast(preset)
-    named = _by_step(preset, tickets, barriers) | _halves(tickets, barriers)
-    count = contingency(plain, plain["barrier"])
-    named |= {"plain pairs": str(sum(count)), "plain only matching": str(count.only_matching)}
-    named["plain only connected"] = str(count.only_connected)
-    named["mask weights"] = percent(failing["density"][1], 0)
-    return named | {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
-
-
-def _by_step(preset, tickets, barriers):
-    """The numbers of each rewind step."""
-    pairs, shown = experiments.all_pairs(preset), int(experiments.plane(preset)["level"])
-    epsilon, far = tolerance(tickets), _distant(tickets, barriers, pairs, 1)
-    named = {"distant above ε": f"{int((far > 0).sum())} of {int((far >= 0).sum())}"}
-    joined = connected(barriers["height"], epsilon).long().cumprod(0).sum(0).tolist()
-    found = in_lcs_set(tickets, barriers)[0]
-    for i, (k, last) in enumerate(zip(rewind_steps(barriers), block(pairs, epsilon), strict=True)):
-        named[f"barrier k={k}"] = points(barriers["height"][:, i].mean(0))
-        named[f"recalibrated k={k}"] = points(barriers["recalibrated"][:, i].mean(0))
-        named[f"connected k={k}"] = percent(barriers["density"][joined[i]], 0) if joined[i] else "no level"
-        named[f"block k={k}"] = str(last)
-        named[f"first barrier k={k}"] = points(barriers["height"][0, i])
-        named[f"first connected k={k}"] = of(barriers["height"][0, i] <= epsilon)
-        named[f"mean first k={k}"] = points(barriers["height"][0, i].mean(), 2)
-        if joined[i] < len(barriers["height"]):
-            named[f"leaves k={k}"] = percent(barriers["density"][joined[i] + 1], 0)
-            named[f"highest leaving k={k}"] = points(barriers["height"][joined[i], i].max())
-        named[f"first in LCS-set k={k}"] = of(found[i])
-        named[f"first matching k={k}"] = of(matching(tickets)[1, i])
-        named[f"highest on plane k={k}"] = points(barriers["height"][shown, i].max(), 0)
-        one = {**tickets, "error": tickets["error"][:, [i]]}
-        count = contingency(one, barriers["height"][:, [i]])
-        named[f"if k={k}"] = f"{count.both} of {count.both + count.only_matching}"
-    return named
-
-
-def _halves(tickets, barriers):
-    """The numbers of connected against matching."""
-    every, sparse = (contingency(tickets, barriers["height"], sparse=part) for part in (None, True))
-    named = {"if": f"{every.both} of {every.both + every.only_matching}"}
-    named["only if"] = f"{every.both} of {every.both + every.only_connected}"
-    named |= {"agreement all": percent(every.agreement, 0), "agreement sparse": percent(sparse.agreement, 0)}
-    named |= {"chance sparse": percent(sparse.chance, 0), "sparse pairs": str(sum(sparse)), "pairs": str(sum(every))}
-    wide = contingency(tickets, barriers["height"], 8 * tolerance(tickets), sparse=True)
-    named["only if sparse at 8"] = percent(wide.connected_matching, 0)
-    match, joined = matching(tickets), barriers["height"] <= tolerance(tickets)
-    match = match[:-1] & match[1:]
-    named |= {"only matching": str(every.only_matching), "first only matching": str(int((match & ~joined)[0].sum()))}
-    named |= {"if pruned": of(joined[1:][match[1:]]), "only if pruned": of(match[1:][joined[1:]])}
-    named["sparse matching"] = str(sparse.both + sparse.only_matching)
-    named["sparse only connected"] = str(sparse.only_connected)
-    for i, (k, level) in enumerate(zip(rewind_steps(tickets), sparsest_matching(tickets).tolist(), strict=True)):
-        if level:
-            named[f"highest while matching k={k}"] = points(barriers["height"][:level, i].mean(-1).max())
-    return named
+def _networks(tickets, barriers, contrast, others):
+    """Which networks obey the law."""
+    for name, some in readings.by_network(tickets, barriers, contrast, others).items():
+        counted = count(some)
+        yield f"From level {HIGHER} on, means, {name}: {told(counted)}; the law: {judge(counted)}."
+    for n, arm in enumerate(others.about["settings"]["barriers.networks"]):
+        error = others["error"][n, 0, 0]
+        reached = int(others["error"][n].isfinite().flatten(1).any(1).sum()) - 1
+        yield (
+            f"The network {readings.named(arm)} has {int(others['weights'][n])} weights, errs on "
+            f"{percent(error[error.isfinite()], 2)} when dense, and was pruned to level {reached}."
+        )

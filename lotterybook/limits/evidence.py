@@ -9,8 +9,8 @@ import torch
 from lotterylib.limits import ORDERS
 
 from ..presets import PRESETS
-from ..tickets.evidence import EPSILON as MATCHING
 from ..tickets.experiments import controls, winning_tickets
+from ..tickets.matching import EPSILON as MATCHING
 from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Verdict, grade, largest_error, of, percent, points
 from ..verdicts import tolerance as deviation
 from . import experiments

@@ -4,236 +4,342 @@ import torch
 
 from .. import style, verdicts
 from ..panes import Panes
-from . import findings
+from . import cases
 
-_LENGTH = "length (rewind distances)"
+GUESS = 0.9  # the error of guessing among ten classes
+_RETURNS = verdicts.points(cases.RETURNS, 0)
+_KINDS = {"random": "random direction", "pruning": "pruning direction", "order": "another data order"}
 
 
-def _barrier_axis(axes):
-    """Barriers: linear to one point of error, logarithmic above."""
-    axes.set_yscale("symlog", linthresh=0.01)
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0, 0.01, 0.03, 0.1, 0.3, 1])
-    axes.minorticks_off()
+def _barrier_axis(axes, first=True):
+    """Barriers back, with the limit within which training has returned; named in the ``first`` panel of a row."""
+    style.rate_scale(axes, "y", high=1)
+    axes.axhline(cases.RETURNS, color=style.GREY, linestyle="--", linewidth=1)
+    axes.set_ylabel("barrier back (points)" if first else "")
+    axes.tick_params(labelleft=first)
+
+
+def _listed(words):
+    return ", ".join(map(str, words))
+
+
+def blow(record, tickets, k):
+    """Error of the rewind point masked, and perturbed besides, before any training; and after it. A pane for each k."""
+    steps = verdicts.rewind_steps(record)
+    return Panes("rewind step", {f"{step}": _blow(record, tickets, i, step) for i, step in enumerate(steps)}, f"{k}")
+
+
+def _blow(record, tickets, i, step):
+    figure, axes = style.canvas(height=4.2)
+    density, levels = record["density"], record["level"].tolist()
+    after = tickets["error"][:, i]
+    for end, name, colour, marker in (
+        ("", "statistics as they are", style.ORANGE, "s"),
+        ("_recalibrated", "statistics measured anew", style.BLUE, "o"),
+    ):
+        style.spread(axes, density, record[f"masked{end}"][:, i], f"masked, {name}", colour, marker)
+        moved = record[f"perturbed{end}"][:, i].mean(-1)
+        look = {"color": colour, "fillstyle": "none", "markersize": 9, "linestyle": "none"}
+        axes.plot(density[levels], moved, marker, label="and perturbed by one unit", **look)
+    style.spread(axes, density, after, "after training", style.GREEN, "D")
+    axes.axhline(GUESS, color="black", linestyle=":", linewidth=1.2, label="guessing")
+    style.remaining_axis(axes, density)
     style.percent_axis(axes.yaxis)
-    axes.axhline(verdicts.STABLE, color=style.GREY, linestyle="--", linewidth=1)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("test error (%)")
+    axes.set_title(f"rewound to step {step}")
+    style.legend_below(figure, axes, 3)
+    found = {name: record[name][:, i].mean(-1) for name in record if name.startswith(("masked", "perturbed"))}
+    told = "; ".join(
+        f"{name.replace('_', ', statistics ')} {style.points(*(e[[0, *levels]] if 'masked' in name else e))}"
+        for name, e in found.items()
+    )
+    level, anew = levels[1], found["masked_recalibrated"]
+    return style.Drawing(
+        figure,
+        f"Test error in percent before any training at rewind step {step}, at levels {_listed(levels)}, masked also at "
+        f"level 0: {told}; after training {style.points(*after[levels].mean(-1))}. Dotted: guessing.",
+        f"Masked by level {level}, the rewind point of step {step} errs on "
+        f"{verdicts.percent(found['masked'][level], 0)} of the test set; with statistics measured anew the error goes "
+        f"from {verdicts.percent(anew[0], 0)} unmasked to {verdicts.percent(anew[level], 0)} masked and "
+        f"{verdicts.percent(found['perturbed_recalibrated'][1], 0)} perturbed besides, and after training it is "
+        f"{verdicts.percent(after[level].mean())}.",
+    )
 
 
-def _scale_axis(axes, scales):
-    axes.set_xscale("log")
-    axes.set_xticks(scales, [f"{scale:g}" for scale in scales])
-    axes.minorticks_off()
-    axes.set_xlabel(_LENGTH)
+def lines_back(back):
+    """Error on the line from a solution to where perturbed training ended: a line for each length and replicate.
 
-
-def _looks(scales):
-    """Name, colour and marker of each length of a perturbation: the same in all figures; none, of length 0, is grey."""
-    some = [scale for scale in scales if scale]
-    looks = {s: (f"{s:g}", *look) for s, *look in zip(some, style.shades(len(some)), style.MARKERS, strict=False)}
-    return [looks.get(scale, ("none", style.GREY, ".")) for scale in scales]
-
-
-def barriers(record, direction="random"):
-    """Barrier back to ``w^(L)`` against the length of the perturbation, a panel for each level."""
-    levels, scales = record["level"].tolist(), findings.scales(record, direction)
-    steps = record["rewind_step"].tolist()
-    figure, panels = style.panels(len(levels), 3.8, sharey=True)
+    ``back``: by length, what `lotterylib.landscape.error_barrier` gave for the perturbed training and the solution.
+    """
+    figure, axes = style.canvas(height=3.4)
     said = []
-    for n, (panel, level) in enumerate(zip(panels, levels, strict=True)):
-        style.by_step(panel, scales, record[direction][n], record)
-        _barrier_axis(panel)
-        _scale_axis(panel, scales)
-        panel.set_title(f"level {level}: {verdicts.percent(record['density'][n], 0)} left")
-        means = "; ".join(f"k = {k}: {style.points(*record[direction][n, :, i].mean(-1))}" for i, k in enumerate(steps))
-        said.append(f"level {level}, {means}")
-    panels[0].set_ylabel("barrier back to the solution (points)")
+    for (scale, found), colour, marker in zip(back.items(), style.shades(len(back)), style.MARKERS, strict=False):
+        for r, curve in enumerate(found.curve.cpu().T):
+            name = f"length {scale:g}" if r == 0 else None
+            axes.plot(found.gamma, curve, color=colour, marker=marker, markersize=4, label=name)
+        said.append(f"after length {scale:g} by {style.points(*found.height)} points")
+    style.percent_axis(axes.yaxis)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("test error (%)")
+    axes.set_xlabel("γ: 0 at the solution, 1 where the perturbed training ended")
+    style.legend(axes)
+    text = f"On the line back to the solution the error rises {', '.join(said)}"
+    return style.Drawing(figure, f"{text}. A line for each replicate.", f"{text}, one number a replicate.")
+
+
+def back(record):
+    """Barrier back to ``w^(L)`` against the length of a random perturbation, a panel for each level."""
+    levels, scales, steps = record["level"].tolist(), cases.scales(record, "random"), verdicts.rewind_steps(record)
+    figure, panels = style.panels(len(levels), 3.9)
+    for n, (axes, level) in enumerate(zip(panels, levels, strict=True)):
+        style.by_step(axes, scales, record["random"][n], record)
+        _barrier_axis(axes, first=n == 0)
+        axes.axvline(1, color=style.GREY, linestyle=":", linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xticks(scales, [f"{scale:g}" for scale in scales])
+        axes.minorticks_off()
+        axes.set_xlabel("length (units)")
+        axes.set_title(f"level {level}: {verdicts.percent(record['density'][n], 0)} left")
     style.legend_below(figure, panels[0], len(steps))
-    lengths = ", ".join(f"{scale:g}" for scale in scales)
-    back = zip(steps, findings.returns(record, direction, 1.0).sum(0).tolist(), strict=True)
-    found = ", ".join(f"{count} at k = {k}" for k, count in back)
-    where = "in a random direction" if direction == "random" else "along the pruning direction"
+    home = [
+        f"{verdicts.of(cases.at_length(record, scale).mean(-1) <= cases.RETURNS)} after length {scale:g}"
+        for scale in scales
+    ]
+    told = "; ".join(
+        f"level {level}, k = {k}: {style.points(*record['random'][n, :, i].mean(-1))}"
+        for n, level in enumerate(levels) for i, k in enumerate(steps)
+    )  # fmt: skip
+    text = f"Of the rewind steps and levels tried, training returns from a random perturbation in {', '.join(home)}"
     return style.Drawing(
         figure,
-        f"After a perturbation {where} of one rewind distance the mean barrier back to the unperturbed solution is at "
-        f"most 2 points at so many of {len(levels)} levels: {found}. Barriers in points of error after {lengths} "
-        f"rewind distances: {'. '.join(said)}. The dashed line is at 2 points.",
-    )
-
-
-def returned(record):
-    """How many replicates return to their mode, rewind step by level; a pane for each length of the perturbation."""
-    scales = record["scale"].tolist()
-    drawings = {f"{scale:g}": _returned(record, n) for n, scale in enumerate(scales)}
-    return Panes("length", drawings, "1")
-
-
-def _returned(record, n):
-    back = (record["random"][:, n] < verdicts.STABLE).sum(-1).T
-    replicates, steps, levels = record["random"].shape[-1], record["rewind_step"].tolist(), record["level"].tolist()
-    figure, axes = style.canvas(height=0.5 * len(back) + 1.4)
-    style.counts(axes, back, replicates)
-    axes.set_yticks(range(len(steps)), [f"k = {step}" for step in steps])
-    axes.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
-    scale = float(record["scale"][n])
-    axes.set_title(f"replicates, of {replicates}, that return after a perturbation of length {scale:g}")
-    total = ", ".join(f"{sum(row)} at k = {k}" for k, row in zip(steps, back.tolist(), strict=True))
-    said = "; ".join(f"k = {k}: {', '.join(map(str, row))}" for k, row in zip(steps, back.tolist(), strict=True))
-    return style.Drawing(
-        figure,
-        f"After a random perturbation of length {scale:g} so many of {replicates * len(levels)} trainings end within 2 "
-        f"points of their mode: {total}. Of {replicates} replicates at levels {', '.join(map(str, levels))}: {said}.",
-    )
-
-
-def kinds(record, level):
-    """Random direction, pruning direction and another data order side by side; a pane for each level."""
-    drawings = {f"{here}": _kinds(record, n, here) for n, here in enumerate(record["level"].tolist())}
-    return Panes("level", drawings, f"{level}")
-
-
-def _kinds(record, n, level):
-    steps, scales = record["rewind_step"].tolist(), record["scale"].tolist()
-    along = findings.scales(record, "pruning")
-    figure, panels = style.panels(len(steps), 2.7, sharex=True, sharey=True)
-    said = []
-    for i, (panel, step) in enumerate(zip(panels, steps, strict=True)):
-        style.spread(panel, scales, record["random"][n, :, i], "random direction", style.BLUE, "o")
-        style.spread(panel, along, record["pruning"][n, :, i], "pruning direction", style.ORANGE, "s")
-        order = record["order"][n, i].expand(len(scales), -1)
-        style.spread(panel, scales, order, "another data order", style.GREEN, "", linestyle="-.")
-        _barrier_axis(panel)
-        _scale_axis(panel, scales)
-        panel.set_ylabel("barrier (points)")
-        panel.set_title(f"level {level}, k = {step}")
-        panel.label_outer()
-        tried = [(s, kind) for s in (1.0, 2.0) for kind in ("random", "pruning")]
-        means = [record[kind][n, findings.scales(record, kind).index(s), i].mean() for s, kind in tried]
-        said.append(f"k = {step}: {style.points(*means, order.mean())}")
-    style.legend(panels[0])
-    return style.Drawing(
-        figure,
-        f"Level {level}: mean barriers in points of error after a perturbation of one rewind distance in a random "
-        "direction and along the pruning direction, after two in each, and with another data order. "
-        f"{'; '.join(said)}.",
+        f"{text}. Mean barrier back in points, by length: {told}. Dashed: {_RETURNS}. Dotted: length 1, IMP's own.",
+        f"{text}: a mean barrier back of at most {_RETURNS}, the dashed line.",
     )
 
 
 def critical(record):
-    """The length at which the mode is lost, in rewind distances and as a share of the initialization's length."""
-    figure, (left, right) = style.canvas(1, 2, height=3.6)
-    scale, share = findings.critical(record), findings.critical_share(record)
-    steps, levels, said = record["rewind_step"].tolist(), record["level"].tolist(), []
-    shortest = float(record["scale"][0])
-    for i, step in enumerate(steps):
-        means = [f"{c:.1f}" if c >= shortest else f"below {shortest:g}" for c in scale[:, i].mean(-1).tolist()]
-        said.append(f"k = {step}: {', '.join(means)}")
-    unresolved = [i for i in range(len(steps)) if bool((scale[:, i].mean(-1) < shortest).all())]
-    names = ", ".join(f"k = {steps[i]}" for i in unresolved)
-    ratio = (record["distance"] / record["norm"])[:, unresolved]
-    for axes, values, unit in ((left, scale, torch.ones_like(ratio)), (right, share, ratio)):
-        if unresolved:
-            limit, name = shortest * unit.mean((1, 2)), f"{names}: < {shortest:g}"
-            axes.fill_between(levels, 0, limit, color=style.GREY, alpha=0.25, linewidth=0, label=name)
-        for i in sorted(set(range(len(steps))) - set(unresolved)):
-            style.spread(axes, levels, values[:, i], f"k = {steps[i]}", *style.look(record, steps[i]))
-        axes.set_xticks(levels)
-        axes.set_xlabel("level")
-        axes.set_ylim(0)
-    left.axhline(1, color=style.GREY, linestyle="--", linewidth=1)
-    left.set_ylabel("critical length (rewind distances)")
-    right.set_ylabel("critical length (% of the initialization's)")
-    style.percent_axis(right.yaxis)
-    style.legend(left)
-    band = f" For {names} a grey band stands for all below {shortest:g}, the shortest length tried." if names else ""
+    """The length of a random perturbation from which on training does not return, by level; IMP needs 1."""
+    lengths, levels = cases.critical(record, never=float(record["scale"].max())), record["level"].tolist()
+    shortest, longest = record["scale"].min().item(), record["scale"].max().item()
+    figure, axes = style.canvas(height=3.6)
+    axes.axhspan(0, shortest, color=style.GREY, alpha=0.2, linewidth=0, label="shorter than any tried")
+    style.by_step(axes, levels, lengths, record)
+    axes.axhline(1, color=style.GREY, linestyle="--", linewidth=1, label="what IMP needs")
+    axes.set_xticks(levels)
+    axes.set_xlabel("level")
+    axes.set_ylim(0, min(longest, 1.15 * float(lengths.max()) + 0.5))
+    axes.set_ylabel("critical length (units)")
+    style.legend_below(figure, axes, 3)
+
+    def told(length):
+        return f"below {shortest:g}" if length < shortest else f"{length:.1f}"
+
+    means = lengths.mean(-1)
+    steps = list(enumerate(verdicts.rewind_steps(record)))
+    rows = [f"k = {k}: {_listed(told(length) for length in means[:, i])}" for i, k in steps]
+    ends = [f"from {told(means[0, i])} to {told(means[-1, i])} at k = {k}" for i, k in steps]
     return style.Drawing(
         figure,
-        "Length of a random perturbation at which the barrier reaches 2 points, in a straight line between the lengths "
-        f"measured, mean in rewind distances, at levels {', '.join(map(str, levels))}. {'; '.join(said)}. IMP itself "
-        f"needs 1.{band}",
+        f"Length of a random perturbation at which the barrier back reaches {_RETURNS}, in a straight line between the "
+        f"lengths measured, mean, at levels {_listed(levels)}. {'; '.join(rows)}. Dashed: 1, which IMP needs.",
+        f"From level {levels[0]} to level {levels[-1]} the critical length goes {'; '.join(ends)}; IMP itself needs 1.",
     )
 
 
-def forgiveness(record, k):
-    """Barrier and error against the step at which a perturbation of fixed length comes, a line for each length."""
-    figure, panels = style.canvas(1, 2, height=4.5)
+def who_returns(record, tickets, barriers):
+    """Mean barrier back after a random perturbation of length 1, rewind step by level, and where the next matches."""
+    some = cases.cases(record, tickets, barriers)
+    height, steps, levels = some.back.mean(-1), some.rewind_step.tolist(), some.level.tolist()
+    figure, axes = style.canvas(height=0.55 * len(steps) + 1.7)
+    axes.imshow(some.returns.T.double(), vmin=0, vmax=1.6, cmap="Blues", aspect="auto")
+    axes.grid(False)
+    for n, i in torch.cartesian_prod(torch.arange(len(levels)), torch.arange(len(steps))).tolist():
+        mark = "*" if some.matches[n, i] else ""
+        odd = some.matches[n, i] != some.returns[n, i]
+        colour = "white" if some.returns[n, i] else "black"
+        frame = {"boxstyle": "round", "facecolor": "none", "edgecolor": style.ORANGE, "linewidth": 2}
+        text = f"{100 * height[n, i]:.{0 if height[n, i] >= 0.1 else 1}f}{mark}"
+        box = frame if odd else None
+        axes.text(n, i, text, ha="center", va="center", color=colour, fontsize=10, bbox=box)
+    axes.set_yticks(range(len(steps)), [f"k = {step}" for step in steps])
+    axes.set_xticks(range(len(levels)), [f"level {level}" for level in levels], fontsize=10)
+    axes.set_title("barrier back in points; dark: returns; *: the next level matches; framed: only one of both")
+    axes.title.set_fontsize(10)
+    rows = zip(steps, some.returns.T.tolist(), some.matches.T.tolist(), height.T, strict=True)
+    said = [
+        f"k = {k}: returns at {_chosen(levels, yes)}, the next level matches after {_chosen(levels, match)}, barriers "
+        f"{style.points(*row)}"
+        for k, yes, match, row in rows
+    ]
+    yes = some.matches
+    text = (
+        f"Training returns from a random perturbation of length 1 in {verdicts.of(some.returns[yes])} cases whose next "
+        f"level matches and in {verdicts.of(some.returns[~yes])} of the others."
+    )
+    return style.Drawing(figure, f"{text} By levels {_listed(levels)}. {'. '.join(said)}.", text)
+
+
+def _chosen(levels, chosen):
+    return ", ".join(f"{level}" for level, yes in zip(levels, chosen, strict=True) if yes) or "none"
+
+
+def kinds(record):
+    """Barrier back after three kinds of blow, by level and rewind step: a pane for each length along pruning."""
+    return Panes("length", {f"{s:g}": _kinds(record, s) for s in cases.scales(record, "pruning")}, "1")
+
+
+def _kinds(record, scale):
+    levels, steps, said = record["level"].tolist(), verdicts.rewind_steps(record), []
+    found = {kind: cases.at_length(record, scale, kind) for kind in ("random", "pruning")}
+    found["order"] = record["order"]
+    figure, panels = style.panels(len(levels), 3.9)
+    for n, (axes, level) in enumerate(zip(panels, levels, strict=True)):
+        looks = zip(_KINDS.items(), (style.BLUE, style.ORANGE, style.GREEN), "osD", strict=True)
+        for place, ((kind, name), colour, marker) in enumerate(looks):
+            x = torch.arange(len(steps)) + 0.25 * (place - 1)
+            axes.plot(x, found[kind][n].mean(-1), marker, color=colour, label=name, linestyle="none", markersize=7)
+            for at, values in zip(x.tolist(), found[kind][n], strict=True):
+                axes.plot([at, at], [values.min(), values.max()], color=colour, linewidth=1.2)
+            said.append(f"level {level}, {name}: {style.points(*found[kind][n].mean(-1))}")
+        _barrier_axis(axes, first=n == 0)
+        axes.set_xticks(range(len(steps)), steps)
+        axes.set_xlabel("rewind step")
+        axes.set_title(f"level {level}")
+    figure.suptitle(f"perturbed by length {scale:g}; with another data order not perturbed", fontsize=11)
+    style.legend_below(figure, panels[0], 3)
+    home = {kind: verdicts.of(values.mean(-1) <= cases.RETURNS) for kind, values in found.items()}
+    text = (
+        f"After length {scale:g} training returns in {home['random']} cases from a random direction and in "
+        f"{home['pruning']} from the pruning direction; with another data order, not perturbed, in {home['order']}."
+    )
+    return style.Drawing(
+        figure, f"{text} Mean barriers back in points at rewind steps {_listed(steps)}: {'; '.join(said)}.", text
+    )
+
+
+def forgiveness(record):
+    """Barrier and error against the step at which a perturbation comes, beside none; a pane for each length."""
+    scales = [scale for scale in record["scale"].tolist() if scale]
+    return Panes("length", {f"{scale:g}": _forgiveness(record, scale) for scale in scales}, "2")
+
+
+def _forgiveness(record, scale):
+    figure, panels = style.canvas(1, 2, height=3.8)
     steps, scales = record["step"].tolist(), record["scale"].tolist()
     for axes, entry in zip(panels, ("barrier", "error"), strict=True):
-        for i, look in enumerate(_looks(scales)):
-            style.spread(axes, steps, record[entry][:, i], *look)
+        for length, name, colour, marker in (
+            (scale, f"perturbed by length {scale:g}", style.BLUE, "o"),
+            (0.0, "not perturbed, momentum set to zero", style.GREY, "."),
+        ):
+            style.spread(axes, steps, record[entry][:, scales.index(length)], name, colour, marker)
         axes.set_xscale("log")
-        axes.set_xticks(steps, [str(step) for step in steps])
+        axes.set_xticks(steps, [f"{step}" for step in steps])
         axes.minorticks_off()
-        axes.set_xlabel("step at which training is perturbed")
+        axes.set_xlabel("step of the perturbation")
     _barrier_axis(panels[0])
-    panels[0].set_ylabel("barrier back to the solution (points)")
     style.error_axis(panels[1])
-    figure.suptitle(f"level {int(record['level'])}, rewound to k = {k}", fontsize=11)
-    style.legend_below(figure, panels[1], 4, title="length")
-    means = {entry: record[entry].mean(-1) for entry in ("barrier", "error")}
-    said = [
-        f"{name}: barriers {style.points(*means['barrier'][:, i])}, errors {style.points(*means['error'][:, i])}"
-        for i, (name, *_) in enumerate(_looks(scales))
-    ]
-    barrier, error = (means[entry][:, scales.index(2.0)].tolist() for entry in ("barrier", "error"))
-    return style.Drawing(
-        figure,
-        f"After a perturbation of 2 rewind distances at step {steps[0]} the mean barrier back to the unperturbed "
-        f"solution is {100 * barrier[0]:.1f} points and the mean error {100 * error[0]:.1f} percent; after one at step "
-        f"{steps[-1]} they are {100 * barrier[-1]:.1f} and {100 * error[-1]:.1f}. Means at steps "
-        f"{', '.join(map(str, steps))}, by length. {'; '.join(said)}.",
+    panels[1].set_ylabel("test error at the end (%)")
+    figure.suptitle(f"level {int(record['level'])}", fontsize=11)
+    style.legend_below(figure, panels[1], 2)
+    barrier, error = (record[entry][:, scales.index(scale)].mean(-1) for entry in ("barrier", "error"))
+    text = (
+        f"A perturbation of length {scale:g} at step {steps[0]} leaves a barrier of {verdicts.points(barrier[0])} and "
+        f"an error of {verdicts.percent(error[0])}, one at step {steps[-1]} {verdicts.points(barrier[-1])} and "
+        f"{verdicts.percent(error[-1])}."
     )
+    told = f"barriers {style.points(*barrier)}, errors {style.points(*error)}"
+    return style.Drawing(figure, f"{text} Means at steps {_listed(steps)}: {told}.", text)
 
 
-def returning(record):
-    """Distance between perturbed and unperturbed training, and the cosine of their displacements, against the step."""
-    figure, (left, right) = style.canvas(1, 2, height=4.5)
-    steps, said = record["step"], []
-    for i, (name, *look) in enumerate(_looks(record["scale"].tolist())):
-        distance = record["distance"][:, i]
-        style.spread(left, steps, distance, name, *look)
-        style.spread(right, steps[1:], record["cosine"][1:, i], name, *look)
-        mean = distance.mean(-1)
+def apart(record):
+    """Distance between perturbed and unperturbed training over the steps, in units of the perturbation."""
+    steps, scales, said = record["step"], record["scale"].tolist(), []
+    unit = record["distance"][0, scales.index(1.0)]
+    figure, axes = style.canvas(height=3.8)
+    for i, (scale, colour, marker) in enumerate(zip(scales, style.shades(len(scales)), style.MARKERS, strict=False)):
+        distance = record["distance"][:, i] / unit
+        style.spread(axes, steps, distance, f"perturbed by length {scale:g}", colour, marker)
+        mean, cosine = distance.mean(-1), record["cosine"][-1, i].mean()
         start, most, end = (f"{float(d):.1f}" for d in (mean[0], mean.max(), mean[-1]))
-        said.append(f"{name}: {start}, {most}, {end}, cosine {record['cosine'][-1, i].mean():.2f}")
-    left.plot(steps, record["travelled"].mean(-1), color="black", linestyle=":", label="travelled")
-    left.set_ylabel("distance to the unperturbed training")
-    right.set_ylabel("cosine of the two displacements")
-    right.set_ylim(-0.15, 1.05)
-    for axes in (left, right):
-        axes.set_xlabel("step")
-    figure.suptitle(f"level {int(record['level'])}, rewound to k = {int(steps[0])}", fontsize=11)
-    style.legend_below(figure, left, 4, title="length")
+        said.append(f"length {scale:g}: {start}, {most}, {end}, cosine {cosine:.2f}")
+        if scale == 1:
+            text = (
+                f"After a perturbation of length 1 the two trainings are at most {most} units apart and end {end} "
+                f"apart; the cosine of their displacements is {cosine:.2f}."
+            )
+    travelled = (record["travelled"] / unit).mean(-1)
+    axes.plot(steps, travelled, color="black", linestyle=":", label="travelled, unperturbed")
+    axes.set_ylim(0)
+    axes.set_xlabel("step")
+    axes.set_ylabel("distance (units)")
+    style.legend_below(figure, axes, 2)
     return style.Drawing(
         figure,
-        "Perturbed and unperturbed training side by side. By length of the perturbation in rewind distances: their "
-        "mean distance at the start, at most and at the end, and the cosine of their displacements at the end. "
-        f"{'; '.join(said)}. The unperturbed training travels {record['travelled'][-1].mean():.1f} from its start.",
+        f"{text} Mean distance in units at the start, at most and at the end, and cosine: {'; '.join(said)}. Dotted: "
+        f"the unperturbed training travels {travelled[-1]:.1f} units.",
+        text,
     )
 
 
 def planes(record):
-    """The two trainings in the plane through their start, the solution and the perturbed solution."""
+    """The plane through a start, its solution and a perturbed training's solution, and the line between the two ends.
+
+    A column for each length; all planes at one scale. The line is read off the plane, BatchNorm measured anew.
+    """
     scales, said = record["scale"].tolist(), []
-    figure, panels = style.panels(len(scales), 3.6)
-    for i, (panel, scale) in enumerate(zip(panels, scales, strict=True)):
-        x, y, error = record["horizontal"][i], record["vertical"][i], record["error"][i].clamp(0.03, 0.9).log10()
-        filled = panel.contourf(x, y, error, levels=torch.linspace(-1.5, -0.05, 12), cmap="cividis", extend="both")
+    figure, (upper, lower) = style.canvas(2, len(scales), height=6.2, squeeze=False)
+    for i, (panel, below, scale) in enumerate(zip(upper, lower, scales, strict=True)):
+        x, y, error = record["horizontal"][i], record["vertical"][i], record["error"][i]
+        filled = panel.contourf(
+            x, y, error.clamp(0.01, 0.9).log10(), levels=torch.linspace(-2, -0.05, 14), cmap="cividis", extend="both"
+        )
         for track, name, colour, marker in zip(
             record["track"][i], ("unperturbed", "perturbed"), ("white", style.ORANGE), "os", strict=True
         ):
-            panel.plot(track[:, 0], track[:, 1], color=colour, marker=marker, markersize=4, label=name)
+            edge = {"markeredgecolor": "black", "markeredgewidth": 0.5, "markersize": 5}
+            panel.plot(track[:, 0], track[:, 1], color=colour, marker=marker, label=name, **edge)
+        panel.set_aspect("equal")
+        panel.set_xlim(float(record["horizontal"].min()), float(record["horizontal"].max()))
         panel.grid(False)
         panel.set_title(f"length {scale:g}")
-        apart = float((record["track"][i][0, -1] - record["track"][i][1, -1]).norm())
-        said.append(f"{apart:.1f} after length {scale:g}")
-    panels[0].set_ylabel("distance across")
-    figure.supxlabel("distance from the initialization towards its solution", fontsize=11)
-    bar = figure.colorbar(filled, ax=panels, label="test error (%)")
-    bar.set_ticks([-1.5, -1, -0.5], labels=["3", "10", "32"])
-    panels[0].legend(fontsize=9, facecolor="#555555", labelcolor="white")
+        ends = record["track"][i][:, -1]
+        position, line = _between(x, y, error, *ends)
+        straight = line[0] + (line[-1] - line[0]) * position
+        below.plot(position * (ends[1] - ends[0]).norm(), line, color=style.BLUE)
+        below.set_ylim(0, 1)
+        below.set_xlabel("distance from the solution")
+        style.percent_axis(below.yaxis)
+        rise, away = verdicts.points((line - straight).max()), float((ends[1] - ends[0]).norm())
+        said.append(f"after length {scale:g} the ends are {away:.1f} apart and the error between them rises by {rise}")
+    upper[0].set_ylabel("across")
+    lower[0].set_ylabel("test error (%)")
+    for panel in upper:
+        panel.set_xlabel("towards the solution")
+    bar = figure.colorbar(filled, ax=list(upper), label="test error (%)")
+    bar.set_ticks([-2, -1.5, -1, -0.5], labels=["1", "3", "10", "32"])
+    style.legend_below(figure, upper[0], 2)
+    text = "; ".join(said)
+    text = f"{text[0].upper()}{text[1:]}."
     return style.Drawing(
         figure,
-        f"The ends of the unperturbed and the perturbed training are apart by {', '.join(said)}. Test error on the "
-        "plane through the initialization, its solution and the solution of a perturbed training, with both trainings "
-        "projected on it.",
+        f"{text} Above: test error on the plane through the initialization, its solution and the solution of a "
+        "perturbed training, with both trainings projected on it. Below: along the line between the two solutions.",
+        text,
     )
+
+
+def _between(x, y, error, start, end, points=41):
+    """Positions from 0 to 1 between two places of a plane, and the error there, interpolated on its grid."""
+    position = torch.linspace(0, 1, points, dtype=torch.float64)
+    places = start.double() + position[:, None] * (end - start).double()
+    (row, up), (column, right) = (_cell(axis.double(), place) for axis, place in ((y, places[:, 1]), (x, places[:, 0])))
+    low, high = (error[row + n, column] * (1 - right) + error[row + n, column + 1] * right for n in (0, 1))
+    return position, low * (1 - up) + high * up
+
+
+def _cell(axis, place):
+    """The cell of an even grid in which each place lies, and how far along it, from 0 to 1."""
+    at = ((place - axis[0]) / (axis[1] - axis[0])).clamp(0, len(axis) - 1)
+    cell = at.long().clamp_max(len(axis) - 2)
+    return cell, at - cell

@@ -1,170 +1,297 @@
-"""Findings of chapter 3."""
+"""Findings of chapter 3, on claim C2. The rules stand here since before there was a record of it.
 
-import torch
+The paper [P]: at higher sparsities, networks trained from rewind points that yield matching solutions are not only
+stable to SGD noise, but any two that are apart by the distance of successive pruned rewind points train to the same
+linearly connected mode. What a case is, when it matches and when training returns, is in ``cases``.
+"""
 
+from ..barriers.experiments import successive_barriers
+from ..barriers.halves import HIGHER
 from ..presets import PRESETS
+from ..tickets.evidence import EPSILON
 from ..tickets.experiments import winning_tickets
-from ..verdicts import STABLE, Table, Verdict, grade, majority, of, percent, points, rewind_steps, spread, tolerance
+from ..verdicts import (
+    Table,
+    Text,
+    Verdict,
+    crossed,
+    grade,
+    majority,
+    of,
+    percent,
+    points,
+    rewind_steps,
+    spread,
+    table,
+    tolerance,
+)
 from . import experiments
+from .cases import LIMITS, RETURNS, at_length, cases, critical
 
 
-def critical(record, limit=STABLE, direction="random", never=None):
-    """Length of a perturbation, in rewind distances, at which the barrier first exceeds ``limit``: (n, K, R).
-
-    Between two lengths that were measured the barrier is taken to grow in a straight line, and from none at length 0.
-    ``never``, by default the largest measured length, where the limit is never exceeded.
-    """
-    tried = scales(record, direction)
-    scale, height = torch.tensor([0.0, *tried], dtype=torch.float64), record[direction].movedim(1, 0)
-    height = torch.cat([torch.zeros_like(height[:1]), height])
-    j = (height > limit).long().argmax(0).clamp_min(1)
-    low, high = (height.gather(0, at[None])[0] for at in (j - 1, j))
-    found = scale[j - 1] + (scale[j] - scale[j - 1]) * (limit - low) / (high - low)
-    return torch.where((height > limit).any(0), found, tried[-1] if never is None else never)
-
-
-def critical_share(record):
-    """The same as a share of the length of the initialization's weights, (n, K, R)."""
-    return critical(record) * record["distance"] / record["norm"]
+def judged(record, tickets, barriers) -> Verdict:
+    """The row of claim C2."""
+    some = cases(record, tickets, barriers)
+    back, yes = some.back.mean(-1), some.matches
+    return Verdict(
+        "SGD exploits this through a strong robustness: it returns to this mode despite strong perturbations early in "
+        "training",
+        f"rewind steps and levels from {HIGHER} on whose next level matches (mean error at most {points(EPSILON)} "
+        "above the dense): share at which, after a random perturbation of the initialization as long as IMP's own, the "
+        f"mean barrier back to the solution is at most {points(RETURNS)}; holds from 90 %, partly from 75 %",
+        f"where the next level matches, training returns in {of(some.returns[yes])} cases; where it does not, in "
+        f"{of(some.returns[~yes])}",
+        grade(float((back[yes] <= RETURNS).double().mean())),
+    )
 
 
-def scales(record, direction):
-    """The lengths that were tried in a direction, ``"random"`` or ``"pruning"``, a list."""
-    return record.get(f"{direction}_scale", record["scale"]).tolist()
+def verdict(record, tickets, barriers) -> Table:
+    """The verdict table of chapter 3."""
+    return Table([judged(record, tickets, barriers)])
 
 
-def returns(record, direction, scale):
-    """Whether the mean barrier back is below 2 points after a perturbation of length ``scale``, (n, K)."""
-    return record[direction][:, scales(record, direction).index(scale)].mean(-1) < STABLE
+def row(preset, recompute=False, device="auto") -> Verdict:
+    """The row of claim C2 from the records of a preset."""
+    used = experiments.robustness, winning_tickets, successive_barriers
+    return judged(*(made(preset, recompute, device) for made in used))
 
 
-def as_with_order(record):
-    """Whether it returns from a random perturbation of length 1 and from another data order alike, (n, k > 0)."""
-    same = returns(record, "random", 1.0) == (record["order"].mean(-1) < STABLE)
-    return same[:, record["rewind_step"] > 0]
-
-
-def by_limit(record, tickets, scale):
-    """Which replicates return after a random perturbation, by three limits, each (n, K, R): how to read "returns".
-
-    A barrier below 2 points; one of at most epsilon; that, and an error of at most that of ``w^(L)`` and epsilon, so
-    that the new solution lies in the LCS-set of the old.
-    """
-    s, epsilon = record["scale"].tolist().index(scale), tolerance(tickets)
-    height, error = record["random"][:, s], record["random_error"][:, s]
-    near = height <= epsilon
-    return height < STABLE, near, near & (error <= tickets["error"][record["level"]][..., : error.shape[-1]] + epsilon)
-
-
-def sgd_robustness(record, later) -> Table:
-    """The verdicts of chapter 3, on claim C2."""
-    steps = rewind_steps(record)
-    late = [i for i, k in enumerate(steps) if k > 0]
-
-    def row(claim, direction, scale):
-        kept = returns(record, direction, scale)
-        value = "; ".join(f"k = {k}: {int(kept[:, i].sum())} of {len(kept)} levels" for i, k in enumerate(steps) if k)
-        rule = f"rewind steps k > 0 and levels with a mean barrier back below {points(STABLE, 0)} after a "
-        rule += f"perturbation of length {scale:g}; holds from 90 % of them, partly from 50 %"
-        return Verdict(claim, rule, value, grade(float(kept[:, late].double().mean()), 0.9, 0.5))
-
+def questions(record, tickets, barriers, later) -> Table:
+    """Our own questions, which the paper does not ask. Their rules, too, stand here since before the records."""
+    some = cases(record, tickets, barriers)
+    ends = crossed(some.returns, some.connected)
+    kinds = {kind: at_length(record, 1.0, kind).mean(-1) <= RETURNS for kind in ("random", "pruning")}
+    kinds["order"] = record["order"].mean(-1) <= RETURNS
+    limit = f"mean barrier back at most {points(RETURNS)}"
+    shares = "holds from 90 %, partly from 75 %"
     rows = [
-        row("SGD returns to the mode after a random perturbation as long as IMP's own", "random", 1.0),
-        row("and along the direction in which IMP perturbs", "pruning", 1.0),
-        row("and after one twice as long", "random", 2.0),
-        row("and after one four times as long", "random", 4.0),
+        Verdict(
+            "Robustness ends where IMP's own chain breaks",
+            f"cases in which training returns from a random perturbation of length 1 and the mean barrier from level L "
+            f"to IMP's own level L + 1 is at most {points(RETURNS)}, or neither; {shares}",
+            f"the two agree in {ends.both + ends.neither} of {sum(ends)} cases; by chance in {percent(ends.chance, 0)}",
+            grade(ends.agreement if sum(ends) else float("nan")),
+        )
     ]
-    if steps[0] == 0:
-        lost = record["random"][:, record["scale"].tolist().index(1.0), 0].mean(-1)
+    for kind, claim in (
+        ("pruning", "IMP's own direction is borne where a random one is"),
+        ("order", "Another data order is borne where a random perturbation is"),
+    ):
+        same = kinds[kind] == kinds["random"]
         rows.append(
             Verdict(
-                "From the initialization it does not return",
-                f"mean barrier back after length 1, by level; holds if above {points(STABLE, 0)} at each",
-                "; ".join(points(height) for height in lost),
-                grade(float((lost > STABLE).double().mean()), 1.0, 0.5),
+                claim,
+                f"rewind steps and levels perturbed in both ways at which training returns ({limit}) from both, or "
+                f"from neither; {shares}",
+                f"the two agree in {of(same)}; training returns in {int(kinds[kind].sum())} and "
+                f"{int(kinds['random'].sum())}",
+                grade(float(same.double().mean())),
             )
         )
-    same = as_with_order(record)
-    rows.append(
-        Verdict(
-            "It is as robust to the perturbation as to another data order",
-            "rewind steps k > 0 and levels at which it returns from both, or from neither; holds from 90 % of them, "
-            "partly from 75 %",
-            of(same),
-            grade(float(same.double().mean())),
-        )
-    )
-    rows.append(_later(later))
-    return Table(rows)
+    return Table([*rows, _forgiven(later)])
 
 
-def _later(later):
-    """The verdict on our own question: whether the same perturbation is forgiven less at the last step than early."""
-    s, steps = later["scale"].tolist().index(2.0), later["step"].tolist()
-    barrier, error = later["barrier"][:, s], later["error"][:, s]
-    worse = [bool(value[-1].mean() > value[0].mean()) for value in (barrier, error)]
+def _forgiven(later, scale=2.0):
+    """Whether the same perturbation is forgiven less at the last step than at the first."""
+    s, steps = later["scale"].tolist().index(scale), later["step"].tolist()
+    barrier, error = later["barrier"][:, s].mean(-1), later["error"][:, s].mean(-1)
     return Verdict(
-        "(our question) Later perturbations are forgiven less",
-        f"mean barrier back and mean error after length 2, at step {steps[0]} and at step {steps[-1]}; holds if both "
-        "are higher at the later step, partly if one is",
+        "The later a blow comes, the less it is forgiven",
+        f"mean barrier back and mean error after length {scale:g}, at step {steps[0]} and at step {steps[-1]}; holds "
+        "if both are higher at the later step, partly if one is",
         f"barrier {points(barrier[0])}, then {points(barrier[-1])}; error {percent(error[0])}, then "
         f"{percent(error[-1])}",
-        majority(worse),
+        majority([bool(value[-1] > value[0]) for value in (barrier, error)]),
     )
 
 
-def numbers(preset) -> dict:
+def numbers(preset="book") -> dict:
     """The numbers that chapter 3 quotes."""
-    record, later = experiments.robustness(preset), experiments.forgiveness(preset)
-    same, k = as_with_order(record), PRESETS[preset].tickets.control_step
-    named = {"perturbed replicates": str(record["random"].shape[-1]), "as with order": of(same)}
-    named |= _returning(record, winning_tickets(preset)) | _directions(record, rewind_steps(record).index(k), k)
-    first, double = (later["scale"].tolist().index(scale) for scale in (1.0, 2.0))
-    for t, step in enumerate(later["step"].tolist()):
-        named[f"later 2 step={step}"] = points(later["barrier"][t, double])
-        named[f"later 4 step={step}"] = points(later["barrier"][t, later["scale"].tolist().index(4.0)])
-        named[f"later error 2 step={step}"] = percent(later["error"][t, double])
-    step = int(later["step"][0])
-    named[f"last replicate later 1 step={step}"] = points(later["barrier"][0, first, -1])
-    return named | _side_by_side(experiments.return_path(preset))
+    record, chosen, tickets = experiments.robustness(preset), PRESETS[preset], winning_tickets(preset)
+    k, level = chosen.tickets.control_step, chosen.robustness.levels[1]
+    blows, path = experiments.blows(preset), experiments.return_path(preset)
+    some, i = cases(record, tickets, successive_barriers(preset)), rewind_steps(blows).index(k)
+    back, yes = some.back.mean(-1), some.matches
+    masked, anew = (blows[name][:, i].mean(-1) for name in ("masked", "masked_recalibrated"))
+    share = blows["distance"][level, i] / blows["norm"][level, i]
+    low, _, high = (of(back[yes] <= limit) for limit in LIMITS)
+    return {
+        "perturbed replicates": str(record["random"].shape[-1]),
+        "blow masked": percent(masked[level], 0),
+        "blow before, measured anew": percent(anew[0], 0),
+        "blow masked, measured anew": percent(anew[level], 0),
+        "unit share": percent(share.mean(), 0),
+        "returns where the next matches": of(some.returns[yes]),
+        "returns elsewhere": of(some.returns[~yes]),
+        "returns within half a point": low,
+        "returns within two points": high,
+        "match without returning": _named(some, yes & ~some.returns),
+        "return without matching": _named(some, ~yes & some.returns),
+        "return cosine": f"{path['cosine'][-1, path['scale'].tolist().index(1.0)].mean():.2f}",
+        "dense deviation": points(tolerance(tickets), 2),
+    }
 
 
-def _returning(record, tickets) -> dict:
-    """The numbers on who returns and from how far, by rewind step: of all levels, of the sparsest, of some others."""
-    named, lengths, shares = {}, critical(record), critical_share(record)
-    limits = dict(zip(("2 points", "epsilon", "LCS"), by_limit(record, tickets, 1.0), strict=True))
-    levels = record["level"].tolist()
-    for i, k in enumerate(rewind_steps(record)):
-        named |= {f"return by {limit} k={k}": of(kept[:, i]) for limit, kept in limits.items()}
-        for n in (0, -1):
-            named[f"critical level={levels[n]} k={k}"] = spread(lengths[n, i])
-            named[f"critical share level={levels[n]} k={k}"] = percent(shares[n, i], 0)
-        for n in (1, -1):
-            at = f"level={levels[n]} k={k}"
-            named |= {f"return by {limit} {at}": of(limits[limit][n, i]) for limit in ("2 points", "epsilon")}
-        named[f"return from order level={levels[1]} k={k}"] = of(record["order"][1, i] < STABLE)
-    return named
+def _named(some, chosen) -> str:
+    """Cases in words, by rewind step."""
+    words = []
+    for i, k in enumerate(some.rewind_step.tolist()):
+        if levels := some.level[chosen[:, i]].tolist():
+            words.append(f"step {k} at level{'s' * (len(levels) > 1)} {', '.join(map(str, levels))}")
+    return "; ".join(words) or "none"
 
 
-def _directions(record, i, k) -> dict:
-    """The numbers on random and pruning direction at the rewind step of the controls, the i-th one."""
-    named, levels, scales = {}, record["level"].tolist(), record["scale"].tolist()
-    for n in (0, -1):
-        for scale in (2.0, 3.0):
-            for kind in ("random", "pruning"):
-                height = record[kind][n, scales.index(scale), i]
-                named[f"{kind} {scale:g} level={levels[n]} k={k}"] = points(height)
-    for kind, height in (("random", record["random"][1, scales.index(1.0), i]), ("order", record["order"][1, i])):
-        named[f"last replicate {kind} level={levels[1]} k={k}"] = points(height[-1])
-    return named
+def told_cases(record, tickets, barriers) -> Text:
+    """Each case as a row: the barriers back and to IMP's own next level, and that level's error above the dense."""
+    some, dense = cases(record, tickets, barriers), float(tickets["error"][0].mean())
+    rows = [
+        [
+            f"{int(some.level[n])}", f"{k}", points(some.back[n, i]), points(some.own[n, i].mean()),
+            points(some.error[n, i] - dense, 2), "yes" if some.matches[n, i] else "no",
+        ]
+        for i, k in enumerate(rewind_steps(record)) for n in range(len(some.level))
+    ]  # fmt: skip
+    head = ["level", "rewind step", "barrier back from length 1", "IMP's own barrier", "next level's error above"]
+    return table([*head, "matches"], rows)
 
 
-def _side_by_side(path) -> dict:
-    """The numbers on perturbed and unperturbed training side by side: distances after length 1, and cosines."""
-    scales = path["scale"].tolist()
-    distance = path["distance"][:, scales.index(1.0)]
-    mean = distance.mean(-1)
-    named = {"distance start 1": f"{mean[0]:.1f}", "distance most 1": f"{mean.max():.1f}"}
-    for name, values in (("starts", distance[0]), ("ends", distance[-1])):
-        named[f"distance {name} 1"] = ", ".join(f"{value:.1f}" for value in values.tolist())
-    return named | {f"cosine {scale:g}": f"{path['cosine'][-1, s].mean():.2f}" for s, scale in enumerate(scales)}
+def told_lengths(record) -> Text:
+    """The critical lengths, and how long one unit is, by level and rewind step."""
+    lengths, share = critical(record), record["distance"] / record["norm"]
+    rows = [
+        [f"{int(level)}", f"{k}", percent(share[n, i].mean(), 0), _length(lengths[n, i], record["scale"].max())]
+        for i, k in enumerate(rewind_steps(record)) for n, level in enumerate(record["level"])
+    ]  # fmt: skip
+    return table(["level", "rewind step", "one unit, share of the length", "critical length (units)"], rows)
+
+
+def _length(found, most):
+    """Critical lengths of the replicates as text."""
+    within = found[found.isfinite()]
+    never = f"never up to {most:g} in {len(found) - len(within)}" if len(within) < len(found) else ""
+    return ", ".join(filter(None, [_about(within) if len(within) else "", never]))
+
+
+def sentences(preset) -> list:
+    """What was found on claim C2, in plain sentences for the editor."""
+    record, tickets, barriers = experiments.robustness(preset), winning_tickets(preset), successive_barriers(preset)
+    some = cases(record, tickets, barriers)
+    return [
+        *_blow(experiments.blows(preset), PRESETS[preset].tickets.control_step),
+        *_who(some, record, tickets),
+        *_ends_with_imp(some),
+        *_how_far(record),
+        *_directions(record),
+        *_later(experiments.forgiveness(preset)),
+        *_way_back(experiments.return_path(preset)),
+    ]
+
+
+def _blow(record, k):
+    i, levels = rewind_steps(record).index(k), record["level"].tolist()
+    masked, moved = record["masked"][:, i], record["perturbed"][:, i]
+    anew = record["masked_recalibrated"][:, i]
+    share = record["distance"][:, i] / record["norm"][:-1, i]
+    return [
+        f"The rewind point w_{k} itself errs on {percent(masked[0])} of the test set; masked it errs on "
+        + ", ".join(f"{percent(masked[n])} (level {n})" for n in levels if n)
+        + "; after a random perturbation of length 1 besides on "
+        + ", ".join(f"{percent(moved[n])} (level {level})" for n, level in enumerate(levels))
+        + "; guessing errs on 90 %.",
+        "With BatchNorm statistics measured anew the masked errors are "
+        + ", ".join(f"{percent(anew[n])} (level {n})" for n in levels)
+        + f" and the perturbed ones {', '.join(percent(e) for e in record['perturbed_recalibrated'][:, i])}: that "
+        "part of the blow is not stale statistics.",
+        f"Successive rewind points at k = {k} are apart by {percent(share.mean(0))} of the weights' length, mean over "
+        f"levels (from {percent(share.mean(-1).min(), 0)} to {percent(share.mean(-1).max(), 0)}).",
+    ]
+
+
+def _who(some, record, tickets):
+    back, yes = some.back.mean(-1), some.matches
+    each = (some.back <= RETURNS)[yes]
+    shares = ", ".join(f"{of(back[yes] <= limit)} within {points(limit)}" for limit in LIMITS)
+    said = [
+        f"After a random perturbation of length 1, training returns (mean barrier back at most {points(RETURNS)}) in "
+        f"{of(some.returns[yes])} cases whose next level matches, and in {of(some.returns[~yes])} of the others; by "
+        f"replicate {of(each)} and {of((some.back <= RETURNS)[~yes])}. There are {some.back.shape[-1]} replicates.",
+        f"By the limit of the barrier back, where the next level matches: {shares}; standard deviation of the dense "
+        f"error {points(tolerance(tickets), 2)}.",
+    ]
+    for i, k in enumerate(some.rewind_step.tolist()):
+        heights = zip(some.level.tolist(), some.back[:, i], yes[:, i].tolist(), strict=True)
+        cells = [f"{level}{'*' if match else ''} {points(height)}" for level, height, match in heights]
+        said.append(f"Barriers back from length 1 at k = {k}, by level (* the next level matches): {'; '.join(cells)}.")
+    for name, odd in (
+        ("match and do not return", yes & ~some.returns),
+        ("return and do not match", ~yes & some.returns),
+    ):
+        where = [f"k = {some.rewind_step[i]}, level {some.level[n]} ({points(back[n, i])})" for n, i in odd.nonzero()]
+        said.append(f"Cases that {name}: {'; '.join(where) or 'none'}.")
+    order = record["order"].mean(-1) <= RETURNS
+    random = at_length(record, 1.0).mean(-1) <= RETURNS
+    said.append(
+        f"Another data order leads back in {of(order)} cases at levels {', '.join(map(str, record['level'].tolist()))},"
+        f" the perturbation in {of(random)} of the same; the two agree in {of(order == random)}."
+    )
+    return said
+
+
+def _ends_with_imp(some):
+    means = crossed(some.returns, some.connected)
+    each = crossed(some.back <= RETURNS, some.own <= RETURNS)
+    return [
+        f"Robustness and IMP {name}: of {sum(count)} the training returns and IMP's own next level is connected "
+        f"in {count.both}, neither in {count.neither}, only the first in {count.only_matching}, only the second in "
+        f"{count.only_connected}; they agree in {percent(count.agreement, 0)} (independent: "
+        f"{percent(count.chance, 0)})."
+        for name, count in (("by cases, of means", means), ("by replicate", each))
+    ]
+
+
+def _how_far(record):
+    lengths, share, most = critical(record), record["distance"] / record["norm"], record["scale"].max()
+    said = []
+    for n, level in enumerate(record["level"].tolist()):
+        cells = "; ".join(f"k = {k} {_length(lengths[n, i], most)}" for i, k in enumerate(rewind_steps(record)))
+        said.append(
+            f"Level {level}: the barrier back exceeds {points(RETURNS)} from so many rewind distances on: {cells}. One "
+            f"is {percent(share[n].mean(), 0)} of the weights' length."
+        )
+    return said
+
+
+def _about(values, digits=1):
+    """Numbers as text: the one, or mean ± standard deviation."""
+    return spread(values, digits) if len(values) > 1 else f"{float(values):.{digits}f}"
+
+
+def _directions(record):
+    said = []
+    for scale in record["pruning_scale"].tolist():
+        counts = [of(at_length(record, scale, kind).mean(-1) <= RETURNS) for kind in ("random", "pruning")]
+        said.append(
+            f"At length {scale:g} training returns in {counts[0]} cases from a random direction, in {counts[1]} from "
+            "the pruning direction."
+        )
+    return said
+
+
+def _later(record):
+    steps, lengths = record["step"].tolist(), record["scale"].tolist()
+    return [
+        f"Level {int(record['level'])}, perturbed by {scale:g} rewind distances at step "
+        + "; ".join(f"{step}: barrier {points(record['barrier'][t, s])}, error {percent(record['error'][t, s])}"
+                    for t, step in enumerate(steps)) + "."
+        for s, scale in enumerate(lengths)
+    ]  # fmt: skip
+
+
+def _way_back(record):
+    level, travelled = int(record["level"]), _about(record["travelled"][-1])
+    return [
+        f"Level {level}, length {scale:g}: perturbed and unperturbed training are apart by "
+        f"{_about(record['distance'][0, s])} at the start and {_about(record['distance'][-1, s])} at the end (the "
+        f"unperturbed one travels {travelled}); the cosine of the ways is {_about(record['cosine'][-1, s], 2)}."
+        for s, scale in enumerate(record["scale"].tolist())
+    ]

@@ -1,6 +1,8 @@
-"""What each scale costs: weights, training steps, operations, and hours on this machine."""
+"""What each scale costs: weights, training steps, operations, and hours of a card whose speed was measured once."""
 
+import json
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -9,7 +11,7 @@ from lotterylib import architectures, data, imp, networks, store, training
 
 from .. import records
 from ..presets import PRESETS
-from ..verdicts import Text, table
+from ..verdicts import Text, percent, table
 
 INPUTS = {  # shape of an input, classes, training examples
     "mnist1d": ((40,), 10, 4000),
@@ -20,9 +22,20 @@ INPUTS = {  # shape of an input, classes, training examples
     "imagenet": ((3, 224, 224), 1000, 1281167),
 }
 
-LOSSY = {"cifar10_jpeg75": "cifar10, a lossy copy (JPEG, quality 75)"}  # what a dataset is called where it shows
+CALLED = {  # what a dataset is called where it shows
+    "mnist1d": "MNIST-1D", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
+    "cifar10_jpeg75": "CIFAR-10, a lossy copy (JPEG, quality 75)",
+}  # fmt: skip
 
 LARGER = {"levels": 15, "replicates": 3}  # what we assume of runs beyond the presets, besides one rewind step
+
+ALONE = "eager, bfloat16, one at a time"  # ways to train, as they are called where their speed was measured
+CAPTURED = "library, bfloat16, 1 graphs"
+OF_THE_BLOCK = "library, bfloat16, 4 stacked"
+FASTEST = "library, bfloat16, 16 stacked"
+
+_RESULTS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "results"  # of two leases of one kind of card
+_TIMES, _PROBES = "h200-2026-11-26-b.json", "h200-2026-11-26.json"
 
 
 class Work(NamedTuple):
@@ -103,20 +116,87 @@ def speed(preset, device="auto", replicates=2, seconds=2.0) -> float:
     return replicates * (last - first) / (late - early)
 
 
-def costs(work, speeds) -> Text:
-    """Steps and operations of each run in ``work`` (by name), and hours at the speeds measured here (by name).
+class Bill(NamedTuple):
+    """Seconds of training on the card in ``measured``; ``least``: if it did nothing but multiply, at its full rate.
 
-    A run without a measured speed gets the hours at the rate of operations of the last one that has one.
+    ``extrapolated``: at the rate of operations of ResNet-20, for a network that was not timed.
     """
-    rows, rate = [], None
-    for name, run in work.items():
-        rate = speeds[name] * run.step_operations if name in speeds else rate
-        rows.append([
-            name, f"{run.weights:,}", _short(run.step_operations / 1e9), f"{run.steps:,}", _power(run.operations),
-            _duration(run.operations / rate) + ("" if name in speeds else " (extrapolated)"),
-        ])  # fmt: skip
-    header = ["run", "weights", "10⁹ operations a step", "steps, all replicates", "operations", "time on this machine"]
+
+    name: str
+    work: Work
+    seconds: float
+    least: float
+    extrapolated: bool
+
+
+def measured() -> dict:
+    """What one card did, once: ``device``, ``date``, ``rates`` in replicate-steps of ResNet-20 a second by way.
+
+    ``peak``: products and sums a second of a large product in bfloat16, on the same kind of card; ``evaluation``:
+    seconds for 10,000 pictures. From ``benchmarks/results``, so it is the same in every build.
+    """
+    timing, probes = (json.loads((_RESULTS / name).read_text())[part] for name, part in
+                      ((_TIMES, "timing"), (_PROBES, "probes")))  # fmt: skip
+    rates = {way: value for way, value in timing["found"].items() if "NCHW" not in way and not way.endswith(": ms")}
+    peak = probes["found"]["bfloat16 product: TFLOP/s; copy: TB/s"][0] * 1e12
+    return {
+        "device": timing["device"], "date": timing["machine"]["date"], "rates": rates, "peak": peak,
+        "evaluation": timing["found"]["10,000 pictures, the library: ms"] / 1000,
+    }  # fmt: skip
+
+
+def bills() -> list:
+    """What runs of ResNet-20, and of the paper's larger networks, take on the card in ``measured``: a ``Bill`` each."""
+    card, found = measured(), []
+    for name, preset, way in (
+        ("ResNet-20, our block", "lent", OF_THE_BLOCK), ("ResNet-20, published", "paper", FASTEST),
+    ):  # fmt: skip
+        work = Work.of(preset)
+        found.append(Bill(name, work, work.steps / card["rates"][way], work.operations / card["peak"], False))
+    rate = card["rates"][FASTEST] * Work.of("paper").step_operations
+    for name, work in larger().items():
+        found.append(Bill(name, work, work.operations / rate, work.operations / card["peak"], True))
+    return found
+
+
+def told(bill) -> str:
+    """How long a bill is, in words."""
+    return f"{duration(bill.seconds)}, not under {duration(bill.least)}" + ", extrapolated" * bill.extrapolated
+
+
+def budget() -> Text:
+    """The bills as a table."""
+    rows = [
+        [bill.name, f"{bill.work.weights:,}", f"{bill.work.steps:,}", _power(bill.work.operations),
+         duration(bill.seconds) + " (extrapolated)" * bill.extrapolated, duration(bill.least)]
+        for bill in bills()
+    ]  # fmt: skip
+    card = measured()["device"]
+    header = ["run", "weights", "steps, all replicates", "operations", f"on one {card}", "if it only multiplied"]
     return table(header, rows)
+
+
+def numbers() -> dict:
+    """The numbers of this module that chapter 7 quotes, by name."""
+    card, work, (block, paper, _, largest) = measured(), Work.of("lent"), bills()
+    config, points = PRESETS["lent"].main.config, PRESETS["lent"].tickets.points
+    evaluations = config.levels * points * config.replicates * len(config.rewind_step)
+    captured, fastest = card["rates"][CAPTURED], card["rates"][FASTEST]
+    return {
+        "card": card["device"],
+        "card fastest": f"{fastest:,}",
+        "card captured": f"{captured:,}",
+        "card price of 16": f"{16 * captured / fastest:.1f}",
+        "card share": percent(fastest * work.step_operations / card["peak"], 0),
+        "block duration": duration(block.seconds),
+        "block evaluations": f"{evaluations:,}",
+        "block evaluations duration": duration(evaluations * card["evaluation"]),
+        "paper duration": duration(paper.seconds),
+        "largest duration": duration(largest.seconds),
+        "largest least": duration(largest.least),
+        "larger replicates": str(LARGER["replicates"]),
+        "larger levels": str(LARGER["levels"]),
+    }
 
 
 def usual_seconds(preset) -> dict:
@@ -137,7 +217,7 @@ def time_left(preset, made, names) -> str:
     usual, spent = usual_seconds(preset), sum(record.about["seconds"] for record in made.values())
     mean = sum(usual.values()) / len(usual) if usual else 1.0
     done, all_of_them = (sum(usual.get(name, mean) for name in some) for some in (made, names))
-    return _duration(spent * (all_of_them - done) / done) if done else "an unknown time"
+    return duration(spent * (all_of_them - done) / done) if done else "an unknown time"
 
 
 def forecast(preset) -> Text:
@@ -160,12 +240,8 @@ def forecast(preset) -> Text:
     if whole := seconds.get("winning_tickets"):
         lines += [f"{name}: about {work.steps * spent / whole:.1e}" for name, spent in sorted(seconds.items())]
         total = work.steps * sum(seconds.values()) / whole
-        lines.append(f"all: about {total:.1e} replicate-steps, {_duration(total / 1000)} at 1,000 a second")
+        lines.append(f"all: about {total:.1e} replicate-steps, {duration(total / 1000)} at 1,000 a second")
     return lines
-
-
-def _short(value):
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _power(value):
@@ -174,7 +250,8 @@ def _power(value):
     return f"{mantissa}\u00a0·\u00a010{str(int(exponent)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
-def _duration(seconds):
+def duration(seconds) -> str:
+    """A time in the largest unit of which it has two."""
     for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"

@@ -8,7 +8,7 @@ from ..presets import PRESETS
 from ..retraining.experiments import refilling
 from ..robustness.experiments import blows
 from ..tickets.experiments import winning_tickets
-from ..tickets.findings import EPSILON, excess, reach, within
+from ..tickets.matching import EPSILON, excess, reach, within
 from ..verdicts import percent, points, rewind_steps
 
 

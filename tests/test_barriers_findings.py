@@ -1,4 +1,4 @@
-"""Evidence for C1 on records made by hand: counting, the rules that decide, and what the figures say."""
+"""Findings of chapter 2 on records made by hand: counting, the rules that decide, and what the figures say."""
 
 import itertools
 
@@ -7,9 +7,11 @@ import torch
 from test_figures import check_words
 from torch.testing import assert_close
 
-from lotterybook import records
-from lotterybook.barriers import drawings, evidence, halves
+from lotterybook import records, style
+from lotterybook.barriers import figures, findings, halves, maps, readings
+from lotterybook.presets import PRESETS
 from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Contingency
+from lotterylib import landscape
 
 NAN = float("nan")
 STEPS, LEVELS = torch.tensor([0, 75]), 8
@@ -104,24 +106,27 @@ def test_midway_is_the_middle_of_the_line():
 @pytest.mark.parametrize(
     ("change", "verdict", "counts"),
     [
-        ({"start_matches": 3}, HOLDS, "*if* 4 of 4 (100 %), *only if* 4 of 4 (100 %)"),
-        ({}, PARTLY, "*if* 4 of 5 (80 %), *only if* 4 of 4 (100 %)"),  # level 4 matches behind a barrier
-        ({"start_matches": 5}, FAILS, "*if* 4 of 6 (67 %), *only if* 4 of 4 (100 %)"),
-        ({"start_matches": 3, "sparsest": 0.0}, PARTLY, "*if* 4 of 4 (100 %), *only if* 4 of 5 (80 %)"),
-        ({"start_matches": 8, "sparsest": NAN}, FAILS, "*if* 4 of 9 (44 %), *only if* 4 of 4 (100 %)"),
+        ({"start_matches": 3}, HOLDS, (4, 4, 4)),
+        ({}, PARTLY, (4, 5, 4)),  # level 4 matches behind a barrier
+        ({"start_matches": 5}, FAILS, (4, 6, 4)),
+        ({"start_matches": 3, "sparsest": 0.0}, PARTLY, (4, 4, 5)),
+        ({"start_matches": 8, "sparsest": NAN}, FAILS, (4, 9, 4)),
     ],
 )
 def test_if_and_only_if_is_judged_at_higher_sparsities(change, verdict, counts):
-    row = evidence.if_and_only_if(*world(**change))
-    assert row.verdict == verdict and row.value.startswith(counts)
-    assert "at levels 1 to 3, means: 6 of 6 match, 3 of these are connected" in row.value
+    row = findings.if_and_only_if(*world(**change))
+    both, match, joined = counts
+    assert row.verdict == verdict
+    assert row.value == (
+        f"*if*: {both} of {match} matching pairs are connected; *only if*: {both} of {joined} connected pairs match"
+    )
 
 
 def test_without_sparse_levels_there_is_no_verdict():
     tickets, barriers = world()
     short = {"error": tickets["error"][:4], "density": tickets["density"][:4], "rewind_step": STEPS}
-    row = evidence.if_and_only_if(short, {"height": barriers["height"][:3]})
-    assert row.verdict == UNTESTED and row.value.startswith("no pair; per replicate no pair; at levels 1 to 3")
+    row = findings.if_and_only_if(short, {"height": barriers["height"][:3]})
+    assert row.verdict == UNTESTED and row.value.startswith("*if*: 0 of 0 matching pairs")
 
 
 def walk(back=(0.001, 0.02), error=0.021, walked=0.02, start=0.8):
@@ -149,8 +154,17 @@ def walk(back=(0.001, 0.02), error=0.021, walked=0.02, start=0.8):
     ],
 )
 def test_masks_that_lead_back_are_judged_by_their_rule(change, verdict):
-    row = evidence.mask_leads_back(walk(**change), world()[0], 75)
-    assert row.verdict == verdict and row.value.startswith("level 2 (64 %): ")
+    row = findings.mask_leads_back(walk(**change), world()[0], 75)
+    tried = 0 if verdict == UNTESTED and "walked" in change else 2
+    assert row.verdict == verdict and row.value.startswith(f"of the {tried} masks found without rewinding, ")
+
+
+def test_how_many_masks_lead_back_is_said():
+    said = findings.mask_leads_back(walk(), world()[0], 75).value
+    assert said == "of the 2 masks found without rewinding, 1 lead back from k = 75, 0 from k = 0"
+    assert findings.returns(walk())[3] == (
+        "| 2 (64 %) | 75 | 2.00 ± 0.28 % | 2.10 ± 0.30 % | 0.1 ± 0.0 points | 2 of 2 | 70 ± 10 % |"
+    )
 
 
 def heights(*downs):
@@ -164,15 +178,15 @@ def heights(*downs):
 
 def test_recalibrated_pairs_stand_beside_the_same_networks():
     plain, anew = heights(0, 2, 4), heights(0, 3, 3)
-    assert evidence.connected_to_dense(plain["height"]).tolist() == [0, 2, 4]
+    assert readings.connected_to_dense(plain["height"]).tolist() == [0, 2, 4]
     part = {**anew, "height": anew["height"][:, :, 1:, :2], "rewind_step": torch.tensor([25, 75])}
-    here, there = evidence.plain_and_recalibrated(plain, part)
+    here, there = readings.plain_and_recalibrated(plain, part)
     assert here.shape == there.shape == (5, 5, 2, 2)
-    assert evidence.connected_to_dense(here).tolist() == [2, 4]
-    said = list(evidence._distant(plain, part))
+    assert readings.connected_to_dense(here).tolist() == [2, 4]
+    said = list(findings._distant(plain, part))
     assert said[1].startswith("From k = 25 the dense network is connected down to level 2 (64 %); to the last, 20.0")
     assert "down to level 2 with statistics interpolated, to level 3 with recalibrated ones" in said[3]
-    alt = drawings.pairs(plain, part).alt
+    alt = maps.pairs(plain, part).alt
     assert "k = 75, interpolated: dense connected down to level 4, 0.4 points to the last" in alt
     assert "k = 75, recalibrated: dense connected down to level 3, 20.0 points to the last" in alt
 
@@ -198,7 +212,7 @@ def contrast():
 
 
 def test_each_network_has_its_own_dense_error_and_its_own_levels():
-    by_network = evidence.by_network(*world(), contrast(), others())
+    by_network = readings.by_network(*world(), contrast(), others())
     counted = {name: halves.count(some) for name, some in by_network.items()}
     assert counted == {
         "residual 24": (4, 0, 0, 1),  # from k = 75, which another has too
@@ -206,56 +220,82 @@ def test_each_network_has_its_own_dense_error_and_its_own_levels():
         "plain 64": (4, 0, 6, 0),
         "residual 16, two blocks": (3, 0, 0, 0),
     }
-    said = list(evidence._networks(*world(), contrast(), others()))
+    said = list(findings._networks(*world(), contrast(), others()))
     assert said[3].endswith("(100 % by chance); the law: no case to judge by.")
     assert said[-1] == (
         "The network residual 16, two blocks has 9968 weights, errs on 2.00 ± 0.00 % when dense, "
         "and was pruned to level 6."
     )
-    drawing = drawings.networks(by_network)
+    drawing = figures.networks(by_network)
     assert "plain 64: if 4 of 4 (100 %), only if 4 of 10 (40 %)" in drawing.alt
     assert [text.get_text() for text in drawing.figure.axes[0].texts][4:6] == ["4 of 4", "4 of 10"]
     check_words("networks", drawing.figure)
 
 
-def test_what_is_said_of_the_law_holds_every_reading():
-    said = list(evidence._law(*world(start_matches=3)))
-    assert said[0] == (
-        "From level 4 on, means over replicates, half a point for both: *if* 4 of 4 (100 %), *only if* 4 of 4 (100 %); "
-        "agreement 100 % of 10 pairs (52 % by chance)."
-    )
-    assert "without the pair of level 1 and the dense network, whose momentum differs: 4 of 4 match, 2 " in said[2]
-    assert said[3].startswith("From k = 0: *if* 0 of 0, *only if* 0 of 0; agreement 100 % of 5 pairs")
-    assert said[4].startswith("From k = 75: *if* 4 of 4 (100 %)")
-    assert sum(line.startswith("With ") for line in said) == len(halves.TOLERANCES) + len(halves.MIXED) + 1
-    assert said[-3].startswith("By the error midway") and "*only if* 4 of 4" in said[-3]
+def test_the_law_is_counted_in_every_way():
+    found = dict(findings.ways(*world(start_matches=3)))
+    assert found["means over replicates, from level 4 on"] == (4, 0, 0, 6)
+    assert found["single replicates, from level 4 on"] == (8, 0, 0, 12)
+    assert found["means, levels 1 to 3"] == (3, 3, 0, 0) and found["means, levels 2 to 3"] == (2, 2, 0, 0)
+    assert found["means, k = 0, from level 4 on"] == (0, 0, 0, 5)
+    assert found["means, k = 75, from level 4 on"] == (4, 0, 0, 1)
+    assert sum(" in place of " in name for name in found) == len(halves.TOLERANCES) - 1
+    assert found["error midway, as the authors plot it"] == found["recalibrated statistics"] == (4, 0, 0, 6)
+    told = findings.counts(*world(start_matches=3))
+    assert len(told) == len(found) + 2
+    assert told[2] == "| means over replicates, from level 4 on | 4 of 4 | 4 of 4 | 100 % | 52 % |"
 
 
 def test_the_figures_of_the_law_say_its_counts():
     tickets, barriers = world()
-    panes = drawings.law(tickets, barriers)
+    panes = figures.law(tickets, barriers)
     assert panes.default == "means over replicates"
-    assert "if 4 of 5 (80 %), only if 4 of 4 (100 %)" in panes.drawings["means over replicates"].alt
-    assert "if 8 of 10 (80 %), only if 8 of 8 (100 %)" in panes.drawings["every replicate"].alt
-    assert "At levels 1 to 3: 12 of 12 match, 6 of these" in panes.drawings["every replicate"].alt
-    axes = panes.drawings["means over replicates"].figure.axes[1]
-    shown = torch.cat([torch.tensor(part.get_offsets().data) for part in axes.collections])
+    drawn = panes.drawings[panes.default]
+    assert "if 4 of 5 (80 %), only if 4 of 4 (100 %)" in drawn.alt
+    assert "4 of 5 matching pairs are connected, and 4 of 4 connected pairs match (means" in panes.caption
+    assert "if 8 of 10 (80 %), only if 8 of 8 (100 %)" in panes.drawings["single replicates"].alt
+    assert "At levels 1 to 3, 12 of 12 match, 6 of these" in panes.drawings["single replicates"].alt
+    left, right = drawn.figure.axes
+    shown = torch.cat([torch.tensor(part.get_offsets().data) for part in left.collections])
     assert len(shown) == 2 * LEVELS
-    faces = [len(part.get_facecolor()) for part in axes.collections for _ in part.get_offsets()]
+    faces = [len(part.get_facecolor()) for part in left.collections for _ in part.get_offsets()]
     assert sum(map(bool, faces)) == 2 * (LEVELS - 3), "only higher sparsities are filled"
-    grown = drawings.over_tolerance(tickets, barriers)
-    assert "By means over replicates, at half a point: if 4 of 5 (80 %)" in grown.alt
-    line = next(line for line in grown.figure.axes[0].lines if line.get_label().endswith("(if)"))
+    line = next(line for line in right.lines if line.get_label() == "if")
     assert line.get_ydata()[halves.TOLERANCES.index(0.005)] == 0.8
-    level = drawings.by_level(tickets, barriers)
+    level = figures.by_level(tickets, barriers)
     assert "k = 0 matches at level 1 to 4 and is connected at no level" in level.alt
     assert "k = 75 matches at level 1 to 7 and is connected at level 1 to 7." in level.alt
-    filled = [line for line in level.figure.axes[0].lines if line.get_markerfacecolor() not in ("none", "white")]
-    assert [len(line.get_xdata()) for line in filled if line.get_linestyle() == "None"] == [4, 7]
+    assert "4 of 5 symbols of levels that match" in level.caption
+    filled = [line for axes in level.figure.axes[:2] for line in axes.lines if line.get_label() == "matches"]
+    assert [len(line.get_xdata()) for line in filled] == [4, 7]
+
+
+def test_a_line_shows_how_far_the_error_rises():
+    """Two replicates whose ends err on 2 and 4 %; the first rises to 10 % midway, the second is straight."""
+    gamma = torch.linspace(0, 1, 3, dtype=torch.float64)
+    curve = torch.stack([table(0.02, 0.02), table(0.1, 0.03), table(0.04, 0.04)])
+    one = landscape.Barrier(table(0.07, 0.0), curve, gamma)
+    drawing = figures.lines({0: one, 75: one}, (0, 40, 75))
+    assert drawing.caption.endswith("rewound to step 75 the barrier is 7.0 points, 0.0 points in 2 replicates.")
+    for axes, step in zip(drawing.figure.axes, (0, 75), strict=True):
+        (rise,) = axes.collections[0].get_segments()
+        assert_close(torch.tensor(rise), table([0.5, 0.03], [0.5, 0.1]))
+        assert axes.lines[0].get_color() == style.look({"rewind_step": torch.tensor([0, 40, 75])}, step)[0]
+
+
+def test_the_path_runs_from_the_dense_network_to_the_last_level():
+    tickets, barriers = world()
+    drawing = figures.path(barriers, (0, 75))
+    for step, line in zip((0, 75), drawing.figure.axes[0].lines[1:], strict=True):
+        column, error = (0, 75).index(step), line.get_ydata()
+        assert line.get_color() == style.look(barriers, step)[0]
+        assert_close(torch.tensor(error[::2]), tickets["error"][:, column].mean(-1))
+        assert_close(torch.tensor(error[1::2]), barriers["curve"][:, 1, column].mean(-1))
+    assert "down to level 4, the mean error reaches 72.0 % with k = 0" in drawing.caption
 
 
 def test_the_figure_of_found_masks_says_how_far_they_are():
-    drawing = drawings.found_masks(walk(), world()[0])
+    drawing = figures.found_masks(walk(), world()[0])
     assert (
         "the barrier of a step is at most 0.02 points, from the dense network to the end of the walk 40.0 points"
         in (drawing.alt)
@@ -263,13 +303,72 @@ def test_the_figure_of_found_masks_says_how_far_they_are():
     assert drawing.alt.endswith("k = 0 80.0, 80.0; k = 75 0.1, 2.0.")
 
 
-def test_words_of_the_evidence_are_whole_and_apart():
+def test_strips_show_the_error_inside_the_axial_subspace():
+    """The subspace lies between two columns of the grid; along it the error rises with the distance."""
+    away, along = torch.linspace(-0.5, 2, 4, dtype=torch.float64), torch.linspace(-1, 5, 5, dtype=torch.float64)
+    error = 0.01 * along.clamp_min(0)[:, None, None] + 0.02 * away[None, :, None].expand(5, 4, 2)
+    planes = {
+        "error": error, "horizontal": away[:, None].expand(4, 2), "vertical": along[:, None].expand(5, 2),
+        "corners": table([0, 0], [1.6, 0], [1.6, 4])[..., None].expand(3, 2, 2), "level": torch.tensor(8),
+        "rewind_step": STEPS,
+    }  # fmt: skip
+    _, above, inside, _ = maps._plane(planes, 75)
+    assert (above > 0).tolist() == [True, True, True, False]
+    assert_close(inside, 0.01 * along.clamp_min(0) + 0.02 * 1.6)
+    drawing = maps.strips(planes, (0, 75))
+    assert "to the solution of level 9, inside the axial subspace, the error rises to 6.7 % with k = 0" in (
+        drawing.caption
+    )
+    assert "pruning moves it by 1.6, the next solution is 4.0 from there" in drawing.alt
+    check_words("strips", drawing.figure)
+    check_words("strips on a phone", drawing.small)
+
+
+def test_rules_of_our_own_questions():
+    """A row of steps whose ends are apart; masks that miss; other networks."""
+    joined = torch.zeros(5, 5, 2, 2, dtype=torch.float64)
+    joined[0, 1, 0] = joined[1, 0, 0] = 0.2  # from 75 a bend, and from 0 a row of levels 1 to 4 only
+    joined[0, 4, 1] = joined[4, 0, 1] = 0.02
+    assert readings.rows_of_steps(joined) == [[(1, 4)], [(0, 4)]] and readings.bends(joined) == [False, True]
+    assert findings.successive_not_distant({"height": joined}).verdict == PARTLY
+    assert findings.successive_not_distant({"height": joined[..., 1:, :]}).verdict == HOLDS
+    assert findings.successive_not_distant({"height": joined[..., :1, :]}).verdict == FAILS
+    near = joined.clone()
+    near[0, 4, 1] = near[4, 0, 1] = 0.009  # above the tolerance, and not by more than it
+    assert findings.successive_not_distant({"height": near[..., 1:, :]}).verdict == FAILS
+    assert findings.successive_not_distant({"height": joined + 1}).verdict == UNTESTED
+    arms = {"own": replicated(table(0.0, 0.001, 0.3)), "random": replicated(table(0.2, 0.3, 0.0))}
+    for failing, verdict in (((0.1, 0.1, 0), HOLDS), ((0.001, 0.1, 0), PARTLY), ((0, 0, 0.1), FAILS)):
+        row = findings.other_masks_miss({**arms, "failing": replicated(table(*failing))})
+        assert row.verdict == verdict and row.value.startswith("of 2 levels at which the own mask leads back")
+    assert findings.other_masks_miss({**arms, "own": arms["random"] + 1, "failing": arms["own"]}).verdict == UNTESTED
+    good, bad, none = (
+        halves.Pairs(table(*excess), table(*barrier))
+        for excess, barrier in (((0, 0.1), (0, 0.1)), ((0, 0.1), (0, 0)), ((0, 0), (0, 0)))
+    )
+    for others, verdict in (
+        ((good,), HOLDS), ((good, bad), PARTLY), ((bad,), FAILS), ((none,), UNTESTED), ((good, none), HOLDS)
+    ):  # fmt: skip
+        named = {"main": bad} | {f"net {n}": some for n, some in enumerate(others)}
+        assert findings.other_networks(named).verdict == verdict
+    assert findings.other_networks({"main": bad, "a": good, "b": bad}).value == "holds: a; does not hold: b"
+
+
+def test_settings_that_the_prose_names():
+    book = PRESETS["book"]
+    assert (book.tickets.points, book.barriers.pair_points, book.tickets.control_step) == (15, 5, 75)
+    assert book.tickets.control_levels[1] == book.barriers.walk.return_levels[0] == 4
+    assert (book.barriers.walk.steps, book.barriers.walk.return_levels) == (400, (4, 6, 8))
+    assert (halves.EPSILON, halves.HIGHER, halves.SHARE) == (0.005, 4, 0.85)
+
+
+def test_words_of_the_findings_are_whole_and_apart():
     tickets, barriers = world()
     plain, anew = heights(0, 2, 4), heights(0, 3, 3)
-    panes = drawings.law(tickets, barriers).drawings
+    panes = figures.law(tickets, barriers).drawings
     for drawing in (
-        *panes.values(), drawings.over_tolerance(tickets, barriers), drawings.by_level(tickets, barriers),
-        drawings.found_masks(walk(), tickets), drawings.pairs(plain, {**anew, "height": anew["height"][..., :1]}),
+        *panes.values(), figures.by_level(tickets, barriers), figures.path(barriers, (0, 75)),
+        figures.found_masks(walk(), tickets), maps.pairs(plain, {**anew, "height": anew["height"][..., :1]}),
     ):  # fmt: skip
         check_words(drawing.alt, drawing.figure)
         assert drawing.alt.endswith(".") and "nan" not in drawing.alt
