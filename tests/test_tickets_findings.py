@@ -198,8 +198,8 @@ def test_the_figure_of_the_plain_network_says_how_far_it_matches_where_it_is_sta
     drawing = figures.contrast(plain, tickets, unstable(0.4, 0.01))
     stable, not_ = "where training is stable", "where it is not"
     assert drawing.caption == (
-        f"IMP matches in the plain network down to 25 % of the weights {stable}, and 25 % of the weights {not_}; in the "
-        f"residual network down to 25 % of the weights {stable}, and 100 % of the weights {not_}."
+        f"IMP matches in the plain network down to 25 % of the weights {stable}, and 25 % of the weights {not_}; in "
+        f"the residual network down to 25 % of the weights {stable}, and 100 % of the weights {not_}."
     )
 
 
