@@ -142,6 +142,8 @@ def numbers(preset="book") -> dict:
     for name, chosen in (("early", [k <= 10 for k in steps]), ("late", [k >= 40 for k in steps])):
         columns = [i for i, yes in enumerate(chosen) if yes]
         named |= _both(f" {name}", count(mean.at(columns).levels(HIGHER)))
+    named |= _both(" strict", count(mean.levels(HIGHER), *halves.MIXED[1]))
+    named["dense spread"] = points(tickets["error"][0, 0].std())
     named["lower matching"] = f"{lower.both + lower.only_matching} of {sum(lower)}"
     named["lower connected"] = f"{lower.both}"
     contrast, others = recorded("contrast", preset), recorded("architectures", preset)
