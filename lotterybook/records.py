@@ -26,6 +26,7 @@ _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
 _SHOWING = (  # modules of a room that compute no record
     "findings", "figures", "agreement", "subspaces", "costs", "halves", "readings", "evidence", "drawings",
+    "rules", "sentences", "tables",
 )  # fmt: skip
 
 

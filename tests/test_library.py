@@ -23,8 +23,8 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
-    "blocks", "experiments", "costs", "findings", "figures", "agreement", "subspaces", "halves", "readings",
-    "evidence", "drawings",
+    "blocks", "experiments", "costs", "readings", "rules", "sentences", "findings", "figures", "tables", "agreement",
+    "subspaces", "halves", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
