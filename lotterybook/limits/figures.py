@@ -107,15 +107,7 @@ def over_wells(spectra, descents, step):
     spectra, descents = (readings.of_step(record, step) for record in (spectra, descents))
     levels = descents["level"].tolist()
     drawings = {f"{level}": _over_wells(spectra, descents, n) for n, level in enumerate(levels)}
-    gap = rules.gaps(spectra, descents).mean()
-    beyond = (
-        rules.measured(descents, MAGNITUDE) - readings.predicted(spectra, descents, rules.JUDGED, MAGNITUDE)
-    ).mean()
-    caption = (
-        f"Pruned at random, predicted and measured differ by {verdicts.points(gap, 0)} on average; by magnitude what "
-        f"is measured lies {_sign(beyond)} what is predicted."
-    )
-    return Panes("level", drawings, f"{levels[0]}", caption=caption)
+    return Panes("level", drawings, f"{levels[0]}", caption=f"Pruned at random, {rules.gaps_said(spectra, descents)}.")
 
 
 def _over_wells(spectra, descents, n):
@@ -140,11 +132,6 @@ def _over_wells(spectra, descents, n):
         f"Level {descents['level'][n]}: largest fractions in percent in wells of {', '.join(f'{e:g}' for e in sizes)} "
         f"nats. {'; '.join(said)}.",
     )
-
-
-def _sign(difference):
-    """How far one fraction lies from another, in words."""
-    return f"{abs(100 * float(difference)):.0f} points {'above' if difference > 0 else 'below'}"
 
 
 def loss_and_mode(descents, step):
@@ -280,7 +267,8 @@ def adaptive(tickets, record, step):
         said.append(f"{name}: prunes {', '.join(shares)} %, error {last} of the weights")
     for axes in (left, right):
         axes.axhline(limit, color=style.GREY, linestyle="--", linewidth=1, label="half a point above dense")
-    style.remaining_axis(left, min((density for density, *_ in runs.values()), key=lambda density: density[-1]))
+    style.remaining_axis(left, tickets["density"])
+    left.set_xlim(right=min(float(density[-1]) for density, *_ in runs.values()) / 1.08)
     style.error_axis(left)
     right.set_xlabel("trainings")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -9,7 +9,7 @@ import torch
 from lotterylib.limits import ORDERS
 
 from ..tickets.evidence import EPSILON as MATCHING  # half a point of test error
-from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, grade, largest_error
+from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, grade, largest_error, points
 from .readings import EPSILON, MAGNITUDE, RANDOM, by_length, by_loss, by_mode, flatter, of_step, predicted, trainings
 
 JUDGED = 0.005, 0.02, 0.05, 0.1  # nats; the wells that the verdict goes by
@@ -21,6 +21,13 @@ SETTLED = 0.05  # change of the largest fraction when a descent's length doubles
 def gaps(spectra, descents, order=RANDOM, treatment="predicted"):
     """The distance of predicted from measured by loss for each of ``JUDGED``, (E, n, K, R)."""
     return abs(predicted(spectra, descents, JUDGED, order, treatment) - measured(descents, order))
+
+
+def gaps_said(spectra, descents):
+    """The mean gap at random of each level, over ``JUDGED`` and networks, in words."""
+    each = [points(gap.mean(), 0) for gap in gaps(spectra, descents).movedim(1, 0)]
+    at = [f"{gap} at level {level}" for gap, level in zip(each, descents["level"].tolist(), strict=True)]
+    return f"predicted and measured differ by {', '.join(at[:-1])} and {at[-1]}"
 
 
 def measured(descents, order):
