@@ -24,8 +24,8 @@ ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale", "
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
     "matching", "shapes", "cases",
-    "blocks", "experiments", "costs", "halves", "readings", "findings", "figures", "maps", "subspaces",
-    "evidence", "drawings",
+    "blocks", "experiments", "costs", "halves", "readings", "rules", "sentences", "findings", "figures", "maps",
+    "tables", "subspaces",
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",

@@ -8,8 +8,8 @@ linearly connected mode. What a case is, when it matches and when training retur
 from ..barriers.experiments import successive_barriers
 from ..barriers.halves import HIGHER
 from ..presets import PRESETS
-from ..tickets.evidence import EPSILON
 from ..tickets.experiments import winning_tickets
+from ..tickets.matching import EPSILON
 from ..verdicts import (
     Table,
     Text,
