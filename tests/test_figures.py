@@ -304,8 +304,8 @@ def test_where_no_level_is_connected_the_text_says_so():
     joined = style.within(barriers, barriers["height"], 0.1)
     assert joined.endswith("k = 0 at no level; k = 100 at 80 % to 50 %.")
     apart = overview.ticket(tickets, barriers, 0, 100).alt
-    assert "it never matches, with mean barriers of 20.00 points to 30.00 points" in apart
-    assert "down to 50 % of the weights" in apart and apart.endswith(" of 0.00 points to 5.00 points.")
+    assert "it never matches, and the mean barrier between successive levels is 20.00 points to 30.00 points" in apart
+    assert "down to 50 % of the weights" in apart and apart.endswith(" is 0.00 points to 5.00 points.")
 
 
 def test_instability_that_rises_is_not_said_to_fall():

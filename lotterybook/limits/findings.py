@@ -35,10 +35,10 @@ def judged(spectra, descents, step) -> Verdict:
     )
 
 
-def row(preset) -> Verdict:
+def row(preset, recompute=False, device="auto") -> Verdict:
     """The row of claim C3 from the records of a preset."""
-    step = PRESETS[preset].tickets.control_step
-    return judged(experiments.spectra(preset), experiments.descents(preset), step)
+    used = (made(preset, recompute, device) for made in (experiments.spectra, experiments.descents))
+    return judged(*used, PRESETS[preset].tickets.control_step)
 
 
 def verdict(spectra, descents, step) -> Table:
