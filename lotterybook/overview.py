@@ -20,7 +20,7 @@ def ticket(tickets, barriers, failing, winning):
         height = barriers["height"][: level or None, column].mean(-1)
         span = f"{verdicts.points(height.min(), 2)} to {verdicts.points(height.max(), 2)}"
         said.append(
-            f"{name} it matches down to {verdicts.percent(density[level], 0)} of the weights, and down to there the mean "
+            f"{name} it matches down to {verdicts.percent(density[level], 0)} of the weights, and to there the mean "
             f"barrier between successive levels is {span}"
             if level
             else f"{name} it never matches, and the mean barrier between successive levels is {span}"
