@@ -18,24 +18,11 @@ def replicated(values):
 
 
 def test_pairs_are_counted_by_connected_and_matching():
-    """One run: the dense network and two matching levels, then one that does not match."""
-    tickets = {
-        "error": torch.stack([table([0.10], [0.10], [0.11], [0.20]), table([0.12], [0.12], [0.30], [0.20])], -1),
-        "density": table(1, 0.8, 0.5, 0.2),
-    }
-    barrier = torch.stack([table([0.0], [0.5], [0.0]), table([0.0], [0.0], [0.5])], -1)
-    count = verdicts.contingency(tickets, barrier, epsilon=0.01)
+    match = torch.tensor([True, True, True, False, False, False])
+    joined = torch.tensor([True, False, True, True, True, False])
+    count = verdicts.crossed(match, joined)
     assert count == (2, 1, 2, 1) and count.agreement == 0.5
-    assert count.matching_connected == 2 / 3 and count.connected_matching == 0.5
     assert count.chance == pytest.approx((3 * 4 + 3 * 2) / 36)
-    assert verdicts.contingency(tickets, barrier, epsilon=0.01, sparse=True) == (0, 0, 1, 1)
-    assert verdicts.contingency(tickets, barrier, epsilon=0.01, sparse=False) == (2, 1, 1, 0)
-
-
-def test_connected_levels_are_by_the_mean():
-    barrier = replicated(table([0.3, 0.01], [0.01, 0.019], [0.0, 0.3]))
-    joined = verdicts.connected(barrier, 0.02)
-    assert joined.T.tolist() == [[False, True, True], [True, True, False]]
 
 
 def test_numbers_are_written_with_their_spread():

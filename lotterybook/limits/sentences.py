@@ -4,8 +4,7 @@ import torch
 
 from ..presets import PRESETS
 from ..tickets.experiments import controls, winning_tickets
-from ..verdicts import largest_error, of, percent, points
-from ..verdicts import tolerance as deviation
+from ..verdicts import deviation, largest_error, of, percent, points
 from . import experiments
 from .readings import (
     EPSILON,
