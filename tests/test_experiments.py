@@ -152,10 +152,10 @@ NOT_IN_0_1 = {
 
 
 @pytest.fixture(scope="module")
-def smoke(mnist1d, tmp_path_factory):
+def smoke(mnist1d, smoke_folder):
     """Folders and dataset of their own for the smoke preset; gives every record by name, and notes the trainings."""
     ds = dataclasses.replace(mnist1d, test_x=mnist1d.test_x[:SMALL], test_y=mnist1d.test_y[:SMALL])
-    folder = tmp_path_factory.mktemp("smoke")
+    folder = smoke_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOTTERYLIB_RUNS", str(folder / "runs"))
         patch.setattr(records, "PUBLISHED", folder / "records")
