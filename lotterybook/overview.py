@@ -18,10 +18,12 @@ def ticket(tickets, barriers, failing, winning):
         style.spread(right, density[1:], barriers["height"][:, column], name, colour, marker)
         level = int(reach(tickets)[column])
         height = barriers["height"][: level or None, column].mean(-1)
-        matches = f"matches down to {verdicts.percent(density[level], 0)} of the weights" if level else "never matches"
+        span = f"{verdicts.points(height.min(), 2)} to {verdicts.points(height.max(), 2)}"
         said.append(
-            f"{name} it {matches}, and down to there the mean barrier between successive levels is "
-            f"{verdicts.points(height.min(), 2)} to {verdicts.points(height.max(), 2)}"
+            f"{name} it matches down to {verdicts.percent(density[level], 0)} of the weights, and to there the mean "
+            f"barrier between successive levels is {span}"
+            if level
+            else f"{name} it never matches, and the mean barrier between successive levels is {span}"
         )
     style.remaining_axis(left, density)
     style.error_axis(left)

@@ -25,8 +25,8 @@ from lotterylib import data, store
 _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
 _SHOWING = (  # modules of a room that compute no record
-    "findings", "figures", "maps", "subspaces", "costs", "halves", "readings", "rules", "matching", "shapes", "cases",
-    "evidence", "drawings",
+    "findings", "figures", "maps", "subspaces", "costs", "halves", "readings", "matching", "shapes", "cases", "rules",
+    "sentences", "tables", "evidence", "drawings",
 )  # fmt: skip
 
 

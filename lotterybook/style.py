@@ -1,7 +1,6 @@
 """One style for all figures: colours that the colour-blind can tell apart, mean and spread, alt text from the data."""
 
 import io
-from itertools import groupby
 
 import torch
 from matplotlib import colormaps
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 from PIL import Image
 
-from . import plotted, verdicts
+from . import plotted
 from .captions import Shown
 from .narrow import narrow
 
@@ -120,12 +119,6 @@ def spread(axes, x, values, label, colour, marker="o", **options):
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def dense(axes, tickets):
-    """Draw the band in which a network matches: the dense error and the tolerance around it."""
-    error, epsilon = float(tickets["error"][0].mean()), verdicts.tolerance(tickets)
-    axes.axhspan(error - epsilon, error + epsilon, color=GREY, alpha=0.25, linewidth=0, label="dense ± ε")
-
-
 def by_step(axes, x, values, record, **options):
     """Draw ``values`` (n, K, R) against ``x``, a line for each of the K rewind steps of a record."""
     for i, (step, name) in enumerate(zip(record["rewind_step"].tolist(), step_names(record), strict=True)):
@@ -135,18 +128,6 @@ def by_step(axes, x, values, record, **options):
 def points(*values):
     """Points of error, for an alternative text."""
     return ", ".join(f"{100 * float(value):.1f}" for value in values)
-
-
-def within(record, barrier, epsilon):
-    """A sentence for an alternative text: the weights at which the mean barrier (levels, K, R) is within epsilon."""
-    kept = [verdicts.percent(density, 0) for density in record["density"][1:].tolist()]
-    connected = verdicts.connected(barrier, epsilon)
-    spells = []
-    for name, near in zip(step_names(record), connected.T.tolist(), strict=True):
-        runs = [list(run) for joined, run in groupby(range(len(near)), near.__getitem__) if joined]
-        spans = [kept[run[0]] if len(run) == 1 else f"{kept[run[0]]} to {kept[run[-1]]}" for run in runs]
-        spells.append(f"{name} at {', '.join(spans) or 'no level'}")
-    return f"By weights remaining, the mean barrier is within ε: {'; '.join(spells)}."
 
 
 def counts(axes, counted, total, **options):

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 
 HOLDS, PARTLY, FAILS, UNTESTED = "holds", "holds partly", "does not hold", "no case to judge by"
-VERDICTS = {HOLDS: "hold", PARTLY: "in part", FAILS: "not", UNTESTED: "without a case"}  # as many rows say it
-TICKET = 3  # levels that have to match before we speak of a ticket: about half of the weights are gone then
+VERDICTS = HOLDS, PARTLY, FAILS, UNTESTED
 SPARSE = 0.3  # fewer weights than this share remain at "high sparsity"
 AGREE, AGREE_PARTLY = 0.9, 0.75  # share of cases from which a claim holds, or holds partly
 STABLE = 0.02  # instability below which Frankle et al. (2020) call a network stable
@@ -46,34 +45,19 @@ class Table(list):
         return f"{shown}\n\n<details><summary>The rules of these verdicts</summary>\n\n{rules}\n\n</details>"
 
 
-def tolerance(tickets) -> float:
-    """The epsilon of epsilon-matching: the standard deviation of the dense error over replicates."""
+def deviation(tickets) -> float:
+    """The standard deviation of the dense error over replicates, which is printed beside the tolerance."""
     return float(tickets["error"][0, 0].std())
 
 
-def largest_error(tickets, epsilon=None) -> float:
+def largest_error(tickets, epsilon) -> float:
     """The largest error that matches: the mean dense one plus epsilon."""
-    return float(tickets["error"][0].mean()) + (tolerance(tickets) if epsilon is None else epsilon)
+    return float(tickets["error"][0].mean()) + epsilon
 
 
-def matching(tickets, epsilon=None):
-    """Which solutions match: ``E <= mean dense E + epsilon``, booleans (levels + 1, K, R)."""
-    return tickets["error"] <= largest_error(tickets, epsilon)
-
-
-def last_matching(error, tickets, epsilon=None):
+def last_matching(error, tickets, epsilon):
     """The last level down to which errors (levels + 1, ..., R) always match in the mean over replicates, ``(...)``."""
     return (error.mean(-1) <= largest_error(tickets, epsilon)).long().cumprod(0).sum(0) - 1
-
-
-def sparsest_matching(tickets):
-    """For each rewind step the last level down to which the mean error over replicates always matches, ``(K,)``."""
-    return last_matching(tickets["error"], tickets)
-
-
-def connected(barrier, epsilon):
-    """At which levels the mean of a barrier (levels, K, R) to the level before is within epsilon, (levels, K)."""
-    return barrier.mean(-1) <= epsilon
 
 
 class Contingency(NamedTuple):
@@ -96,45 +80,11 @@ class Contingency(NamedTuple):
         total = max(1, sum(self))
         return (match * joined + (total - match) * (total - joined)) / total**2
 
-    @property
-    def matching_connected(self) -> float:
-        """Share of matching pairs that are connected: the "if"."""
-        return self.both / max(1, self.both + self.only_matching)
-
-    @property
-    def connected_matching(self) -> float:
-        """Share of connected pairs that match: the "only if"."""
-        return self.both / max(1, self.both + self.only_connected)
-
 
 def crossed(match, joined) -> Contingency:
     """Count two tensors of booleans of one shape against each other: what matches, and what is connected."""
     parts = (match & joined, match & ~joined, ~match & joined, ~match & ~joined)
     return Contingency(*(int(part.sum()) for part in parts))
-
-
-def contingency(tickets, barrier, epsilon=None, sparse=None) -> Contingency:
-    """Count successive pairs by connected (barrier <= epsilon) and matching (both ends), over rewind, replicate, level.
-
-    ``barrier`` (levels, K, R); ``sparse=True`` counts only pairs whose sparser end keeps fewer than ``SPARSE`` of the
-    weights, ``False`` only the others, ``None`` all.
-    """
-    epsilon = tolerance(tickets) if epsilon is None else epsilon
-    match = matching(tickets, epsilon)
-    match = match[:-1] & match[1:]
-    connected = barrier <= epsilon
-    if sparse is not None:
-        chosen = (tickets["density"][1:] < SPARSE) == sparse
-        match, connected = match[chosen], connected[chosen]
-    return crossed(match, connected)
-
-
-def contrast_name(record) -> str:
-    """What sets the network of a contrast apart, from the settings of its record."""
-    arm = record.about["settings"]["contrast"]
-    if arm["network"].endswith("plain"):
-        return "without BatchNorm"
-    return f"at learning rate {arm['config']['recipe']['lr']}"
 
 
 def percent(value, digits=1) -> str:
@@ -157,11 +107,6 @@ def spread(values, digits=1) -> str:
 def of(yes) -> str:
     """Write how many of some booleans are true."""
     return f"{int(yes.sum())} of {yes.numel()}"
-
-
-def reach(tickets):
-    """For each rewind step the fewest weights down to which it matches, as text."""
-    return [percent(tickets["density"][level], 0) if level else "none" for level in sparsest_matching(tickets)]
 
 
 def rewind_steps(record):

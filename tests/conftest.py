@@ -49,6 +49,12 @@ def net(ds):
     return networks.build("cnn1d", ds, width=4)
 
 
+@pytest.fixture(scope="session")
+def smoke_folder(tmp_path_factory):
+    """What is computed for the smoke preset on a smaller test set, kept for all modules that need it."""
+    return tmp_path_factory.mktemp("smoke")
+
+
 class Picture(nn.Module):
     """What a reader may bring: 2-D convolutions, BatchNorm, a skip connection."""
 

@@ -1,6 +1,16 @@
-"""The book's networks of torch's own layers, channels first; entries have the library's names. No lotterylib here."""
+"""The book's networks, data and published weights without lotterylib, for what is computed a second time.
 
+Networks are of torch's own layers, channels first, and their entries have the library's names; data come from the
+package that generates them, weights from the files of safetensors.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -65,3 +75,55 @@ def network(weights):
     made = Residual(width, blocks) if blocks else Plain(width)
     made.to(entries["linear.weight"].dtype).load_state_dict(entries)
     return made.eval()
+
+
+@lru_cache
+def mnist1d():
+    """The set as the package names its parts, inputs (N, 40) standardised by one mean and deviation of the training's.
+
+    Inputs are tensors in float64, labels in int64.
+    """
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    arguments = get_dataset_args()
+    vars(arguments).update(num_samples=9000, train_split=4000 / 9000, seed=42)
+    made = make_dataset(arguments)
+    mean, std = made["x"].mean(), made["x"].std()
+    inputs = {name: torch.from_numpy((made[name] - mean) / std) for name in ("x", "x_test")}
+    return inputs | {name: torch.from_numpy(made[name]) for name in ("y", "y_test")}
+
+
+RECORDS = Path(__file__).resolve().parent.parent / "records"
+PRESETS = [name for name in ("book",) if (RECORDS / name / "imp_main").is_dir()]  # those of MNIST-1D
+
+
+@lru_cache
+def published(preset):
+    """The folder of a preset's published run, and its settings."""
+    (path,) = (RECORDS / preset / "imp_main").glob("*/settings.json")
+    return path.parent, json.loads(path.read_text())
+
+
+@lru_cache
+def _level(preset, level):
+    return load_file(published(preset)[0] / f"level_{level:02d}.safetensors")
+
+
+def solution(preset, level, row):
+    """``w^(L)`` of the replicate in a row of the published run, and its mask: arrays by name.
+
+    Of prunable entries the file holds the surviving weights, one replicate after the other, and the mask's bits.
+    """
+    saved, shapes = _level(preset, level), published(preset)[1]["network"]["shapes"]
+    weights, mask = {}, {}
+    for name, shape in shapes.items():
+        held = saved[f"state/{name}"]
+        if f"bits/{name}" not in saved:
+            weights[name] = held[row]
+            continue
+        shape = (len(saved["error"]), *shape)
+        kept = np.unpackbits(saved[f"bits/{name}"], count=int(np.prod(shape))).astype(bool).reshape(shape)
+        begin, mask[name] = int(kept[:row].sum()), kept[row]
+        weights[name] = np.zeros(shape[1:], dtype=np.float32)
+        weights[name][mask[name]] = held[begin : begin + int(mask[name].sum())]
+    return weights, mask

@@ -329,14 +329,20 @@ def test_rules_of_our_own_questions():
     joined = torch.zeros(5, 5, 2, 2, dtype=torch.float64)
     joined[0, 1, 0] = joined[1, 0, 0] = 0.2  # from 75 a bend, and from 0 a row of levels 1 to 4 only
     joined[0, 4, 1] = joined[4, 0, 1] = 0.02
+
+    def judged(heights):
+        return findings.successive_not_distant({"height": heights}, {"height": joined})
+
     assert readings.rows_of_steps(joined) == [[(1, 4)], [(0, 4)]] and readings.bends(joined) == [False, True]
-    assert findings.successive_not_distant({"height": joined}).verdict == PARTLY
-    assert findings.successive_not_distant({"height": joined[..., 1:, :]}).verdict == HOLDS
-    assert findings.successive_not_distant({"height": joined[..., :1, :]}).verdict == FAILS
+    assert judged(joined).verdict == PARTLY
+    assert judged(joined[..., 1:, :]).verdict == HOLDS
+    assert judged(joined[..., :1, :]).verdict == FAILS
     near = joined.clone()
     near[0, 4, 1] = near[4, 0, 1] = 0.009  # above the tolerance, and not by more than it
-    assert findings.successive_not_distant({"height": near[..., 1:, :]}).verdict == FAILS
-    assert findings.successive_not_distant({"height": joined + 1}).verdict == UNTESTED
+    assert judged(near[..., 1:, :]).verdict == FAILS
+    assert judged(joined + 1).verdict == UNTESTED
+    assert judged(joined).value.endswith("at 1 of 2 rewind steps whose levels connect step by step; with recalibrated "
+                                         "statistics at 1 of 2")  # fmt: skip
     arms = {"own": replicated(table(0.0, 0.001, 0.3)), "random": replicated(table(0.2, 0.3, 0.0))}
     for failing, verdict in (((0.1, 0.1, 0), HOLDS), ((0.001, 0.1, 0), PARTLY), ((0, 0, 0.1), FAILS)):
         row = findings.other_masks_miss({**arms, "failing": replicated(table(*failing))})

@@ -268,7 +268,6 @@ PUBLIC = {  # what gives tensors, tuples or states of them, or numbers
     "meeting": lambda t: wells.meeting(t.values, 1.0, 0.1, 3),
     "meeting_fraction": lambda t: wells.meeting_fraction(t.values, 1.0, 0.1),
     "crossing": lambda t: wells.crossing(torch.arange(3.0, device=t.x.device).double(), t.losses - t.losses[0], 0.01),
-    "in_nats": lambda t: wells.in_nats(t.losses, t.errors, 0.01),
     "histogram": lambda t: magnitudes.histogram(t.state, t.mask, torch.linspace(0, 1, 5)),
     "threshold": lambda t: magnitudes.threshold(t.state, t.mask, t.pruned),
     "refilled": lambda t: magnitudes.refilled(t.state, t.pruned, magnitudes.threshold(t.state, t.mask, t.pruned)),

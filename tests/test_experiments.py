@@ -23,7 +23,8 @@ from lotterybook.barriers import maps, readings, sweep
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
-from lotterybook.limits import drawings, evidence
+from lotterybook.limits import figures as limits_figures
+from lotterybook.limits import findings as limits_findings
 from lotterybook.limits.adaptive import Adaptive
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import figures as retraining_figures
@@ -174,10 +175,10 @@ NOT_IN_0_1 = {
 
 
 @pytest.fixture(scope="module")
-def smoke(mnist1d, tmp_path_factory):
+def smoke(mnist1d, smoke_folder):
     """Folders and dataset of their own for the smoke preset; gives every record by name, and notes the trainings."""
     ds = dataclasses.replace(mnist1d, test_x=mnist1d.test_x[:SMALL], test_y=mnist1d.test_y[:SMALL])
-    folder = tmp_path_factory.mktemp("smoke")
+    folder = smoke_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOTTERYLIB_RUNS", str(folder / "runs"))
         patch.setattr(records, "PUBLISHED", folder / "records")
@@ -1016,25 +1017,32 @@ def test_the_editor_s_page_has_every_claim_and_record(smoke):
     assert f"in all {sum(seconds) / 3600:.2f} hours" in text and text.count(records.VERSION) == len(seconds)
 
 
-def test_what_the_editor_reads_of_the_limits_comes_from_smoke_records(smoke):
-    """The row, every sentence and every figure; nothing is left unsaid for want of a case."""
+def test_chapter_4_is_made_from_smoke_records(smoke):
+    """The row, every sentence, number and figure; nothing is left unsaid for want of a case."""
     names = "spectra", "descents", "projected", "convergence", "exact", "overlap", "during_training", "adaptive"
     record = {name: smoke[name] for name in (*names, "winning_tickets", "controls")}
-    row = evidence.row("smoke")
-    assert row == evidence.judged(record["spectra"], record["descents"], 10) and row.verdict in verdicts.VERDICTS
-    said = evidence.sentences("smoke")
+    row = limits_findings.row("smoke")
+    assert row == limits_findings.judged(record["spectra"], record["descents"], 10)
+    assert row.verdict in verdicts.VERDICTS
+    said = limits_findings.sentences("smoke")
     assert len(said) > 20 and not any("nan" in sentence for sentence in said)
     largest = record["spectra"]["largest"][:, 1, 0]
     assert any(f"k = 10, levels 0, 2: largest eigenvalue {largest[0]:.2f} ± 0.00, " in sentence for sentence in said)
+    named = limits_findings.numbers("smoke")
+    along = record["spectra"]["along"][0, :, 1, 0]  # by magnitude, at random
+    assert named["limit along"] == f"{100 * along[0] / along[1]:.0f} %" and named["limit replicates"] == "1"
+    assert not any("nan" in value for value in named.values())
+    tickets = record["winning_tickets"]
     drawn = (
-        drawings.spectra(record["spectra"]), drawings.flatness(record["spectra"]), drawings.overlap(record["overlap"]),
-        drawings.convergence(record["convergence"], 2),
-        drawings.adaptive(record["winning_tickets"], record["adaptive"], 10),
-        *drawings.over_wells(record["spectra"], record["descents"], 10).drawings.values(),
-        *drawings.exact(record["exact"], record["spectra"], record["descents"], 10).drawings.values(),
+        limits_figures.spectra(record["spectra"]), limits_figures.convergence(record["convergence"], 4),
+        limits_figures.flatter(record["spectra"], record["overlap"], 10),
+        limits_figures.one_shot(tickets, record["controls"], record["spectra"]),
+        limits_figures.adaptive(tickets, record["adaptive"], 10),
+        *limits_figures.over_wells(record["spectra"], record["descents"], 10).drawings.values(),
+        *limits_figures.loss_and_mode(record["descents"], 10).drawings.values(),
     )  # fmt: skip
     for drawing in drawn:
-        assert drawing.png() and drawing.alt.endswith(".") and "nan" not in drawing.alt
+        assert drawing.png() and drawing.alt.endswith(".") and "nan" not in drawing.alt + drawing.caption
     assert f"largest {largest[0]:.1f}, {largest[1]:.1f}" in drawn[0].alt
 
 
@@ -1112,7 +1120,7 @@ def test_presets_fit_together(name):
     assert max(preset.retraining.cycle_levels or (0,)) <= main.levels
     assert all(k <= step < main.recipe.steps for step in (*robustness.times, preset.retraining.short_step))
     if name == "book":
-        assert min(main.replicates, contrast.replicates, robustness.replicates, limits.replicates) >= 4
+        assert main.replicates >= 5 and min(contrast.replicates, limits.replicates) >= 4 and robustness.replicates >= 3
         assert len(main.rewind_step) >= 4
         assert main.recipe.lr == 0.3 and main.recipe.steps == 1500 and main.fraction == 0.2
 

@@ -4,67 +4,32 @@ Files are read as safetensors, data come from the package that generates them, n
 an error in the library's evaluation, interpolation or storage would show here, where its own tests may share it.
 """
 
-import json
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
 import plain
 import pytest
 import torch
+from plain import PRESETS, RECORDS
 from safetensors.numpy import load_file
 
-RECORDS = Path(__file__).resolve().parent.parent / "records"
-PRESETS = [name for name in ("book",) if (RECORDS / name / "imp_main").is_dir()]  # those of MNIST-1D
 EPSILON = 0.005  # of matching: half a point
 FEW = 4 / 5000  # examples on the boundary between two classes, which another machine's rounding moves
 
 
-@lru_cache
-def examples():
-    """The test set, standardised by one mean and one deviation of the training set."""
-    from mnist1d.data import get_dataset_args, make_dataset
-
-    arguments = get_dataset_args()
-    vars(arguments).update(num_samples=9000, train_split=4000 / 9000, seed=42)
-    made = make_dataset(arguments)
-    train, test = (np.asarray(made[name], dtype=np.float64) for name in ("x", "x_test"))
-    x = torch.tensor((test - train.mean()) / train.std(), dtype=torch.float32)
-    return x, torch.tensor(made["y_test"])
-
-
 @torch.no_grad()
 def error(weights):
-    x, y = examples()
-    return float((plain.network(weights)(x).argmax(1) != y).double().mean())
+    made = plain.mnist1d()
+    return float((plain.network(weights)(made["x_test"].float()).argmax(1) != made["y_test"]).double().mean())
 
 
-@lru_cache
 def settings(preset):
-    (path,) = (RECORDS / preset / "imp_main").glob("*/settings.json")
-    return path.parent, json.loads(path.read_text())
-
-
-@lru_cache
-def level_file(preset, level):
-    return load_file(settings(preset)[0] / f"level_{level:02d}.safetensors")
+    return plain.published(preset)[1]
 
 
 def solution(preset, level, step, replicate):
-    """``w^(L)`` of one replicate: whole tensors as they are, pruned ones from the weights that are left and bits."""
-    saved, about = level_file(preset, level), settings(preset)[1]
+    """``w^(L)`` of one replicate, by its rewind step."""
+    about = settings(preset)
     row = about["rewind_step"].index(step) * about["replicates"] + replicate
-    weights = {}
-    for name, array in ((name.removeprefix("state/"), a) for name, a in saved.items() if name.startswith("state/")):
-        if f"bits/{name}" in saved:
-            shape = (len(saved["error"]), *about["network"]["shapes"][name])
-            kept = np.unpackbits(saved[f"bits/{name}"], count=int(np.prod(shape))).astype(bool).reshape(shape)
-            begin = int(kept[:row].sum())
-            weights[name] = np.zeros(shape[1:], dtype=np.float32)
-            weights[name][kept[row]] = array[begin : begin + int(kept[row].sum())]
-        else:
-            weights[name] = array[row]
-    return weights
+    return plain.solution(preset, level, row)[0]
 
 
 def record(preset, name):
@@ -78,7 +43,7 @@ def test_there_is_something_to_check():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_barrier_comes_out_again(preset):
     """From the first rewind step, where it is high, and from the last, where it is low, between levels 4 and 5."""
-    found, steps = record(preset, "successive_barriers"), settings(preset)[1]["rewind_step"]
+    found, steps = record(preset, "successive_barriers"), settings(preset)["rewind_step"]
     gammas = np.linspace(0, 1, found["curve"].shape[1])
     heights = []
     for column in (0, len(steps) - 1):
@@ -100,7 +65,7 @@ def test_a_barrier_comes_out_again(preset):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_matching_verdicts_come_out_again(preset):
     """The sparsest level of the first rewind step misses, level 4 of the last matches: means over replicates."""
-    kept, about = record(preset, "winning_tickets")["error"], settings(preset)[1]
+    kept, about = record(preset, "winning_tickets")["error"], settings(preset)
     steps, replicates = about["rewind_step"], range(about["replicates"])
     verdicts, recorded = [], []
     dense = [error(solution(preset, 0, steps[0], r)) for r in replicates]

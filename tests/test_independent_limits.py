@@ -4,9 +4,6 @@ The network is one of torch's own layers, its exact Hessian comes from two backw
 the fraction from a loop over numbers of pruned weights.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import plain
 import pytest
@@ -14,48 +11,17 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-RECORDS = Path(__file__).resolve().parent.parent / "records"
-PRESETS = [name for name in ("book",) if (RECORDS / name / "imp_main").is_dir()]  # on MNIST-1D
 EXAMPLES = 250  # of the training set, the first: the loss whose curvature both sides take
 EPSILON = 0.02  # nats
 
 
 def published(preset):
-    """Weights, mask and settings of the sparsest level's first replicate at the last rewind step, from the file alone.
-
-    Of prunable entries the file holds the surviving weights, one replicate after the other, and the mask's bits.
-    """
-    from safetensors.torch import load_file
-
-    (settings,) = (RECORDS / preset / "imp_main").glob("*/settings.json")
-    about = json.loads(settings.read_text())
-    found = load_file(max(settings.parent.glob("level_*.safetensors")))
-    shapes = about["network"]["shapes"]
-    count = len(found["error"])
-    column = count - count // len(about["rewind_step"])
-    weights, mask = {}, {}
-    for name, shape in shapes.items():
-        held = found[f"state/{name}"]
-        if f"bits/{name}" not in found:
-            weights[name] = held[column]
-            continue
-        bits = np.unpackbits(found[f"bits/{name}"].numpy(), count=count * int(np.prod(shape))).reshape(count, -1)
-        begin = int(bits[:column].sum())
-        flat = np.zeros(bits.shape[1], dtype=np.float32)
-        flat[bits[column] == 1] = held[begin : begin + int(bits[column].sum())].numpy()
-        weights[name], mask[name] = torch.from_numpy(flat).view(shape), torch.from_numpy(bits[column] == 1).view(shape)
-    return weights, mask, column
-
-
-def examples():
-    """The first training examples of MNIST-1D, standardised by one mean and deviation: ``(N, 40)``, and labels."""
-    from mnist1d.data import get_dataset_args, make_dataset
-
-    arguments = get_dataset_args()
-    vars(arguments).update(num_samples=9000, train_split=4000 / 9000, seed=42)
-    made = make_dataset(arguments)
-    x = (made["x"] - made["x"].mean()) / made["x"].std()
-    return torch.from_numpy(x[:EXAMPLES]), torch.from_numpy(made["y"][:EXAMPLES])
+    """Weights and mask of the sparsest level's first replicate at the last rewind step, and its row in the file."""
+    folder, about = plain.published(preset)
+    level = max(int(path.stem.removeprefix("level_")) for path in folder.glob("level_*.safetensors"))
+    row = (len(about["rewind_step"]) - 1) * about["replicates"]
+    weights, mask = ({n: torch.as_tensor(a) for n, a in part.items()} for part in plain.solution(preset, level, row))
+    return weights, mask, row
 
 
 def hessian(weights, mask, x, y):
@@ -83,10 +49,10 @@ def fraction(eigenvalues, weights, epsilon, by_magnitude):
             return count / len(weights)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", plain.PRESETS)
 def test_a_predicted_fraction_follows_from_the_published_weights(preset):
     weights, mask, column = published(preset)
-    x, y = examples()
+    x, y = (plain.mnist1d()[part][:EXAMPLES] for part in ("x", "y"))
     matrix, kept = hessian(weights, mask, x, y)
     assert len(kept) < 600 and np.allclose(matrix, matrix.T, atol=1e-8)
     values = np.linalg.eigvalsh(matrix)

@@ -23,8 +23,9 @@ LADDER = (
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "diet", "scale", "synthesis")
 ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
-    "matching", "shapes", "cases", "blocks", "examples", "ranks", "starts", "experiments", "costs", "halves",
-    "readings", "rules", "findings", "figures", "maps", "subspaces", "evidence", "drawings",
+    "matching", "shapes", "cases",
+    "blocks", "examples", "ranks", "starts", "experiments", "costs", "halves", "readings", "rules", "sentences",
+    "findings", "figures", "maps", "tables", "subspaces", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",

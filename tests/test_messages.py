@@ -349,7 +349,6 @@ wells.prune(state, mask, 0.2, 'large')                 | order | 'large' | allow
 wells.subspace_losses(torch.eye(2), torch.ones(3))     | hessian | (2, 2) | (3, 3)
 wells.subspace_losses(None, torch.ones(3))             | hessian | None | a Tensor
 wells.crossing([1, 0], [0.0, 1.0], 0.5)                | x | [1.0, 0.0] | increasing
-wells.in_nats([[0.0], [1.0]], [[0.0], [1.0]], 2)       | tolerance | 2 | < 1
 
 perturbation.random_direction(state, mask, '1', 0)     | norm | '1' | number
 perturbation.random_direction(state, mask, -1, 0)      | norm | -1.0 | >= 0

@@ -368,10 +368,3 @@ def test_a_preset_is_forecast_before_it_begins():
 def test_durations_are_readable():
     for seconds, said in ((30, "30 seconds"), (600, "10 minutes"), (2.5 * 86400 * 365, "2 years"), (math.pi, "3 sec")):
         assert costs.duration(seconds).startswith(said)
-
-
-def test_a_contrast_is_named_by_what_sets_it_apart():
-    """No BatchNorm, or another learning rate."""
-    assert verdicts.contrast_name(recorded("contrast", "book")) == "without BatchNorm"
-    plain = {"network": "resnet8", "config": {"recipe": {"lr": 0.04}}}
-    assert verdicts.contrast_name(records.Record({}, {"settings": {"contrast": plain}})) == "at learning rate 0.04"

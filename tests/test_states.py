@@ -138,7 +138,6 @@ def everything(net, ds, several):
         wells.meeting(values, 1.0, 0.1, 3), wells.crossing(torch.arange(3), losses.to(there), 2.0),
         torch.tensor([limits.gordon_fraction(values, w[0], 0.05, order=order) for order in limits.ORDERS]),
         torch.tensor([wells.meeting_fraction(values, 1.0, 0.1), pruning.density(mask)]),
-        wells.in_nats(losses.to(there), errors.to(there), 0.1).nan_to_num(),
         *landscape.error_barrier(net, a, b, *test, 3), landscape.all_pairs(net, several, *test, 3),
         *landscape.path(net, several, *test, 3), *landscape.plane(net, a, b, c, ds, 2),
         displacements.coordinates(net, a, b, c, a), landscape.distance(net, a, b), landscape.loss(net, a, x, y),

@@ -105,19 +105,6 @@ def test_points_that_do_not_fit_are_refused(x):
         wells.crossing([0.0], torch.zeros(1), 1.0)
 
 
-def test_a_tolerance_in_nats_is_read_off_where_the_error_has_risen():
-    errors = torch.tensor([[0.1, 0.1], [0.11, 0.1], [0.15, 0.1]], dtype=torch.float64)
-    losses = torch.tensor([[1.0, 1.0], [2.0, 5.0], [4.0, 9.0]], dtype=torch.float64)
-    found = wells.in_nats(losses, errors, 0.02)
-    assert float(found[0]) == pytest.approx(1 + 2 * 0.25) and math.isnan(found[1])
-    lost = torch.tensor([[0.1, math.nan], [math.nan, 0.2], [0.15, 0.3]], dtype=torch.float64)
-    assert wells.in_nats(losses, lost, 0.02).isnan().all()
-    with pytest.raises(ValueError, match="two or more increasing numbers"):
-        wells.in_nats(losses[:1], errors[:1], 0.02)
-    with pytest.raises(ValueError, match="tolerance is 0"):
-        wells.in_nats(losses, errors, 0)
-
-
 def test_bad_wells_are_refused():
     matrix, weights, _ = well(5)
     matrix, weights = torch.from_numpy(matrix), torch.from_numpy(weights)

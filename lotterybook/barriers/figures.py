@@ -225,13 +225,14 @@ def found_masks(found, tickets):
     style.spread(left, density, over, "error above dense", style.GREY, "^")
     kept, steps = density[found["level"]], verdicts.rewind_steps(found)
     for i, step in enumerate(steps):
-        colour, marker = style.look(found, step)
+        colour, marker = style.look(tickets, step)
         style.spread(right, kept, found["return_barrier"][:, i], f"k = {step}", colour, marker)
     for axes, title in ((left, "prune, train on, repeat"), (right, "its masks on rewind points")):
         style.barrier_axes(axes, density, title, EPSILON)
         style.legend(axes)
     style.rate_scale(left, "y", min(-0.003, float(over.min()) - 0.001))
     left.set_yticks([0, 0.005, 0.02, 0.1, 0.5])
+    right.set_ylim(top=1)
     left.set_ylabel("points of error")
     right.set_ylabel("barrier to the walk's solution (points)")
     returns = "; ".join(f"k = {k} {style.points(*found['return_barrier'][:, i].mean(-1))}" for i, k in enumerate(steps))
@@ -260,6 +261,7 @@ def failing_masks(failing, tickets):
         style.spread(left, failing["density"], failing[arm], name, colour, marker)
         style.spread(right, failing["density"], failing[f"{arm}_error"], name, colour, marker)
     style.barrier_axes(left, failing["density"], "barrier back to the level before", EPSILON)
+    left.set_ylim(top=1)
     style.remaining_axis(right, failing["density"])
     style.error_axis(right)
     right.set_title("test error")

@@ -18,9 +18,9 @@ def verdict(tickets, barriers, found, control_step) -> Table:
     return Table([if_and_only_if(tickets, barriers), mask_leads_back(found, tickets, control_step)])
 
 
-def questions(pairs, failing, networks) -> Table:
+def questions(pairs, anew, failing, networks) -> Table:
     """The verdicts on questions of our own; ``networks``: ``Pairs`` by name, the main network's first."""
-    return Table([successive_not_distant(pairs), other_masks_miss(failing), other_networks(networks)])
+    return Table([successive_not_distant(pairs, anew), other_masks_miss(failing), other_networks(networks)])
 
 
 def if_and_only_if(tickets, barriers) -> Verdict:
@@ -62,14 +62,20 @@ def mask_leads_back(found, tickets, control_step) -> Verdict:
     )
 
 
-def successive_not_distant(pairs) -> Verdict:
-    """Whether solutions that connect step by step lie on a bend: ends of such a row that do not see each other."""
-    bent = [bend for bend in readings.bends(pairs["height"]) if bend is not None]
+def successive_not_distant(pairs, anew) -> Verdict:
+    """Whether solutions that connect step by step lie on a bend: ends of such a row that do not see each other.
+
+    ``anew``: the same with recalibrated statistics, which is told, and decides nothing.
+    """
+    bent, recalibrated = (
+        [bend for bend in readings.bends(record["height"]) if bend is not None] for record in (pairs, anew)
+    )
     return Verdict(
         "Successive levels are connected where distant ones are not",
         "rewind steps at which two or more steps in a row are connected, by means and half a point: at how many of "
         "them the barrier between some two levels of such a row is above one point; holds if at all, partly if at some",
-        f"at {sum(bent)} of {len(bent)} rewind steps whose levels connect step by step",
+        f"at {sum(bent)} of {len(bent)} rewind steps whose levels connect step by step; with recalibrated statistics "
+        f"at {sum(recalibrated)} of {len(recalibrated)}",
         UNTESTED if not bent else HOLDS if all(bent) else PARTLY if any(bent) else FAILS,
     )
 
@@ -142,6 +148,8 @@ def numbers(preset="book") -> dict:
     for name, chosen in (("early", [k <= 10 for k in steps]), ("late", [k >= 40 for k in steps])):
         columns = [i for i, yes in enumerate(chosen) if yes]
         named |= _both(f" {name}", count(mean.at(columns).levels(HIGHER)))
+    named |= _both(" strict", count(mean.levels(HIGHER), *halves.MIXED[1]))
+    named["dense spread"] = points(tickets["error"][0, 0].std())
     named["lower matching"] = f"{lower.both + lower.only_matching} of {sum(lower)}"
     named["lower connected"] = f"{lower.both}"
     contrast, others = recorded("contrast", preset), recorded("architectures", preset)
@@ -159,19 +167,18 @@ def _of_distant(preset):
         named[f"row k={k}"] = f"{first} to {last}"
         for how, heights in (("", here), (" anew", there)):
             named[f"dense reach{how} k={k}"] = f"{int(readings.connected_to_dense(heights)[i])}"
-    return named
+    least = recorded("successive_barriers", preset)["recalibrated"][:, 0].mean(-1).min()
+    return named | {"recalibrated k=0": points(least)}
 
 
 def _of_masks(preset):
     """The numbers of masks found without rewinding, and of masks that do not fit."""
-    tickets, found = recorded("winning_tickets", preset), recorded("found_masks", preset)
-    failing, back = recorded("failing_masks", preset), readings.leads_back(found, tickets)[0]
+    found, failing = recorded("found_masks", preset), recorded("failing_masks", preset)
     named = {f"{arm} barrier": points(failing[arm][1]) for arm in ("own", "failing", "random")}
     for i, k in enumerate(rewind_steps(found)):
-        named |= {f"found back k={k}": of(back[:, i]), f"found barrier k={k}": points(found["return_barrier"][0, i])}
-    named["found overlap"] = percent(found["overlap"][0, -1].mean(), 0)
-    named["found overlap chance"] = percent(found["density"][found["level"][0]], 0)
-    return named
+        for n, level in enumerate(found["level"].tolist()):
+            named[f"found barrier level={level} k={k}"] = points(found["return_barrier"][n, i])
+    return named | {"found overlap": percent(found["overlap"][0, -1].mean(), 0)}
 
 
 def _both(name, counted):

@@ -13,6 +13,7 @@ def pairs(plain, recalibrated):
     rows = plain_and_recalibrated(plain, recalibrated)
     names, said, reach = style.step_names(recalibrated), [], []
     figure, panels = style.canvas(2, len(names), height=6.4, sharex=True, sharey=True, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.08)
     ticks = range(0, len(rows[0]), 2 if len(rows[0]) > 8 else 1)
     for line, heights, how in zip(panels, rows, ("interpolated", "recalibrated"), strict=True):
         down = connected_to_dense(heights).tolist()

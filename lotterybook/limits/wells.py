@@ -138,20 +138,3 @@ def crossing(x, rise, limit) -> Tensor:
     inside = x[j - 1] + (x[j] - x[j - 1]) * ((limit - low) / (high - low)).clamp(0, 1)
     found = torch.where(above[0], x[0], torch.where(above.any(0), inside, x[-1]))
     return found.masked_fill((rise.isnan() & (above.long().cumsum(0) == 0)).any(0), torch.nan)
-
-
-def in_nats(losses, errors, tolerance: float) -> Tensor:
-    """The rise of training loss (nats) that goes with a rise of test error by ``tolerance``, by measurement: ``(R,)``.
-
-    ``losses`` and ``errors`` ``(F + 1, R)`` are those of ``projections`` on a way out of the well. NaN where the error
-    never rises so far, or is NaN before. Raises ``ValueError`` unless ``tolerance`` is between 0 and 1, or for fewer
-    than two rows.
-    """
-    checks.within("tolerance", tolerance, 0, 1, open_low=True, open_high=True)
-    losses, errors = checks.array("losses", losses), checks.array("errors", errors)
-    losses, errors = losses - losses[0], errors - errors[0]
-    at = crossing(torch.arange(len(losses)), errors, tolerance)
-    low = at.nan_to_num().floor().long().clamp_max(len(losses) - 2)
-    share = at - low
-    found = losses.gather(0, low[None])[0] * (1 - share) + losses.gather(0, (low + 1)[None])[0] * share
-    return torch.where((errors > tolerance).any(0), found, torch.nan)

@@ -21,13 +21,13 @@ from ..verdicts import (
     Table,
     Text,
     Verdict,
+    deviation,
     grade,
     last_matching,
     percent,
     points,
     rewind_steps,
     table,
-    tolerance,
 )
 from . import experiments
 
@@ -301,7 +301,7 @@ def numbers(preset="book") -> dict:
         "fixed mask once": percent(by_cycle(repeated, sparsest)[0]),
         "fixed mask last": percent(by_cycle(repeated, sparsest)[-1]),
         "mask found anew": percent(less["kept"][sparsest, :few]),
-        "dense spread": points(tolerance(tickets), 2),
+        "dense spread": points(deviation(tickets), 2),
     }
 
 

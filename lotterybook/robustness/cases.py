@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from ..barriers.halves import HIGHER
-from ..tickets.evidence import EPSILON
+from ..tickets.matching import EPSILON
 from ..verdicts import largest_error, rewind_steps
 
 RETURNS = 0.01  # largest mean barrier back at which training has returned; others are printed beside it

@@ -8,13 +8,14 @@ linearly connected mode. What a case is, when it matches and when training retur
 from ..barriers.experiments import successive_barriers
 from ..barriers.halves import HIGHER
 from ..presets import PRESETS
-from ..tickets.evidence import EPSILON
 from ..tickets.experiments import winning_tickets
+from ..tickets.matching import EPSILON
 from ..verdicts import (
     Table,
     Text,
     Verdict,
     crossed,
+    deviation,
     grade,
     majority,
     of,
@@ -23,7 +24,6 @@ from ..verdicts import (
     rewind_steps,
     spread,
     table,
-    tolerance,
 )
 from . import experiments
 from .cases import LIMITS, RETURNS, at_length, cases, critical
@@ -128,7 +128,7 @@ def numbers(preset="book") -> dict:
         "match without returning": _named(some, yes & ~some.returns),
         "return without matching": _named(some, ~yes & some.returns),
         "return cosine": f"{path['cosine'][-1, path['scale'].tolist().index(1.0)].mean():.2f}",
-        "dense deviation": points(tolerance(tickets), 2),
+        "dense deviation": points(deviation(tickets), 2),
     }
 
 
@@ -216,7 +216,7 @@ def _who(some, record, tickets):
         f"{of(some.returns[yes])} cases whose next level matches, and in {of(some.returns[~yes])} of the others; by "
         f"replicate {of(each)} and {of((some.back <= RETURNS)[~yes])}. There are {some.back.shape[-1]} replicates.",
         f"By the limit of the barrier back, where the next level matches: {shares}; standard deviation of the dense "
-        f"error {points(tolerance(tickets), 2)}.",
+        f"error {points(deviation(tickets), 2)}.",
     ]
     for i, k in enumerate(some.rewind_step.tolist()):
         heights = zip(some.level.tolist(), some.back[:, i], yes[:, i].tolist(), strict=True)

@@ -202,7 +202,7 @@ def _clock(records, whole):
     return style.Drawing(
         figure,
         f"The dense network is stable from this k on, {clock}: {'; '.join(said)}. Mean instability in points: {means}.",
-        caption=f"From which k on the dense network is stable: {'; '.join(said)}.",
+        caption=f"Of the steps that were tried, the dense network is stable: {'; '.join(said)}.",
     )
 
 

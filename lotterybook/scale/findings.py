@@ -253,6 +253,8 @@ def numbers(preset="book") -> dict:
         "published pairs only if": f"{PUBLISHED['pairs'][0]} of {PUBLISHED['pairs'][0] + PUBLISHED['pairs'][2]}",
         "published midway from step 0": "{} to {} %".format(*PUBLISHED["midway from step 0"]),
     }
+    (part, whole), (other, others) = halves.halves(_recorded(preset))
+    named |= {"scale testbed if": f"{part} of {whole}", "scale testbed only if": f"{other} of {others}"}
     matched, joined = (levels[0] for levels in last_levels(*published()))
     named |= {"published last matching": str(matched), "published last connected": str(joined)}
     return named | costs.numbers()

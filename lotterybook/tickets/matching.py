@@ -4,7 +4,6 @@ The tolerance, half a point above the mean dense error, was fixed before the rec
 the authors' pilot draws its line.
 """
 
-from .. import verdicts
 from ..verdicts import SPARSE, STABLE, rewind_steps
 
 EPSILON = 0.005  # of matching, and of connection: fixed, not fitted
@@ -74,50 +73,3 @@ def stable_from(instability):
     """The first k from which on the mean instability stays below ``STABLE``; ``None`` if there is none."""
     stable = (instability["height"].mean(1) < STABLE).flip(0).long().cumprod(0).flip(0).tolist()
     return rewind_steps(instability)[stable.index(1)] if 1 in stable else None
-
-
-# What chapter 7 took from the first edition of this room: to be deleted as soon as its new room is merged.
-
-
-def first_stable(instability):
-    """The index of the first step at which the mean instability is below ``STABLE``, ``None`` if there is none."""
-    below = (instability["height"].mean(1) < STABLE).tolist()
-    return below.index(True) if True in below else None
-
-
-def tickets_and_stability(tickets, instability) -> verdicts.Table:
-    """The verdicts on IMP itself: that it finds tickets, from where, and what that has to do with stability."""
-    dense, epsilon = tickets["error"][0, 0], verdicts.tolerance(tickets)
-    steps, level = rewind_steps(tickets), verdicts.sparsest_matching(tickets)
-    won = (level >= verdicts.TICKET).tolist()
-    first = first_stable(instability)
-    stable = float("inf") if first is None else rewind_steps(instability)[first]
-    late = [w for k, w in zip(steps, won, strict=True) if k >= stable]
-    early = not any(w for k, w in zip(steps, won, strict=True) if k < stable)
-    working = ", ".join(str(k) for k, w in zip(steps, won, strict=True) if w)
-    working = f"k = {working}" if working else "none"
-    return verdicts.Table([
-        verdicts.Verdict(
-            "IMP with rewinding finds matching sparse subnetworks",
-            f"fewest weights down to which the mean error stays within ε = {verdicts.points(epsilon, 2)} of the dense "
-            f"{verdicts.percent(dense)}; holds if some k > 0 matches for {verdicts.TICKET} levels or more",
-            "; ".join(f"k = {k}: {reach}" for k, reach in zip(steps, verdicts.reach(tickets), strict=True)),
-            verdicts.HOLDS if any(won[1:]) else verdicts.FAILS,
-        ),
-        verdicts.Verdict(
-            f"Rewound to k = {steps[0]} it finds none",
-            "error at level 1 minus mean dense error; holds if the mean is above ε",
-            verdicts.points(tickets["error"][1, 0] - dense.mean()),
-            verdicts.HOLDS if float((tickets["error"][1, 0] - dense.mean()).mean()) > epsilon else verdicts.FAILS,
-        ),
-        verdicts.Verdict(
-            "IMP works from where the dense network is stable to SGD noise, and not before",
-            f"smallest k with mean instability below {verdicts.points(STABLE, 0)}; holds if the rewind steps from "
-            f"there on match for {verdicts.TICKET} levels and no earlier one does, partly if one half of this is so; "
-            "if none from there on was run, the earlier ones decide",
-            "none"
-            if first is None
-            else f"k = {stable}; {'' if late else 'no later rewind step run; '}IMP works at {working}",
-            verdicts.majority([all(late), early] if late else [early]),
-        ),
-    ])  # fmt: skip

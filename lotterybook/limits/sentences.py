@@ -1,18 +1,10 @@
-"""What the second edition's records say of claim C3. The rules stand here since before there was a record of it.
-
-The theorem speaks of the axial subspace *meeting* the well of solutions whose training loss is within epsilon nats, and
-says nothing of modes. So the verdict goes by what ``readings`` measures by loss; the fraction by mode stands beside it.
-"""
+"""What was found on claim C3, in plain sentences for the editor: ``make findings``."""
 
 import torch
 
-from lotterylib.limits import ORDERS
-
 from ..presets import PRESETS
 from ..tickets.experiments import controls, winning_tickets
-from ..tickets.matching import EPSILON as MATCHING
-from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Verdict, grade, largest_error, of, percent, points
-from ..verdicts import tolerance as deviation
+from ..verdicts import deviation, largest_error, of, percent, points
 from . import experiments
 from .readings import (
     EPSILON,
@@ -31,101 +23,17 @@ from .readings import (
     steep_share,
     trainings,
 )
-
-JUDGED = 0.005, 0.02, 0.05, 0.1  # nats; the wells that the verdict goes by
-CLOSE, NEAR = 0.1, 0.2  # mean gap of predicted and measured up to which a prediction holds, or holds partly
-READ = 0.025  # half the smallest distance of the fractions tried: what is read off is no finer
-SETTLED = 0.05  # change of the largest fraction when a descent's length doubles, up to which it is long enough
-
-
-def gaps(spectra, descents, order=RANDOM, treatment="predicted"):
-    """The distance of predicted from measured by loss for each of ``JUDGED``, (E, n, K, R)."""
-    return abs(predicted(spectra, descents, JUDGED, order, treatment) - measured(descents, order))
-
-
-def measured(descents, order):
-    """The largest fraction by loss for each of ``JUDGED``, (E, n, K, R)."""
-    return torch.stack([by_loss(descents, epsilon, order) for epsilon in JUDGED])
-
-
-def number(gaps):
-    """The verdict on the number, from mean gaps by size of the well and level, (E, n).
-
-    Holds if all are at most ``CLOSE``, partly if all are at most ``NEAR`` or more than half at most ``CLOSE``.
-    """
-    if not gaps.numel() or gaps.isnan().any():
-        return UNTESTED
-    if (gaps <= CLOSE).all():
-        return HOLDS
-    return PARTLY if (gaps <= NEAR).all() or (gaps <= CLOSE).double().mean() > 0.5 else FAILS
-
-
-def as_far(spectra, descents):
-    """Whether pruning by magnitude gets at least as far as predicted, but for ``READ``: booleans (E, n, K, R)."""
-    return measured(descents, MAGNITUDE) >= predicted(spectra, descents, JUDGED, MAGNITUDE) - READ
-
-
-def whole(of_number, of_magnitude, of_flatness):
-    """The verdict on the claim from those on its parts: no more than that on the number, and it holds if all do."""
-    parts = of_number, of_magnitude, of_flatness
-    if UNTESTED in parts:
-        return UNTESTED
-    return FAILS if of_number == FAILS else HOLDS if set(parts) == {HOLDS} else PARTLY
-
-
-def judged(spectra, descents, step) -> Verdict:
-    """The row of claim C3, of the networks of one rewind step."""
-    spectra, descents = (of_step(record, step) for record in (spectra, descents))
-    gap = gaps(spectra, descents).mean((2, 3))
-    far, flat = as_far(spectra, descents).double(), flatter(spectra).double()
-    parts = number(gap), grade(float(far.mean())), grade(float(flat.mean()))
-    levels, count = descents["level"].tolist(), descents["loss"].shape[-1]
-    sizes = ", ".join(f"{e:g}" for e in JUDGED)
-    beside = [f"level {n}: {percent(by_mode(descents, RANDOM)[i], 0)}" for i, n in enumerate(levels)]
-    return Verdict(
-        "The flatness of the landscape at the end of training limits the fraction that can be pruned at each "
-        "iteration: a quantitative link between IMP and the Hessian eigenspectrum",
-        f"at k = {step}, levels {_listed(levels)}, {count} replicates, ε = {sizes} nats. (1) Random pruning: mean "
-        "distance of predicted from measured by level and ε, measured by loss after long training inside the subspace; "
-        f"holds if all are at most {points(CLOSE, 0)}, partly if all are at most {points(NEAR, 0)} or more than half "
-        f"at most {points(CLOSE, 0)}. (2) By magnitude, networks and ε that get as far as predicted, or {points(READ)} "
-        "less; "
-        "(3) networks in which one pruning by magnitude goes the flatter way (vᵀHv/‖v‖²) than one at random; each "
-        "holds from 90 %, partly from 75 %. The claim holds if all three do, and not if (1) does not. The largest "
-        "fraction by mode (barrier at most 2 points) is told, not judged: the theorem speaks of loss",
-        f"(1) mean gap {points(gap.mean(), 0)}, largest {points(gap.max(), 0)}, {of(gap <= CLOSE)} at most "
-        f"{points(CLOSE, 0)}: {parts[0]}; (2) {of(far)}: {parts[1]}; (3) {of(flat)}: {parts[2]}. By mode, random: "
-        f"{'; '.join(beside)}",
-        whole(*parts),
-    )
-
-
-def row(preset) -> Verdict:
-    """The row of claim C3 from the records of a preset."""
-    step = PRESETS[preset].tickets.control_step
-    return judged(experiments.spectra(preset), experiments.descents(preset), step)
-
-
-def long_enough(record, steps):
-    """Change of ``by_length`` (2, R) from ``steps`` to the longest descent, and whether its means are ``SETTLED``."""
-    at = record["steps"].tolist().index(steps)
-    change = torch.stack([by_length(record, order)[-1] - by_length(record, order)[at] for order in range(len(ORDERS))])
-    return change, bool((change.mean(-1).abs() <= SETTLED).all())
-
-
-def one_shot(tickets, control):
-    """Densities at which one-shot pruning, trained again, matches in the mean, and those at which it does not."""
-    match = control["one_shot"].mean(-1) <= largest_error(tickets, MATCHING)
-    return control["density"][match], control["density"][~match]
+from .rules import CLOSE, JUDGED, MATCHING, SETTLED, gaps, least_left, long_enough, measured, one_shot, parts
 
 
 def sentences(preset) -> list:
-    """What was found on claim C3, in plain sentences for the editor: of the control's rewind step, if not said."""
+    """The sentences: of the control's rewind step, if not said."""
     step = PRESETS[preset].tickets.control_step
     descents, projected = (of_step(find(preset), step) for find in (experiments.descents, experiments.projected))
     every = experiments.spectra(preset)
     spectra, tickets, control = of_step(every, step), winning_tickets(preset), controls(preset)
     return [
+        _parts_said(every, experiments.descents(preset), step),
         *_number_said(spectra, descents, projected),
         *_length_said(experiments.convergence(preset), PRESETS[preset].limits.descent.steps),
         *_spectra_said(every),
@@ -135,6 +43,16 @@ def sentences(preset) -> list:
         *_pruned_said(spectra, experiments.adaptive(preset), tickets, control),
         *_during_said(experiments.during_training(preset)),
     ]
+
+
+def _parts_said(spectra, descents, step):
+    """On the three parts that the verdict is made of."""
+    gap, far, flat, (number, magnitude, flatness) = parts(spectra, descents, step)
+    return (
+        f"(1) Random pruning, mean gap {points(gap, 0)}, largest {points(gap.max(), 0)}, {of(gap <= CLOSE)} at most "
+        f"{points(CLOSE, 0)}: {number}; (2) by magnitude as far as predicted {of(far)}: {magnitude}; (3) the flatter "
+        f"way {of(flat)}: {flatness}."
+    )
 
 
 def _number_said(spectra, descents, projected):
@@ -254,8 +172,7 @@ def _overlap_said(record):
 
 def _pruned_said(spectra, adaptive, tickets, control):
     """On one-shot pruning and pruning by a threshold, beside a fixed fraction."""
-    limit = 1 - spectra["predicted"][0, spectra["epsilon"].tolist().index(EPSILON), MAGNITUDE, 0]
-    good, bad = one_shot(tickets, control)
+    limit, (good, bad) = least_left(spectra), one_shot(tickets, control)
     said = [
         f"One pruning by magnitude of the dense network must leave {percent(limit, 0)} of the weights, as predicted "
         f"for ε = {EPSILON:g}. Trained again, one-shot pruning matches (half a point; the standard deviation of the "

@@ -1,7 +1,8 @@
-"""What chapter 4 measures, against plain loops on a tiny network; the rules of its verdict on records made by hand."""
+"""What chapter 4 measures, against plain loops on a tiny network; its verdicts and tables on records made by hand."""
 
 import copy
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import twins
 from torch.testing import assert_close
 
 from lotterybook import experiment
-from lotterybook.limits import evidence, measures, readings, wells
+from lotterybook.limits import findings, measures, readings, rules, tables, wells
 from lotterybook.limits.readings import MAGNITUDE, RANDOM
 from lotterybook.presets import PRESETS, Convergence, Descent, Overlap
 from lotterybook.verdicts import FAILS, HOLDS, PARTLY, UNTESTED
@@ -204,7 +205,7 @@ def records(gap=0.0, beyond=0.0, flat=True):
     At random what is measured lies ``gap`` below that, by magnitude ``beyond`` above. The control is level 10 here.
     """
     promise = table([0.6, 0.4], [0.7, 0.5])  # level, order
-    sizes = table(*evidence.JUDGED)
+    sizes = table(*rules.JUDGED)
     fraction = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
     met = promise + table(beyond, -gap)
     slope = (
@@ -268,9 +269,9 @@ def test_descents_of_each_length_are_compared():
     }  # fmt: skip
     found = readings.by_length(record, 0)
     assert_close(found[:, 0], table(0.6 * 0.02 / 0.48, 0.6 + 0.2 * 0.02 / 0.04, 0.6 + 0.2 * 0.02 / 0.03))
-    change, settled = evidence.long_enough(record, 1500)
+    change, settled = rules.long_enough(record, 1500)
     assert settled and float(change[0, 0]) == pytest.approx(0.2 * (2 / 3 - 0.5))
-    assert not evidence.long_enough(record, 100)[1]
+    assert not rules.long_enough(record, 100)[1]
 
 
 def test_a_step_is_taken_out_of_every_entry_that_has_one():
@@ -295,14 +296,14 @@ def test_a_step_is_taken_out_of_every_entry_that_has_one():
     ],
 )
 def test_the_number_is_judged_level_by_level(gaps, verdict):
-    assert evidence.number(table(*gaps)) == verdict
+    assert rules.number(table(*gaps)) == verdict
 
 
 def test_the_claim_holds_no_more_than_its_number():
-    assert evidence.whole(HOLDS, HOLDS, HOLDS) == HOLDS
-    assert evidence.whole(HOLDS, FAILS, HOLDS) == evidence.whole(PARTLY, HOLDS, HOLDS) == PARTLY
-    assert evidence.whole(FAILS, HOLDS, HOLDS) == FAILS
-    assert evidence.whole(HOLDS, UNTESTED, HOLDS) == evidence.whole(FAILS, HOLDS, UNTESTED) == UNTESTED
+    assert rules.whole(HOLDS, HOLDS, HOLDS) == HOLDS
+    assert rules.whole(HOLDS, FAILS, HOLDS) == rules.whole(PARTLY, HOLDS, HOLDS) == PARTLY
+    assert rules.whole(FAILS, HOLDS, HOLDS) == FAILS
+    assert rules.whole(HOLDS, UNTESTED, HOLDS) == rules.whole(FAILS, HOLDS, UNTESTED) == UNTESTED
 
 
 @pytest.mark.parametrize(
@@ -318,23 +319,106 @@ def test_the_claim_holds_no_more_than_its_number():
 )
 def test_the_row_follows_from_the_records(changed, verdict):
     spectra, descents = records(**changed)
-    row = evidence.judged(spectra, descents, 75)
+    row = findings.judged(spectra, descents, 75)
     assert row.verdict == verdict and "2 replicates" in row.measure and "levels 0, 8" in row.measure
-    assert f"By mode, random: level 0: {100 * (0.4 - changed.get('gap', 0)):.0f}" in row.value
+    gap = 100 * changed.get("gap", 0)
+    assert f"differ by {gap:.0f} points at level 0 and {gap:.0f} points at level 8." in row.value
+    assert row.value.endswith(f" the flatter way {HOLDS if changed.get('flat', True) else FAILS}")
+    assert findings.verdict(spectra, descents, 75) == [row]
 
 
 def test_networks_that_were_not_measured_give_no_verdict():
     spectra, descents = records()
     descents = copy.deepcopy(descents)
     descents["loss"][1, RANDOM, 4] = torch.nan  # the number at level 8 is unknown
-    assert evidence.judged(spectra, descents, 75).verdict == UNTESTED
+    assert findings.judged(spectra, descents, 75).verdict == UNTESTED
+
+
+def shots(good, density=(0.5, 0.2)):
+    """Tickets and controls: which of the ``density`` match in one shot."""
+    tickets = {
+        "error": table([[0.02, 0.02]], [[0.02, 0.02]], [[0.02, 0.02]]), "density": table(1, 0.8, 0.64),
+        "rewind_step": torch.tensor([75]),
+    }  # fmt: skip
+    error = table(*([0.02, 0.028] if yes else [0.02, 0.032] for yes in good))
+    return tickets, {"one_shot": error, "density": table(*density), "rewind_step": torch.tensor(75)}
 
 
 def test_one_shot_pruning_matches_within_half_a_point():
-    tickets = {"error": table([[0.02, 0.02]])}
-    control = {"one_shot": table([0.02, 0.028], [0.02, 0.032]), "density": table(0.5, 0.2)}
-    match, miss = evidence.one_shot(tickets, control)
+    match, miss = rules.one_shot(*shots((True, False)))
     assert match.tolist() == [0.5] and miss.tolist() == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("good", "density", "verdict"),
+    [
+        ((True, False), (0.5, 0.2), HOLDS),
+        ((False, False), (0.5, 0.2), PARTLY),
+        ((True, True), (0.5, 0.2), FAILS),
+        ((True, False), (0.5, 0.41), PARTLY),  # within the limit, and fails
+    ],
+)
+def test_one_shot_pruning_goes_as_far_as_the_spectrum_says(good, density, verdict):
+    """By magnitude .6 may go from the dense network: .4 must be left."""
+    spectra, _ = records()
+    assert rules.least_left(spectra).tolist() == pytest.approx([0.4, 0.4])
+    assert rules.foretold(spectra, *shots(good, density)) == verdict
+
+
+def test_a_threshold_saves_trainings_to_the_sparsest_network_that_matches():
+    tickets, _ = shots((True, False))
+    run = {
+        "density": table([1, 0.6, 0.4], [1, 0.9, 0.8], [1, 0.5, 0.3]),  # two trainings, where fixed ones are three, ...
+        "error": table([[0.02] * 2, [0.02] * 2, [0.03] * 2], [[0.02] * 2] * 3, [[0.02] * 2, [0.03] * 2, [0.02] * 2]),
+    }
+    assert rules.cheaper(tickets, run) == [True, False, False]  # the last never matches once pruned, but for a while
+
+
+def test_a_descent_stays_in_the_valley_as_far_as_its_loss_stays_low():
+    spectra, descents = records()
+    assert rules.in_the_valley(descents, RANDOM).all()  # the barrier leaves two points only where the loss leaves all
+    descents["barrier"] = descents["barrier"].clone()
+    descents["barrier"][0, RANDOM, 3:] = 0.3  # from .2 on
+    assert rules.in_the_valley(descents, RANDOM).tolist() == [[[False, False]], [[True, True]]]
+    assert rules.in_the_valley(descents, MAGNITUDE).all()
+
+
+def test_questions_are_judged_by_their_rules():
+    spectra, descents = records()
+    tickets, control = shots((True, False))
+    run = {"density": table([1, 0.6, 0.4]), "error": table([[0.02] * 2] * 3)}
+    rows = findings.questions(spectra, descents, tickets, control, run)
+    assert [row.verdict for row in rows] == [FAILS, HOLDS, HOLDS, HOLDS]  # here the sparse network can lose more
+    assert rows[0].value.startswith("By magnitude, predicted 60 % of the dense network and 70 % at level 8")
+    assert all(len(re.findall(r"\d+(?: %)?", row.value)) <= 5 for row in rows)
+    turned = {**spectra, "predicted": spectra["predicted"].flip(0)}, {**descents, "loss": descents["loss"].flip(0)}
+    assert findings.questions(*turned, tickets, control, run)[0].verdict == HOLDS
+    descents["barrier"] = descents["barrier"].clone()
+    descents["barrier"][:, RANDOM, 2:] = 0.3
+    assert findings.questions(spectra, descents, tickets, control, run)[1].verdict == PARTLY
+
+
+def test_tables_hold_what_was_read_off():
+    spectra, descents = records(gap=0.1)
+    projected = {
+        "loss": table(0, 0.01, 0.03)[:, None, None].expand(2, 2, 3, 1, 2), "fraction": table(0, 0.1, 0.3),
+        "rewind_step": torch.tensor([75]),
+    }  # fmt: skip
+    head, _, *rows = tables.fractions(spectra, descents, projected, 75)
+    assert head.count("|") == 9 and len(rows) == 4
+    assert rows[0].startswith("| 0 | at random | 40 ± 0 / 30 ± 0 |") and rows[0].endswith("| 20 ± 0 |")
+    assert "| 0 | by magnitude | 50 ± 0 |" in tables.other_wells(spectra, descents, 75)[3]
+    exact = {
+        "predicted": table([[0.1, 0.2]] * 4).expand(1, 2, 4, 2), "model": table([[0.3, 0.4]] * 4).expand(1, 2, 4, 2),
+        "epsilon": spectra["epsilon"], "level": torch.tensor([8]),
+    }  # fmt: skip
+    spectra["predicted"] = spectra["predicted"][..., :1, :]
+    assert tables.exact(exact, spectra, descents, 75)[2] == "| 8 | at random | 20 ± 0 | 50 ± 0 | 40 ± 0 | 40 ± 0 |"
+    during = {
+        "predicted": table(*[[0.5, 0.3]] * 4)[..., None].expand(2, 4, 2, 2), "epsilon": spectra["epsilon"],
+        "largest": table([3.0, 5.0], [1.0, 1.0]), "step": torch.tensor([75, 1500]),
+    }  # fmt: skip
+    assert tables.during(during)[2] == "| 75 | 30 ± 0 | 50 ± 0 | 4.0 |"
 
 
 def test_trainings_are_counted_to_a_density():
@@ -344,7 +428,7 @@ def test_trainings_are_counted_to_a_density():
 
 def test_the_second_edition_looks_where_its_rules_do():
     about = PRESETS["book"].limits
-    assert set(evidence.JUDGED) <= set(about.epsilons) and about.descent.steps in about.convergence.steps
+    assert set(rules.JUDGED) <= set(about.epsilons) and about.descent.steps in about.convergence.steps
     assert PRESETS["book"].tickets.control_step in about.descent.rewind_steps and about.replicates >= 4
     assert max(about.convergence.steps) >= 2 * about.descent.steps and 0 in about.levels and len(about.levels) >= 3
     assert about.descent.at_random == tuple(n / 10 for n in range(1, 10))
