@@ -149,7 +149,7 @@ def _law(some, name, tickets):
         f"level {HIGHER} on, at half a point: {told}. At levels 1 to {HIGHER - 1}, {lower.both + lower.only_matching} "
         f"of {sum(lower)} match, {lower.both} of these are connected.",
         f"From level {HIGHER} on, {of_match[0]} of {of_match[1]} matching pairs are connected, and {of_joined[0]} of "
-        f"{of_joined[1]} connected pairs match (means over replicates, half a point); hollow: levels 1 to "
+        f"{of_joined[1]} connected pairs match ({name}, half a point); hollow: levels 1 to "
         f"{HIGHER - 1}.",
     )
 
