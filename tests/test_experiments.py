@@ -120,7 +120,10 @@ SHAPES = {
         **dict.fromkeys(("solution", "control_loss", "control_barrier"), (2, K, 1)), "loss": (2, 2, 2, K, 1),
         "barrier": (2, 2, 2, K, 1), "fraction": (2,), "level": (2,), "rewind_step": (K,),
     },
-    "convergence": {"loss": (2, 2, 2, 2), "control": (2, 2), "solution": (2,), "fraction": (2,), "steps": (2,)},
+    "convergence": {
+        "loss": (2, 2, 2, 2, 1), "control": (2, 2, 1), "solution": (2, 1),
+        "fraction": (2,), "level": (2,), "steps": (2,),
+    },
     "exact": {
         **dict.fromkeys(("predicted", "predicted_absolute", "model"), (1, 1, 6, 2)), "above": (1, 1, 56),
         "largest": (1, 1), "lowest": (1, 1, 2, 13), "through_zero": (1, 1, 6),
@@ -1011,7 +1014,8 @@ def test_chapter_4_is_made_from_smoke_records(smoke):
     assert not any("nan" in value for value in named.values())
     tickets = record["winning_tickets"]
     drawn = (
-        limits_figures.spectra(record["spectra"]), limits_figures.convergence(record["convergence"], 4),
+        limits_figures.spectra(record["spectra"]),
+        *limits_figures.convergence(record["convergence"], 4).drawings.values(),
         limits_figures.flatter(record["spectra"], record["overlap"], 10),
         limits_figures.one_shot(tickets, record["controls"], record["spectra"]),
         limits_figures.adaptive(tickets, record["adaptive"], 10),

@@ -31,7 +31,7 @@ import pytest
 import torch
 
 from lotterybook import experiment, records
-from lotterybook.limits import measures
+from lotterybook.limits import measures, readings
 from lotterylib import curvature, data, imp, landscape, networks, progress, pruning, store, training
 from lotterylib.states import concatenate, select
 
@@ -200,8 +200,8 @@ def exact(s, patch):
 
 
 def descents(s, _):
-    """The losses of the solutions; those at the end are as in ``convergence``, whose longest trainings are the same."""
-    found, there = made(s, "descents"), s.source.record("convergence")
+    """The losses of the solutions; those at the end are as in ``convergence``, where the same trainings are made."""
+    found, there = made(s, "descents"), readings.of_level(s.source.record("convergence"), 0)
     at, count = there["steps"].tolist().index(s.preset.limits.descent.steps), found["solution"].shape[-1]
     found["control_loss"][0, 0] = there["control"][at, :count]
     for place, fraction in enumerate(there["fraction"].tolist()):
@@ -278,8 +278,8 @@ CUTS = {  # by the name of the experiment, the cheap ones first
     ),
     "convergence": Cut(
         {"solution": EXACT, "loss": Within(absolute=0.01, relative=0.05)},
-        {"limits.convergence.steps": 1, "limits.convergence.replicates": 1, "limits.convergence.by_magnitude": 0,
-         "limits.convergence.at_random": 1},
+        {"limits.convergence.levels": 1, "limits.convergence.steps": 1, "limits.convergence.replicates": 1,
+         "limits.convergence.by_magnitude": ((),), "limits.convergence.at_random": 1},
         trains=("convergence_*",), unlike=("fraction",),
     ),
     "descents": Cut(
