@@ -199,6 +199,14 @@ def exact(s, patch):
     return {"largest": top(s, patch)(s.net(), here.state, x, y, here.mask)[0]}
 
 
+def convergence(s, _):
+    """Losses at the fractions that were tried, in the places that the record has for them."""
+    found, places = made(s, "convergence"), s.source.record("convergence")["fraction"]
+    loss = torch.full((*found["loss"].shape[:3], len(places), found["loss"].shape[-1]), torch.nan).double()
+    loss[..., [places.tolist().index(fraction) for fraction in found["fraction"].tolist()], :] = found["loss"]
+    return {**found, "loss": loss, "fraction": places}
+
+
 def descents(s, _):
     """The losses of the solutions; those at the end are as in ``convergence``, where the same trainings are made."""
     found, there = made(s, "descents"), readings.of_level(s.source.record("convergence"), 0)
@@ -257,8 +265,9 @@ CUTS = {  # by the name of the experiment, the cheap ones first
         first_step=True, again=plane,
     ),
     "projected": Cut({"loss": EXACT, "error": ERROR}, ONE_LIMIT, again=with_few_fractions("projected")),
-    "adaptive": Cut(  # the density of level 1 is what the rule says; the rule asks for both replicates
-        {"error": ERROR}, {"limits.adaptive_rises": 1, "limits.adaptive_levels": 1}, replicates=None
+    "adaptive": Cut(  # the rule asks for both replicates, which were trained in another stack than the main run's
+        {"error": TRAINED}, {"limits.adaptive_rises": 1, "limits.adaptive_levels": 1}, replicates=None,
+        unlike=("density",),
     ),
     "exact": Cut({"largest": Within(relative=0.01)}, again=exact),
     "overlap": Cut(
@@ -280,7 +289,7 @@ CUTS = {  # by the name of the experiment, the cheap ones first
         {"solution": EXACT, "loss": Within(absolute=0.01, relative=0.05)},
         {"limits.convergence.levels": 1, "limits.convergence.steps": 1, "limits.convergence.replicates": 1,
          "limits.convergence.by_magnitude": ((),), "limits.convergence.at_random": 1},
-        trains=("convergence_*",), unlike=("fraction",),
+        trains=("convergence_*",), again=convergence,
     ),
     "descents": Cut(
         {"solution": EXACT, **dict.fromkeys(("loss", "control_loss"), Within(absolute=0.01, relative=0.2))},
@@ -320,7 +329,7 @@ CUTS = {  # by the name of the experiment, the cheap ones first
     "forgiveness": Cut({}, ONE_PERTURBED, {"barrier": BARRIER, "error": TRAINED}, trains=("perturbed_later",)),
     "return_plane": Cut(
         {"track": Within(0, 0.1, 0.1)}, ONE_PERTURBED | {"barriers.plane_steps": 3},
-        {"error": Within(absolute=0.1), **dict.fromkeys(("horizontal", "vertical"), Within(0, 0.1, 0.1))},
+        {"error": Within(absolute=0.3), **dict.fromkeys(("horizontal", "vertical"), Within(0, 0.1, 0.2))},
         trains=("return_plane",), again=return_plane, rows=1,
     ),
     "cycles": Cut(
@@ -462,7 +471,8 @@ class Source:
         """Arrays by name that have been made again, with the tolerance of each."""
         cut, found = CUTS[name], self.again(name)
         places = dict.fromkeys(WHERE & set(found) - set(cut.unlike), Within())
-        long = {key: within for key, within in cut.long.items() if self.full or found[key].isfinite().any()}
+        made = {key for key, value in found.items() if value.isfinite().any()}
+        long = {key: within for key, within in cut.long.items() if self.full or key in made}
         return {key: (found[key], within) for key, within in {**places, **cut.within, **long}.items()}
 
     def differing(self, name, record):
