@@ -3,7 +3,6 @@
 import copy
 import math
 import textwrap
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.gridspec import GridSpec
@@ -153,20 +152,33 @@ def _break(text, room, along):
 
 
 def _thin(figure):
-    """Leave out every second of an axis's own ticks while their words touch."""
-    touching = True
-    while touching:
+    """Leave out of an axis's own ticks each whose words would touch those of the last one that stays."""
+    thinned = True
+    while thinned:  # without them the panels may become wider
         figure.draw_without_rendering()
-        touching = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if _touch(axis)]
-        for axis in touching:
-            texts = [label.get_text() for label in axis.get_ticklabels()]
-            axis.set_ticks(axis.get_ticklocs()[::2], texts[::2])
+        thinned = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if _leave_out(axis)]
 
 
-def _touch(axis):
-    """Whether the words at ticks that were set by hand touch."""
+def _leave_out(axis):
+    """Leave out what touches on one axis; return whether anything did."""
+    shown, stays = _labelled(axis), []
+    for label in shown:
+        if not stays or _ends(axis, stays[-1])[1] + 2 <= _ends(axis, label)[0]:
+            stays.append(label)
+    places = [label.get_position()["xy".index(axis.axis_name)] for label in stays]
+    if len(stays) < len(shown):
+        axis.set_ticks(places, [label.get_text() for label in stays])
+    return len(stays) < len(shown)
+
+
+def _labelled(axis):
+    """The words at ticks that were set by hand, from left to right or from below."""
+    if not isinstance(axis.get_major_locator(), FixedLocator):
+        return []
     words = [label for label in axis.get_ticklabels() if label.get_visible() and label.get_text()]
-    along = f"interval{axis.axis_name}"
-    boxes = sorted(getattr(label.get_window_extent(), along).tolist() for label in words)
-    touching = any(one[1] + 2 > two[0] for one, two in pairwise(boxes))
-    return touching and isinstance(axis.get_major_locator(), FixedLocator)
+    return sorted(words, key=lambda label: _ends(axis, label))
+
+
+def _ends(axis, label):
+    """Where a word begins and ends along its axis, in pixels."""
+    return tuple(getattr(label.get_window_extent(), f"interval{axis.axis_name}").tolist())

@@ -62,7 +62,10 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
             levels=(0, 2), replicates=1, steps=(20, 40),
             exact_levels=(2,), probes=1, iterations=2, descent_step=35, adaptive_rises=(0.1,),
             descent=Descent(steps=4, lr=0.02, by_magnitude=(0.2, 0.5), at_random=(0.2, 0.5)),
-            convergence=Convergence(steps=(2, 4), replicates=2, by_magnitude=(0.2, 0.5), at_random=(0.2, 0.5)),
+            convergence=Convergence(
+                levels=(0, 2), steps=(2, 4), replicates=1,
+                by_magnitude=((0.2, 0.5), (0.2, 0.5)), at_random=((0.2, 0.5), (0.2, 0.5)),
+            ),
             exact_replicates=1, exact_examples=64, during=During(replicates=1, probes=1, iterations=2),
             adaptive_levels=2, adaptive_replicates=1, overlap=Overlap(levels=(2,), count=1, iterations=8),
         ),
@@ -113,8 +116,9 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
                 at_random=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
             ),
             convergence=Convergence(
-                steps=(100, 200, 400, 800, 1500, 3000), replicates=2,
-                by_magnitude=(0.8, 0.85, 0.9), at_random=(0.6, 0.7, 0.8),
+                levels=(0, 8), steps=(100, 200, 400, 800, 1500, 3000), replicates=2,
+                by_magnitude=((0.8, 0.85, 0.9), (0.4, 0.5, 0.6, 0.7)),
+                at_random=((0.6, 0.7, 0.8), (0.2, 0.3, 0.4, 0.5)),
             ),
             exact_replicates=1, during=During(replicates=2, probes=1, iterations=40),
             adaptive_levels=7, adaptive_replicates=2, overlap=Overlap(levels=(0, 8), count=10, iterations=30),

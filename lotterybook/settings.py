@@ -109,8 +109,12 @@ class Descent:
 
 @dataclass(frozen=True)
 class Convergence:
-    """How long a descent has to be: those of the dense network, once for each of ``steps``, by as many replicates."""
+    """How long a descent has to be: those of ``levels``, once for each of ``steps``, by as many replicates.
 
+    ``by_magnitude`` and ``at_random``: for each level, the fractions that are pruned in this order.
+    """
+
+    levels: tuple
     steps: tuple
     replicates: int
     by_magnitude: tuple

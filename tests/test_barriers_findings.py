@@ -254,6 +254,7 @@ def test_the_figures_of_the_law_say_its_counts():
     assert "if 4 of 5 (80 %), only if 4 of 4 (100 %)" in drawn.alt
     assert "4 of 5 matching pairs are connected, and 4 of 4 connected pairs match (means" in panes.caption
     assert "if 8 of 10 (80 %), only if 8 of 8 (100 %)" in panes.drawings["single replicates"].alt
+    assert "8 of 8 connected pairs match (single replicates, half" in panes.drawings["single replicates"].caption
     assert "At levels 1 to 3, 12 of 12 match, 6 of these" in panes.drawings["single replicates"].alt
     left, right = drawn.figure.axes
     shown = torch.cat([torch.tensor(part.get_offsets().data) for part in left.collections])

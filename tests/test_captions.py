@@ -88,6 +88,18 @@ def test_a_narrow_figure_stacks_its_panels_with_their_labels():
     assert [axes.get_ylabel() for axes in wide.figure.axes] == ["test error (%)", ""], "the wide one stays as it is"
 
 
+def test_a_narrow_figure_leaves_out_only_the_ticks_that_have_no_room():
+    """Half a point, by which matching and connected are judged, stays on a phone where two tenths cannot."""
+    figure, axes = style.canvas(1, 2)
+    for each in axes:
+        each.plot([0, 0.5], [0, 0.5])
+        style.rate_scale(each, "x")
+        each.set_yticks([0, 0.1, 0.2])
+    small = narrow(figure).axes[0]
+    words = [label.get_text() for label in small.get_xticklabels()]
+    assert words[:3] == ["0", "0.5", "1"] and words[-1] == "50" and len(small.get_yticks()) == 3
+
+
 def test_a_figure_function_may_draw_the_narrow_figure_itself():
     own = matplotlib.figure.Figure(figsize=(1, 1))
     assert style.Drawing(drawing().figure, "", narrow=own).narrow() == style.Drawing(own, "").png()

@@ -15,7 +15,7 @@ import twins
 
 import lotterylib
 from lotterybook import __main__ as command
-from lotterybook import editor, experiment, presets, records, verdicts
+from lotterybook import claims, editor, experiment, presets, records, verdicts
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.barriers import findings as barriers_findings
 from lotterybook.barriers import lines as barrier_lines
@@ -120,7 +120,10 @@ SHAPES = {
         **dict.fromkeys(("solution", "control_loss", "control_barrier"), (2, K, 1)), "loss": (2, 2, 2, K, 1),
         "barrier": (2, 2, 2, K, 1), "fraction": (2,), "level": (2,), "rewind_step": (K,),
     },
-    "convergence": {"loss": (2, 2, 2, 2), "control": (2, 2), "solution": (2,), "fraction": (2,), "steps": (2,)},
+    "convergence": {
+        "loss": (2, 2, 2, 2, 1), "control": (2, 2, 1), "solution": (2, 1),
+        "fraction": (2,), "level": (2,), "steps": (2,),
+    },
     "exact": {
         **dict.fromkeys(("predicted", "predicted_absolute", "model"), (1, 1, 6, 2)), "above": (1, 1, 56),
         "largest": (1, 1), "lowest": (1, 1, 2, 13), "through_zero": (1, 1, 6),
@@ -1009,9 +1012,9 @@ def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
 
 def test_the_editor_s_page_has_every_claim_and_record(smoke):
     """A row for each claim of the abstract, all sentences of the rooms, seconds and machine of each record."""
-    rows, text = editor.abstract("smoke"), "\n".join(editor.page("smoke"))
+    rows, text = claims.abstract("smoke"), "\n".join(editor.page("smoke"))
     assert len(rows) == 6 and all(f"**{row.claim}: {row.verdict}.**" in text for row in rows)
-    for room in editor.ROOMS.values():
+    for room in claims.ROOMS.values():
         assert all(f"- {sentence}\n" in text for sentence in room.sentences("smoke"))
     seconds = [smoke[name].about["seconds"] for name in experiment.experiments_of("smoke")]
     assert f"in all {sum(seconds) / 3600:.2f} hours" in text and text.count(records.VERSION) == len(seconds)
@@ -1034,7 +1037,8 @@ def test_chapter_4_is_made_from_smoke_records(smoke):
     assert not any("nan" in value for value in named.values())
     tickets = record["winning_tickets"]
     drawn = (
-        limits_figures.spectra(record["spectra"]), limits_figures.convergence(record["convergence"], 4),
+        limits_figures.spectra(record["spectra"]),
+        *limits_figures.convergence(record["convergence"], 4).drawings.values(),
         limits_figures.flatter(record["spectra"], record["overlap"], 10),
         limits_figures.one_shot(tickets, record["controls"], record["spectra"]),
         limits_figures.adaptive(tickets, record["adaptive"], 10),

@@ -59,14 +59,16 @@ def test_one_shot_pruning_is_drawn_beside_its_limit(good, said):
 def test_convergence_names_the_lengths_that_it_compares():
     loss = table([0.5, 0.9], [0.3, 0.5], [0.02, 0.1], [0.02, 0.09])[:, None, :, None].expand(4, 2, 2, 2)
     record = {
-        "loss": loss, "control": torch.full((4, 2), 0.01), "solution": table(0.01, 0.01), "fraction": table(0.6, 0.8),
+        "loss": loss.expand(2, -1, -1, -1, -1), "control": torch.full((2, 4, 2), 0.01),
+        "solution": torch.full((2, 2), 0.01).double(), "fraction": table(0.6, 0.8), "level": torch.tensor([0, 8]),
         "steps": torch.tensor([100, 200, 1500, 3000]),
     }  # fmt: skip
     drawn = figures.convergence(record, 1500)
-    reached = [100 * float(found) for found in readings.by_length(record, RANDOM)[1:, 0]]
+    reached = [100 * float(found) for found in readings.by_length(readings.of_level(record, 0), RANDOM)[1:, 0]]
+    assert list(drawn.drawings) == ["0", "8"] and drawn.drawings["8"].caption.startswith("At level 8, descents")
     assert drawn.caption == (
-        f"Descents of 200 steps reach the well of 0.02 nats after a random pruning of up to {reached[0]:.0f} %, those "
-        f"of 1,500 steps up to {reached[1]:.0f} %, of 3,000 up to {reached[2]:.0f} %."
+        "At level 0, descents of 200 steps reach the well of 0.02 nats after a random pruning of up to "
+        f"{reached[0]:.0f} %, those of 1,500 steps up to {reached[1]:.0f} %, of 3,000 up to {reached[2]:.0f} %."
     )
 
 

@@ -30,7 +30,8 @@ def setup(net, ds, config, small_run):
     about = SimpleNamespace(
         levels=(0, 2), replicates=2, rewind_steps=None, epsilons=None, probes=1, iterations=3, descent_step=25,
         exact_levels=(3,), exact_replicates=1, exact_examples=None, overlap=Overlap((0, 3), 3, 5),
-        descent=Descent(3, 0.02, (0.3, 0.5), (0.4,)), convergence=Convergence((2, 5), 2, (0.3, 0.6), (0.3,)),
+        descent=Descent(3, 0.02, (0.3, 0.5), (0.4,)), 
+        convergence=Convergence((0, 2), (2, 5), 2, ((0.3, 0.6), (0.5,)), ((0.3,), (0.5,))),
     )  # fmt: skip
     preset = SimpleNamespace(
         main=SimpleNamespace(config=config), limits=about, tickets=SimpleNamespace(control_step=5, points=3)
@@ -82,8 +83,9 @@ def test_pruning_for_a_subspace_is_the_librarys_but_may_empty_a_layer(small_run,
 
 def test_values_in_orders_stand_at_their_fractions():
     values = torch.arange(8.0).view(4, 2)
-    placed, union = measures.in_orders(values, ((0.3, 0.9), (0.1, 0.3)))
-    assert union.tolist() == [0.1, 0.3, 0.9]
+    fractions = (0.3, 0.9), (0.1, 0.3)
+    assert measures.union(*fractions) == [0.1, 0.3, 0.9]
+    placed = measures.in_orders(values, fractions, [0.1, 0.3, 0.9])
     assert_close(placed[0, 1:], values[:2])
     assert_close(placed[1, :2], values[2:])
     assert placed[0, 0].isnan().all() and placed[1, 2].isnan().all()
@@ -118,18 +120,20 @@ def test_without_a_descent_they_are_the_end_of_the_schedule(setup):
     assert noted["seeds"] == [3, 4, 3, 4, 3, 4] * 16 and record["loss"].isfinite().all()
 
 
-def test_convergence_trains_the_dense_network_by_each_length(setup, small_run, net, ds):
+def test_convergence_trains_each_level_by_each_length(setup, small_run, net, ds):
     record = made("convergence", setup)
-    assert record["steps"].tolist() == [2, 5] and record["loss"].shape == (2, 2, 2, 2)
-    assert record["loss"][:, 1, 1].isnan().all() and record["loss"][:, 0].isfinite().all()
-    for row, steps in enumerate((2, 5)):
-        recipe = training.Recipe(steps=steps, batch_size=16, lr=0.02, momentum=0.9, weight_decay=1e-3)
-        model = twins.module(net, small_run[0].state, 1)
-        mask = wells.prune(small_run[0].state, small_run[0].mask, 0.6)
-        twins.sgd(model, ds, recipe, 4, twins.part(mask, 1))
-        assert float(record["loss"][row, 0, 1, 1]) == pytest.approx(
-            twins.loss(model, *ds.training_set()), rel=1e-3
-        )  # fmt: skip
+    assert record["steps"].tolist() == [2, 5] and record["level"].tolist() == [0, 2]
+    assert record["fraction"].tolist() == [0.3, 0.5, 0.6] and record["loss"].shape == (2, 2, 2, 3, 2)
+    tried = record["loss"].isfinite().all(-1).all(1)
+    assert tried.tolist() == [[[True, False, True], [True, False, False]], [[False, True, False]] * 2]
+    for n, level, place, fraction in ((0, 0, 2, 0.6), (1, 2, 1, 0.5)):
+        here = small_run[level]
+        for row, steps in enumerate((2, 5)):
+            recipe = training.Recipe(steps=steps, batch_size=16, lr=0.02, momentum=0.9, weight_decay=1e-3)
+            model, mask = twins.module(net, here.state, 1), wells.prune(here.state, here.mask, fraction)
+            twins.sgd(model, ds, recipe, 4, twins.part(mask, 1))
+            loss = twins.loss(model, *ds.training_set())
+            assert float(record["loss"][n, row, 0, place, 1]) == pytest.approx(loss, rel=1e-3)
 
 
 def test_the_noise_of_a_batch_is_that_of_an_epoch(setup, small_run, net, ds, config):
@@ -259,14 +263,16 @@ def test_the_own_noise_lies_between_two_wells():
 
 
 def test_descents_of_each_length_are_compared():
-    record = {
-        "loss": table(
-            [[[0.5], [0.9]], [[0.9], [0.9]]],
-            [[[0.02], [0.06]], [[0.02], [0.9]]],
-            [[[0.02], [0.05]], [[0.02], [0.9]]],
-        ),
-        "solution": table(0.02), "fraction": table(0.6, 0.8), "steps": torch.tensor([100, 1500, 3000]),
+    loss = table(
+        [[[0.5], [0.9]], [[0.9], [0.9]]],
+        [[[0.02], [0.06]], [[0.02], [0.9]]],
+        [[[0.02], [0.05]], [[0.02], [0.9]]],
+    )
+    levels = {
+        "loss": torch.stack([torch.full_like(loss, 0.9), loss]), "solution": table([0.5], [0.02]),
+        "level": torch.tensor([0, 8]), "fraction": table(0.6, 0.8), "steps": torch.tensor([100, 1500, 3000]),
     }  # fmt: skip
+    record = readings.of_level(levels, 1)
     found = readings.by_length(record, 0)
     assert_close(found[:, 0], table(0.6 * 0.02 / 0.48, 0.6 + 0.2 * 0.02 / 0.04, 0.6 + 0.2 * 0.02 / 0.03))
     change, settled = rules.long_enough(record, 1500)
@@ -429,6 +435,7 @@ def test_trainings_are_counted_to_a_density():
 def test_the_second_edition_looks_where_its_rules_do():
     about = PRESETS["book"].limits
     assert set(rules.JUDGED) <= set(about.epsilons) and about.descent.steps in about.convergence.steps
+    assert about.convergence.levels == (about.levels[0], about.levels[-1]), "how long, at either end"
     assert PRESETS["book"].tickets.control_step in about.descent.rewind_steps and about.replicates >= 4
     assert max(about.convergence.steps) >= 2 * about.descent.steps and 0 in about.levels and len(about.levels) >= 3
     assert about.descent.at_random == tuple(n / 10 for n in range(1, 10))

@@ -149,7 +149,7 @@ def _law(some, name, tickets):
         f"level {HIGHER} on, at half a point: {told}. At levels 1 to {HIGHER - 1}, {lower.both + lower.only_matching} "
         f"of {sum(lower)} match, {lower.both} of these are connected.",
         f"From level {HIGHER} on, {of_match[0]} of {of_match[1]} matching pairs are connected, and {of_joined[0]} of "
-        f"{of_joined[1]} connected pairs match (means over replicates, half a point); hollow: levels 1 to "
+        f"{of_joined[1]} connected pairs match ({name}, half a point); hollow: levels 1 to "
         f"{HIGHER - 1}.",
     )
 
@@ -285,7 +285,8 @@ def networks(by_network):
         counted = halves.count(some)
         for n, ((_, colour, marker), half) in enumerate(zip(HALVES.values(), halves.halves(counted), strict=True)):
             height = place + 0.17 - 0.34 * n
-            axes.plot(halves.share(*half), height, marker, color=colour, markersize=7)
+            if half[1]:  # none of none is no share
+                axes.plot(halves.share(*half), height, marker, color=colour, markersize=7)
             axes.text(1.04, height, f"{half[0]} of {half[1]}", va="center", fontsize=9.5)
         if sum(counted):
             axes.plot(counted.agreement, place, "D", color="black", markersize=4)

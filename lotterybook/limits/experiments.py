@@ -66,6 +66,7 @@ def descents(s):
     about = s.preset.limits.descent
     run, found = measures.networks(s, about and about.rewind_steps), {}
     fractions = (about.by_magnitude, about.at_random) if about else (DESCENTS, DESCENTS)
+    union = measures.union(*fractions)
     for level in s.preset.limits.levels:
         here, steps = run[level], about and about.steps
         loss, ends = measures.descend(s, f"descent_{level}", here, run.seeds, fractions, steps, control=bool(about))
@@ -74,28 +75,36 @@ def descents(s):
         if about:
             append(found, control_loss=loss[0], control_barrier=back[0])
         pruned = {"loss": loss[bool(about) :], "barrier": back[bool(about) :]}
-        pruned = {name: measures.in_orders(values, fractions) for name, values in pruned.items()}
-        append(found, **{name: values for name, (values, _) in pruned.items()})
+        append(found, **{name: measures.in_orders(values, fractions, union) for name, values in pruned.items()})
         append(found, solution=grouped(training.evaluate(s.net(), here.state, *s.ds.training_set())[0], run))
-    return {**stacked(found), "fraction": pruned["loss"][1], **_where(s.preset.limits.levels, run)}
+    where = _where(s.preset.limits.levels, run)
+    return {**stacked(found), "fraction": torch.tensor(union, dtype=torch.float64), **where}
 
 
 @experiment("main", "limits.descent", "limits.convergence", only_with="limits.convergence")
 def convergence(s):
-    """How long a descent has to be: those of the dense network at the rate of ``descent``, by their ``steps`` (T,).
+    """How long a descent has to be: those of some levels at the rate of ``descent``, by their ``steps`` (T,).
 
-    Training ``loss`` (nats) at the end (T, 2, F, R), in magnitude and random order, after pruning ``fraction`` (F,),
-    NaN where that was not tried in this order; ``control`` (T, R): without pruning; ``solution`` (R,): untrained.
+    At ``level`` (n,) of the rewind step whose descents are made: training ``loss`` (nats) at the end (n, T, 2, F, R),
+    in magnitude and random order, after pruning ``fraction`` (F,), NaN where that was not tried; ``control`` (n, T, R):
+    without pruning; ``solution`` (n, R): untrained.
     """
     about, found = s.preset.limits.convergence, {}
-    run = s.run().first(about.replicates).at(s.preset.main.config.rewind_step[0])
-    fractions = about.by_magnitude, about.at_random
-    for steps in about.steps:
-        loss, _ = measures.descend(s, f"convergence_{steps}", run[0], run.seeds, fractions, steps, control=True)
-        placed, union = measures.in_orders(loss[1:], fractions)
-        append(found, control=loss[0], loss=placed)
-    solution = training.evaluate(s.net(), run[0].state, *s.ds.training_set())[0]
-    return {**stacked(found), "solution": solution, "fraction": union, "steps": torch.tensor(about.steps)}
+    union = measures.union(*about.by_magnitude, *about.at_random)
+    step = (s.preset.limits.descent.rewind_steps or s.preset.main.config.rewind_step)[0]
+    run = s.run().first(about.replicates).at(step)
+    for level, *fractions in zip(about.levels, about.by_magnitude, about.at_random, strict=True):
+        here, by_steps = run[level], {}
+        for steps in about.steps:
+            name = f"convergence_{level}_{steps}"
+            loss, _ = measures.descend(s, name, here, run.seeds, fractions, steps, control=True)
+            append(by_steps, control=loss[0], loss=measures.in_orders(loss[1:], fractions, union))
+        solution = training.evaluate(s.net(), here.state, *s.ds.training_set())[0]
+        append(found, solution=solution, **stacked(by_steps))
+    return {
+        **stacked(found), "fraction": torch.tensor(union, dtype=torch.float64),
+        "level": torch.tensor(about.levels), "steps": torch.tensor(about.steps),
+    }  # fmt: skip
 
 
 @experiment(*_LOOKED_AT, "tickets.control_step", "limits.exact_levels", "limits.exact_replicates",

@@ -17,9 +17,10 @@ _DASHES = "-", (0, (7, 2)), (0, (4, 1.5)), (0, (1, 1.2))  # of levels
 def crossing(values, shares, weights, epsilon):
     """The closed form against the fraction pruned, for both orders, and where it meets that fraction.
 
-    ``values`` and ``shares`` (K,): a spectrum; ``weights`` (D,): those of the network.
+    ``values`` and ``shares`` (K,): a spectrum; ``weights`` (D,): those of the network; on any device.
     """
     figure, axes = style.canvas(height=3.8)
+    values, shares, weights = values.cpu(), shares.cpu(), weights.cpu()
     fractions, squares = torch.linspace(0.01, 1, 100), weights.double().square().flatten()
     axes.plot(fractions, fractions, color=style.GREY, linestyle="--", linewidth=1, label="weights pruned")
     found = {}
@@ -69,7 +70,16 @@ def spectra(record):
 
 
 def convergence(record, steps):
-    """Training loss against the length of the descent, a panel for each order; ``steps``: the length that is used."""
+    """Training loss against the length of the descent, a panel for each order, a pane for each level.
+
+    ``steps``: the length that is used.
+    """
+    levels = record["level"].tolist()
+    drawings = {f"{level}": _convergence(readings.of_level(record, n), level, steps) for n, level in enumerate(levels)}
+    return Panes("level", drawings, f"{levels[0]}")
+
+
+def _convergence(record, level, steps):
     figure, panels = style.canvas(1, 2, height=4, sharey=True)
     lengths, said = record["steps"].tolist(), []
     for panel, (order, (called, *_)) in zip(panels, ORDERS.items(), strict=True):
@@ -95,10 +105,10 @@ def convergence(record, steps):
     )
     return style.Drawing(
         figure,
-        f"Training loss after descents of {', '.join(map(str, lengths))} steps. From {steps} steps to "
+        f"Training loss at level {level} after descents of {', '.join(map(str, lengths))} steps. From {steps} steps to "
         f"{lengths[-1]} it changes, in nats, by: {'; '.join(said)}.".replace("-", "−"),
-        caption=f"Descents of {lengths[1]:,} steps reach the well of {EPSILON:g} nats after a random pruning of up to "
-        f"{short}, those of {steps:,} steps up to {used}, of {lengths[-1]:,} up to {last}.",
+        caption=f"At level {level}, descents of {lengths[1]:,} steps reach the well of {EPSILON:g} nats after a random "
+        f"pruning of up to {short}, those of {steps:,} steps up to {used}, of {lengths[-1]:,} up to {last}.",
     )  # fmt: skip
 
 

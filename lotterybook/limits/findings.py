@@ -157,10 +157,11 @@ def _curved(spectra, overlap):
 
 
 def _length(record, about):
-    """Numbers on how long a descent has to be."""
-    steps, reached = record["steps"].tolist(), readings.by_length(record, RANDOM)
+    """Numbers on how long a descent has to be, dense and at the last level looked at."""
+    steps, named = record["steps"].tolist(), {}
     used = steps.index(about.descent.steps)
-    return {
-        "limit short": percent(reached[min(1, used)].mean(), 0), "limit long": percent(reached[used].mean(), 0),
-        "limit longest": percent(reached[-1].mean(), 0),
-    }  # fmt: skip
+    for n, called in ((0, ""), (-1, " sparse")):
+        reached = readings.by_length(readings.of_level(record, n), RANDOM).mean(-1)
+        for name, row in (("short", min(1, used)), ("long", used), ("longest", -1)):
+            named[f"limit {name}{called}"] = percent(reached[row], 0)
+    return named

@@ -111,13 +111,14 @@ def descend(s, name, level, seeds, fractions, steps=None, control=False):
     return loss.view(len(masks), -1), ends
 
 
-def in_orders(values, fractions):
-    """Values (C, ...), one for each of the ``fractions`` of either order, on the union of these: (2, F, ...), or NaN.
+def union(*fractions):
+    """All fractions that occur in any of the tuples, once, increasing."""
+    return sorted({f for each in fractions for f in each})
 
-    The union is the second result, float64 (F,), increasing.
-    """
-    union = sorted({f for each in fractions for f in each})
-    placed = values.new_full((len(fractions), len(union), *values.shape[1:]), torch.nan)
+
+def in_orders(values, fractions, places):
+    """Values (C, ...), one for each of the ``fractions`` of either order, at their ``places``: (2, F, ...), or NaN."""
+    placed = values.new_full((len(fractions), len(places), *values.shape[1:]), torch.nan)
     for row, (order, f) in enumerate((o, f) for o, each in enumerate(fractions) for f in each):
-        placed[order, union.index(f)] = values[row]
-    return placed, torch.tensor(union, dtype=torch.float64)
+        placed[order, places.index(f)] = values[row]
+    return placed

@@ -78,8 +78,13 @@ def at_noise(spectra, descents, order):
     return torch.lerp(*ends, share), by_loss(descents, noise, order)
 
 
+def of_level(record, n):
+    """The part of ``convergence`` that is of its n-th level."""
+    return {name: values if name in ("fraction", "steps") else values[n] for name, values in record.items()}
+
+
 def by_length(record, order, epsilon=EPSILON):
-    """Largest fraction by loss as descents of each length have it, (T, R)."""
+    """In a part of ``convergence``, largest fraction by loss as descents of each length have it, (T, R)."""
     rows = record["loss"][0, order, :, 0].isfinite()
     fraction = torch.cat([torch.zeros(1, dtype=torch.float64), record["fraction"][rows]])
     return _crossing(fraction, (record["loss"][:, order, rows] - record["solution"]).movedim(1, 0), epsilon)

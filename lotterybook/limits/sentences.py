@@ -18,6 +18,7 @@ from .readings import (
     by_mode,
     by_projection,
     flatter,
+    of_level,
     of_step,
     predicted,
     steep_share,
@@ -87,19 +88,24 @@ def _number_said(spectra, descents, projected):
 
 def _length_said(record, steps):
     """On how long a descent has to be."""
-    said, (change, settled) = [], long_enough(record, steps)
+    for n, level in enumerate(record["level"].tolist()):
+        yield from _length_of_level(of_level(record, n), level, steps)
+
+
+def _length_of_level(record, level, steps):
+    change, settled = long_enough(record, steps)
     for order, called in ((RANDOM, "at random"), (MAGNITUDE, "by magnitude")):
         reached = "; ".join(
             f"{n} steps {percent(found, 0)}"
             for n, found in zip(record["steps"].tolist(), by_length(record, order), strict=True)
         )
-        said.append(
-            f"Dense network, pruned {called}, largest fraction within {EPSILON:g} nats by the length of the descent "
+        yield (
+            f"Level {level}, pruned {called}, largest fraction within {EPSILON:g} nats by the length of the descent "
             f"(below {percent(_first(record, order), 0)} in a straight line to 0): "
             f"{reached}. From {steps} steps to the longest it changes by {points(change[order])}."
         )
     rule = f"change of the mean by at most {points(SETTLED, 0)} in both orders"
-    return [*said, f"So {steps} steps are {'' if settled else 'not '}long enough ({rule})."]
+    yield f"So at level {level} {steps} steps are {'' if settled else 'not '}long enough ({rule})."
 
 
 def _first(record, order):
