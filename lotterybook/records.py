@@ -86,16 +86,22 @@ def published(name, preset, settings, digest=None) -> Record | None:
     return _refused(path, "it was made with other settings or from other data")
 
 
-def load_or_compute(name, preset, settings, digest, compute, basis="", device="auto") -> Record:
+def computed(path, key) -> Record | None:
+    """The record in a file of a work folder, or ``None`` if there is none; a damaged one gives a warning."""
+    found = store.read(path, key)
+    return Record(*found, path) if found else None
+
+
+def load_or_compute(name, preset, settings, digest, compute, basis="", device="auto", folder=None) -> Record:
     """The record of an experiment from ``runs/``, as far as this revision of the code made it, else by ``compute()``.
 
     ``compute`` returns a ``dict[str, Tensor]``, and a dict of what else to say about it. ``basis`` tells apart what one
-    revision computes from different published runs.
+    revision computes from different published runs. ``folder``: the preset's work folder, unless another is given.
     """
     own = key(name, settings, digest)
-    path = work_folder(preset) / name / f"{own}{basis}.safetensors"
-    if found := store.read(path, own):
-        return Record(*found, path)
+    path = (folder or work_folder(preset)) / name / f"{own}{basis}.safetensors"
+    if found := computed(path, own):
+        return found
     interrupted = path.with_suffix(".seconds")  # that an interrupted computation took: what is left of it counts too
     begin = time.perf_counter() - (float(interrupted.read_text()) if interrupted.exists() else 0)
     try:

@@ -22,14 +22,14 @@ LADDER = (
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "scale", "synthesis")
 ROOM = (
-    "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
+    "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "others", "walks",
     "matching", "shapes", "cases",
     "blocks", "experiments", "costs", "halves", "readings", "rules", "sentences", "findings", "figures", "maps",
     "tables", "subspaces",
 )  # fmt: skip
 BOOK_LADDER = (
-    "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
-    "explorable", *ROOMS, "claims", "editor", "overview", "build", "exercises", "student",
+    "settings", "presets", "records", "experiment", "jobs", "verdicts", "plotted", "narrow", "captions", "style",
+    "panes", "explorable", *ROOMS, "table", "claims", "sweep", "editor", "overview", "build", "exercises", "student",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
 OPTIONAL = {"data": {"torchvision", "mnist1d"}}  # inside functions, for some datasets

@@ -81,6 +81,21 @@ def test_speeds_are_those_of_the_benchmark_and_bills_follow():
     assert set(figures.WAYS) <= set(card["rates"])
 
 
+def test_many_cards_are_counted_by_hand():
+    """99 of a hundred, in three groups; a ring sends the gradients of 25.5 million weights twice in each step."""
+    bill = costs.bills()[-1]
+    found = costs.many(bill, 100)
+    trainings = 3 * (112590 + 15 * (112590 - 5000)) / 112590  # of 90 passes each, level 0 the only whole one
+    step = found["divided"] / (trainings / 3 * 112590)
+    assert found["jobs"] == pytest.approx(bill.seconds / 3) and found["group"] == 33
+    assert found["step"] == pytest.approx(step) and found["divided"] == pytest.approx(found["jobs"] / 33)
+    assert found["gradient"] == pytest.approx(4 * 25.5e6, rel=0.002)
+    assert found["traffic"] == pytest.approx(2 * found["gradient"] / step)
+    assert found["pictures"] == pytest.approx(3 * 1024 / step)
+    assert found["pixels"] == pytest.approx(found["pictures"] * 224 * 224 * 3)
+    assert found["stored"] == 1281167 * 150528 and 1 / found["factor"] == pytest.approx(bill.least / bill.seconds)
+
+
 def made():
     """Records by hand: mean dense error 0.1; six levels, two rewind steps, two replicates alike but for one barrier.
 
