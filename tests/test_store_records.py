@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -136,8 +137,8 @@ def test_an_error_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
         monkeypatch.setattr(os, name, lambda *a, name=name, call=original: (order.append(name), call(*a))[1])
     store.write_bytes(path, b"old")
     assert order == ["fsync", "replace"]  # on disk before it takes the name
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
+    with pytest.raises(OSError, match=f"disk full: '{path}'"):
         store.write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
@@ -368,7 +369,7 @@ def publish(folders, value=1.0, key="a1b2"):
     folder = records.work_folder("smoke") / "imp_main" / key
     store.write(folder / "level_00.safetensors", {"w": torch.ones(2)}, {"key": key})
     (folder / "settings.json").write_text("{}")
-    (folder / ".level_01.safetensors.x1y2").write_bytes(b"what a crash left")
+    (folder / ".level_01.safetensors.x1y2.part").write_bytes(b"what a crash left")
     records.publish("smoke", {"demo": get(Work(value), recompute=True)}, {"imp_main": folder}, "cpu")
     return published / "smoke" / "demo.safetensors"
 

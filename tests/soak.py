@@ -1,0 +1,36 @@
+"""What the tests of reliability tried, and what came of it: the tables that ``make soak`` prints and keeps."""
+
+import re
+from datetime import datetime, timezone
+
+from lotterybook import records
+from lotterylib import store
+
+TABLES = {}  # by title: rows, dicts by column
+
+
+def tally(title, **row):
+    """Add a row to the table of this title; the table's columns are those of its first row."""
+    TABLES.setdefault(title, []).append(row)
+
+
+def tables() -> str:
+    """All tables in Markdown, and when they were made, by which revision."""
+    lines = []
+    for title, rows in TABLES.items():
+        lines += [f"**{title}**", "", *(_line(cells) for cells in (rows[0], ["---"] * len(rows[0])))]
+        lines += [*(_line(row.values()) for row in rows), ""]
+    date = datetime.now(timezone.utc).date().isoformat()
+    return "\n".join([*lines, f"Tried on {date} with lotterylib {records.VERSION}.", ""])
+
+
+def keep(path):
+    """Put the tables into a page, between its marks."""
+    text = path.read_text(encoding="utf-8")
+    made, count = re.subn(r"(?s)(<!-- soak -->\n).*?(?=<!-- /soak -->)", lambda mark: f"{mark[1]}\n{tables()}\n", text)
+    assert count == 1, f"{path} has no place for the tables"
+    store.write_bytes(path, made.encode())
+
+
+def _line(cells):
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
