@@ -3,10 +3,18 @@
 import re
 from datetime import datetime, timezone
 
+import pytest
+
 from lotterybook import records
 from lotterylib import store
 
 TABLES = {}  # by title: rows, dicts by column
+
+
+def forms(name, quick, full):
+    """Run a test with the argument ``name`` in its quick form, and with the mark ``soak`` in its full one."""
+    each = pytest.param(quick, id="quick"), pytest.param(full, id="full", marks=pytest.mark.soak)
+    return pytest.mark.parametrize(name, each)
 
 
 def tally(title, **row):

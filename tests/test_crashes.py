@@ -19,17 +19,11 @@ import crashes
 import pytest
 import torch
 from crashes import ROOT, contents, damaged
-from soak import tally
+from soak import forms, tally
 
 from lotterybook import __main__ as command
 from lotterybook import records
 from lotterylib import imp, sgd, store, training
-
-
-def moments(quick, full):
-    return pytest.mark.parametrize(
-        "moments", [pytest.param(quick, id="quick"), pytest.param(full, id="full", marks=pytest.mark.soak)]
-    )
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +51,7 @@ def counted(what, moments, wrong):
 # Killed
 
 
-@moments(3, 100)
+@forms("moments", 3, 100)
 @pytest.mark.parametrize("work", [crashes.run, crashes.make], ids=lambda work: work.__name__)
 def test_killed_it_goes_on_and_ends_with_the_same_bits(tmp_path, whole, work, moments):
     expected, longest = whole(work)
@@ -74,7 +68,7 @@ def test_killed_it_goes_on_and_ends_with_the_same_bits(tmp_path, whole, work, mo
     counted({crashes.run: "an IMP run", crashes.make: "`make records`"}[work], moments, wrong)
 
 
-@moments(5, 100)
+@forms("moments", 5, 100)
 def test_a_record_killed_while_it_is_written_is_the_old_one_the_new_one_or_none(folders, tmp_path, whole, moments):
     """The one that is published is replaced by one of other settings."""
     values = 1.0, 2.0
@@ -123,7 +117,7 @@ def small_book(folder):
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-@moments(1, 10)
+@forms("moments", 1, 10)
 def test_make_book_goes_on_after_it_was_killed(tmp_path, moments):
     small_book(tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
@@ -193,7 +187,7 @@ def installed(folder):
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-@moments(1, 10)
+@forms("moments", 1, 10)
 def test_the_set_up_goes_on_after_it_was_killed(tmp_path, moments):
     folder = tmp_path / "small"
     environment = small_project(folder)
@@ -218,10 +212,14 @@ def test_the_set_up_goes_on_after_it_was_killed(tmp_path, moments):
 # Several processes at once
 
 
+@forms("counts", (2,), (2, 3))
 @pytest.mark.parametrize("killed", [0, 1], ids=["all live", "one killed"])
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.soak)])
-def test_several_processes_share_a_run(tmp_path, whole, count, killed):
-    expected, longest = whole(crashes.run)
+def test_several_processes_share_a_run(tmp_path, whole, counts, killed):
+    for count in counts:
+        share(tmp_path / str(count), *whole(crashes.run), count, killed)
+
+
+def share(tmp_path, expected, longest, count, killed):
     processes = [crashes.start(crashes.run, tmp_path) for _ in range(count)]
     for process in processes[:killed]:
         process.join(random.Random(count).uniform(0, longest))
@@ -230,8 +228,9 @@ def test_several_processes_share_a_run(tmp_path, whole, count, killed):
         process.join()
     assert [process.exitcode for process in processes[killed:]] == [0] * (count - killed)
     crashes.start(crashes.run, tmp_path).join()  # what a killed one left is gone with the next start
-    assert contents(tmp_path) == expected
-    tally("Several processes at once", what=f"{count} on one IMP run, {killed} of them killed", lost=0)
+    lost = contents(tmp_path) != expected
+    tally("Several processes at once", what=f"{count} on one IMP run, {killed} of them killed", lost=int(lost))
+    assert not lost
 
 
 def test_two_processes_publish_in_turn(folders, monkeypatch):

@@ -12,16 +12,12 @@ import crashes
 import numpy as np
 import pytest
 import torch
-from soak import tally
+from soak import forms, tally
 from test_data import take_for_published, write_idx
 
 from lotterybook import records
 from lotterylib import data, imp, store
 
-FORMS = pytest.mark.parametrize(
-    "count", [pytest.param(40, id="quick"), pytest.param(1000, id="full", marks=pytest.mark.soak)]
-)
-BLOCK = 512  # bytes
 OLD = torch.arange(2000.0)  # what the record that is damaged holds
 
 
@@ -138,8 +134,8 @@ def try_all(kind, how, contents):
     assert kind.outcome(kind.whole) == "true"
 
 
-@FORMS
-def test_a_flipped_byte_is_noticed(kind, count):
+@forms("count", 40, 1000)
+def test_a_changed_byte_is_noticed(kind, count):
     draw, whole = random.Random(7), kind.whole
 
     def flipped(place):
@@ -148,26 +144,30 @@ def test_a_flipped_byte_is_noticed(kind, count):
     try_all(kind, "one byte changed", [flipped(draw.randrange(len(whole))) for _ in range(count)])
 
 
-def test_a_truncated_file_is_noticed(kind):
+@forms("block", 2048, 512)
+def test_a_truncated_file_is_noticed(kind, block):
     whole = kind.whole
-    try_all(kind, "cut at a block", [whole[:size] for size in range(0, len(whole), BLOCK)])
+    how = f"cut at each multiple of {block} bytes"
+    try_all(kind, how, [whole[:size] for size in range(0, len(whole), block)])
 
 
-def test_a_file_in_place_of_another_is_noticed(tmp_path):
+@forms("places", 1, 5)
+def test_a_file_in_place_of_another_is_noticed(tmp_path, places):
     """Every file of a run in the place of every other: all have the run's key."""
     described = crashes.described()
     imp.run(*described, checkpoint=tmp_path)
     files = imp._folder(*described, tmp_path)
-    names = [path.stem for path in files.path.glob("*.safetensors")]
+    names = sorted(path.stem for path in files.path.glob("*.safetensors"))
     whole = {name: (files.path / f"{name}.safetensors").read_bytes() for name in names}
     assert len(names) == 5
-    for name in names:
+    for name in names[:places]:
         kind = Kind(files.path / f"{name}.safetensors", lambda name=name: flat(files.load(name)))
-        kind.what = f"{name} of an IMP run"
-        try_all(kind, "another file of the run", [whole[other] for other in names if other != name])
+        kind.what = f"`{name}` of an IMP run"
+        try_all(kind, "another file of the run in its place", [whole[other] for other in names if other != name])
 
 
-def test_a_record_in_place_of_another_is_noticed(folders):
+@forms("pairs", 4, 12)
+def test_a_record_in_place_of_another_is_noticed(folders, pairs):
     """Of another experiment, of other settings, and of other published runs, which its key does not tell apart."""
     each = [("demo", {}, ""), ("other", {}, ""), ("demo", {"lr": 1.0}, ""), ("demo", {}, "_on_other_runs")]
     paths = []
@@ -175,14 +175,15 @@ def test_a_record_in_place_of_another_is_noticed(folders):
         get = (name, "smoke", settings, "data")
         paths.append(records.load_or_compute(*get, lambda value=value: ({"error": value}, {}), basis).path)
     whole = [path.read_bytes() for path in paths]
-    for one, two in itertools.permutations(range(len(each)), 2):
+    for one, two in [*itertools.permutations(range(len(each)), 2)][-pairs:]:
         name, settings, basis = each[one]
         paths[one].write_bytes(whole[two])
         with pytest.warns(UserWarning, match=f"{paths[one].name} cannot be used"):
             found = records.load_or_compute(name, "smoke", settings, "data", lambda: ({"error": -1}, {}), basis)
         assert found["error"] == -1
         paths[one].write_bytes(whole[one])
-    tally("Damaged", what="a record in `runs/`", how="another record", tried=12, noticed=12, content_true=0, used=0)
+    what, how = "A record in `runs/`", "another record in its place"
+    tally("Damaged", what=what, how=how, tried=pairs, noticed=pairs, content_true=0, used=0)
 
 
 def test_datasets_that_changed_places_have_runs_of_their_own(tmp_path):

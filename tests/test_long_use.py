@@ -11,21 +11,14 @@ import sys
 from collections import Counter
 
 import crashes
-import pytest
 import torch
-from soak import tally
+from soak import forms, tally
 
 from lotterybook import records
 from lotterybook.tickets import figures
 from lotterylib import imp, sgd
 
 WARM = 6  # times before the count begins: the first ones fill caches
-
-
-def forms(quick, full):
-    return pytest.mark.parametrize(
-        "times", [pytest.param(quick, id="quick"), pytest.param(full, id="full", marks=pytest.mark.soak)]
-    )
 
 
 def measured():
@@ -90,7 +83,7 @@ def restarts(folder):
     return start
 
 
-@forms(20, 50)
+@forms("times", 20, 50)
 def test_restarts_of_one_run(tmp_path, times):
     grown(restarts, tmp_path / "again", times, "restarts of one IMP run", "as one run")
     crashes.start(crashes.run, tmp_path / "once").join()
@@ -111,7 +104,7 @@ def store_of_records(folder):
     return one
 
 
-@forms(30, 1000)
+@forms("times", 30, 1000)
 def test_many_records_in_one_store(tmp_path, times):
     grown(store_of_records, tmp_path, times, "records in one store", "as many files of one size")
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -132,6 +125,6 @@ def cell(folder):
     return lambda _: shell.run_cell("figures.errors(tickets)", store_history=False).raise_error()
 
 
-@forms(12, 50)
+@forms("times", 12, 50)
 def test_a_cell_in_one_kernel(tmp_path, times):
     grown(cell, tmp_path, times, "executions of a cell with a figure", "none")
