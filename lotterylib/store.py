@@ -148,8 +148,8 @@ class Folder:
     def open(self):
         """Make the folder, describe it, and sweep it. Raises ``ValueError`` if nothing can be written there."""
         if self.path:
-            sweep(self.path)
             try:
+                sweep(self.path)
                 write_bytes(self.path / "settings.json", json.dumps(plain(self.settings), indent=1).encode() + b"\n")
             except OSError as error:
                 where = f"checkpoint is {self.path.parent}, a folder that must be writable"
