@@ -26,7 +26,8 @@ def tables() -> str:
     """All tables in Markdown, and when they were made, by which revision."""
     lines = []
     for title, rows in TABLES.items():
-        lines += [f"**{title}**", "", *(_line(cells) for cells in (rows[0], ["---"] * len(rows[0])))]
+        columns = [column.replace("_", " ") for column in rows[0]]
+        lines += [f"**{title}**", "", _line(columns), _line(["---"] * len(columns))]
         lines += [*(_line(row.values()) for row in rows), ""]
     date = datetime.now(timezone.utc).date().isoformat()
     return "\n".join([*lines, f"Tried on {date} with lotterylib {records.VERSION}.", ""])
