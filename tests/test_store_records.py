@@ -254,6 +254,18 @@ def test_the_time_before_an_interruption_counts(folders, monkeypatch):
     assert not list(folders[1].rglob("*.seconds"))
 
 
+def test_a_damaged_time_is_named_and_counts_as_none(folders):
+    def stopped():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        get(stopped)
+    (path,) = folders[1].rglob("*.seconds")
+    path.write_bytes(path.read_bytes().replace(b"seconds", b"minutes"))
+    with pytest.warns(UserWarning, match=r"\.seconds cannot be used"):
+        assert get(Work()).about["seconds"] < 9
+
+
 def test_a_record_names_the_device_that_it_was_computed_on(folders, monkeypatch):
     """Not the one that is there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -405,6 +417,7 @@ RUN = ("a1b2/level_00.safetensors", "a1b2/settings.json", "made.json")
 def test_a_published_run_takes_the_place_of_the_one_before(folders):
     publish(folders)
     before = records.published_runs("smoke")["imp_main"].digest
+    (folders[0] / "smoke" / "imp_main" / "a1b2" / ".settings.json.x1y2.part").write_bytes(b"what a crash left")
     publish(folders, key="c3d4")
     assert {path.name for path in (folders[0] / "smoke" / "imp_main").iterdir()} == {"c3d4", "made.json"}
     assert not any("a1b2" in name for name in manifest(folders))
