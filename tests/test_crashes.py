@@ -70,7 +70,7 @@ def test_killed_it_goes_on_and_ends_with_the_same_bits(tmp_path, whole, work, mo
     wrong = crashes.kill_and_go_on(
         lambda: crashes.start(work, tmp_path), moments, longest, 1, lambda: damaged(tmp_path), ended
     )
-    counted({crashes.run: "an IMP run", crashes.make: "`make records`"}[work], moments, wrong)
+    counted({crashes.run: "An IMP run", crashes.make: "`make records`"}[work], moments, wrong)
 
 
 @forms("moments", 5, 100)
@@ -97,7 +97,7 @@ def test_a_record_killed_while_it_is_written_is_the_old_one_the_new_one_or_none(
     wrong = crashes.kill_and_go_on(
         lambda: crashes.start(crashes.record, tmp_path, values[1]), moments, longest, 2, left, ended
     )
-    counted("a record that is computed and published", moments, wrong)
+    counted("A record that is computed and published", moments, wrong)
 
 
 def set_up(folder):
@@ -210,7 +210,7 @@ def test_the_set_up_goes_on_after_it_was_killed(tmp_path, moments):
 
     killed_while_clearing(folder, environment)
     wrong = crashes.kill_and_go_on(begin, moments, LONG, 4, ended=ended)
-    counted("the set-up, of small packages", moments, wrong)
+    counted("The set-up, of small packages", moments, wrong)
 
 
 # Several processes at once

@@ -86,7 +86,7 @@ def restarts(folder):
 
 @forms("times", 20, 50)
 def test_restarts_of_one_run(tmp_path, times):
-    grown(restarts, tmp_path / "again", times, "restarts of one IMP run", "as one run")
+    grown(restarts, tmp_path / "again", times, "Restarts of one IMP run", "as one run")
     crashes.start(crashes.run, tmp_path / "once").join()
     assert crashes.contents(tmp_path / "again") == crashes.contents(tmp_path / "once")
 
@@ -107,7 +107,7 @@ def store_of_records(folder):
 
 @forms("times", 30, 1000)
 def test_many_records_in_one_store(tmp_path, times):
-    grown(store_of_records, tmp_path, times, "records in one store", "as many files of one size")
+    grown(store_of_records, tmp_path, times, "Records in one store", "as many files of one size")
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     sizes = {path.stat().st_size for path in files}
     assert len(files) == times and max(sizes) - min(sizes) <= 8  # the settings' digits, padded
@@ -123,9 +123,14 @@ def cell(folder):
     tickets = {"density": 0.8 ** level.flatten(), "rewind_step": torch.tensor([0, 10]),
                "error": 0.1 + level / 100 * torch.tensor([[[1.0, 2.0], [0.1, 0.2]]])}  # fmt: skip
     shell.user_ns.update(figures=figures, tickets=records.Record(tickets, {}))
-    return lambda _: shell.run_cell("figures.errors(tickets)", store_history=False).raise_error()
+
+    def execute(_):
+        shell.run_cell("figures.errors(tickets)", store_history=False).raise_error()
+        gc.collect()  # figures hold themselves: without it some dozens wait to be freed together
+
+    return execute
 
 
 @forms("times", 12, 50)
 def test_a_cell_in_one_kernel(tmp_path, times):
-    grown(cell, tmp_path, times, "executions of a cell with a figure", "none")
+    grown(cell, tmp_path, times, "Executions of a cell with a figure", "none")
