@@ -20,13 +20,14 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book print student exit check colab test smoke lint links newest oldest chapters publish-url records findings clean distclean
+.PHONY: help setup book print student exit check colab test soak smoke lint links newest oldest chapters publish-url records findings clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
 	@echo "make print      the book as a PDF and as an EPUB, in _build/book.pdf and book.epub (needs Chromium)"
 	@echo "make student    every chapter as a notebook with its exercises open, in _build/student"
 	@echo "make test       run the linter and all tests"
+	@echo "make soak       the long forms of the tests that interrupt and damage: tables of what was tried and lost, kept in the book"
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
 	@echo "make colab      run every chapter as Colab would, in an environment with Colab's packages only"
 	@echo "make smoke      run every chapter and every solution in seconds each (make test does it too)"
@@ -78,7 +79,7 @@ setup:
 	    echo "Python was not found as $(PYTHON). Install Python 3.10 or newer, or name it: make PYTHON=/path/to/python3"; exit 1; }; \
 	  "$(PYTHON)" -c "$$CHECK_PY"; \
 	  echo "Making the virtual environment $(VENV) ..."; \
-	  "$(PYTHON)" -m venv --clear --without-pip "$(VENV)"; touch "$$mark"; \
+	  rm -f "$$stamp"; "$(PYTHON)" -m venv --clear --without-pip "$(VENV)"; touch "$$mark"; \
 	  $(PY) -m ensurepip --upgrade >/dev/null; \
 	  key="$$($(PY) -c "$$KEY_PY")"; \
 	else \
@@ -136,6 +137,9 @@ colab: setup
 
 test: lint
 	@$(PY) -m pytest
+
+soak: setup
+	@$(PY) -m pytest -m soak --keep chapters/reliability.md
 
 smoke: setup
 	@$(PY) -m pytest -q tests/test_chapters.py -k runs_in_smoke

@@ -4,7 +4,6 @@ Level 0 is the dense network. Level L + 1 prunes the level L solution, returns t
 point ``w_k`` (the dense network after k steps) and trains again with the same data in the same order.
 """
 
-import shutil
 from collections import deque
 from dataclasses import dataclass, is_dataclass, replace
 
@@ -215,6 +214,7 @@ class _Work:
         points = {step: self.files.load(f"rewind_{step}") for step in config.rewind_step}
         if (found := self.files.load("level_00")) and all(points.values()):
             self.bar.update(config.steps_of(0))
+            self.files.drop("level_00")
             level = _unpack(self.net, *found)
         else:
             start = self.net.init(config.replicates, config.seed)
@@ -228,6 +228,7 @@ class _Work:
         config, name, last = self.config, f"level_{len(run):02d}", run[-1]
         if found := self.files.load(name):
             self.bar.update(config.steps_of(len(run)))
+            self.files.drop(name)
             return replace(run, levels=(*run.levels, _unpack(self.net, *found)))
         ranked, fraction = (run[0] if config.pruning == "one_shot" else last).state, config.fraction
         try:
@@ -268,8 +269,7 @@ class _Work:
         kept = {entry: state[entry][keep] for entry, keep in mask.items()}
         bits = {entry: torch.from_numpy(np.packbits(keep.cpu().numpy())) for entry, keep in mask.items()}
         files.save(name, {"state": {**state, **kept}, "bits": bits, "error": error}, diverged=diverged)
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        files.drop(name)
         return Level(state, mask, error, diverged)
 
 

@@ -37,7 +37,7 @@ def saved_bytes(net, ds, recipe) -> int:
 
     def note(tensor):
         saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own node held would never be freed
 
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with torch.enable_grad(), hooks, trial.autocast(ds.device, recipe.precision):

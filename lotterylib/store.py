@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,6 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from . import checks
+
+_PART = ".part"  # how the name of a file that is being written ends
+_TRIES = 9  # to write a file that other processes sweep away
 
 
 def key(description) -> str:
@@ -60,10 +64,25 @@ def sketch(tensors) -> dict:
 
 
 def write_bytes(path, content: bytes):
-    """Write a file so that at any moment either the old one or the whole new one is there."""
+    """Write a file so that at any moment either the old one or the whole new one is there.
+
+    Raises ``OSError`` that names the file, as where the disk is full; what was written of it is removed.
+    """
     path = Path(path)
+    for left in reversed(range(_TRIES)):
+        try:
+            return _replace(path, content)
+        except FileNotFoundError:  # another process has removed the folder meanwhile, or swept it
+            if not left:
+                raise
+        except OSError as error:
+            error.filename = str(path)  # that of writing names no file, that of making one only its part
+            raise
+
+
+def _replace(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -76,22 +95,29 @@ def write_bytes(path, content: bytes):
         raise
 
 
+def sweep(*folders):
+    """Remove what processes that were killed have left half written in folders. One that lives writes it again."""
+    for folder in folders:
+        for part in Path(folder).glob(f".*{_PART}"):
+            part.unlink(missing_ok=True)
+
+
 def write(path, tree, about):
     """Save tensors in nested dicts, with ``about`` (JSON-able, with the entry ``"key"``), as ``.safetensors``."""
     # cloned, because safetensors refuses entries that share memory
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _flat(tree)}
     text = json.dumps(about)
-    write_bytes(path, save(tensors, metadata={"about": text, "digest": digest(tensors, text)}))
+    metadata = {"about": text, "digest": digest(tensors, text), "name": Path(path).name}
+    write_bytes(path, save(tensors, metadata))
 
 
 def read(path, key=None, device="cpu"):
     """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
 
-    Raises nothing for one that is damaged, or whose key is not ``key``: it gives ``None``, and a warning names it.
+    Raises nothing for one that is damaged, that was saved under another name, or whose key is not ``key``: it gives
+    ``None``, and a warning names it.
     """
     path = Path(path)
-    if not path.exists():
-        return None
     try:
         content = path.read_bytes()  # at once: another process may replace the file meanwhile
         tensors = load(content)
@@ -99,8 +125,12 @@ def read(path, key=None, device="cpu"):
         about = json.loads(metadata["about"])
         if metadata["digest"] != digest(tensors, metadata["about"]):
             raise ValueError("its content does not match its checksum")
+        if metadata.get("name", path.name) != path.name:  # files of the first editions have no name in them
+            raise ValueError(f"it was saved as {metadata['name']}")
         if key is not None and about["key"] != key:
             raise ValueError("it belongs to other settings or to another dataset")
+    except FileNotFoundError:
+        return None
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         warnings.warn(f"{path} cannot be used ({error}); it will be computed again", stacklevel=2)
         return None
@@ -116,9 +146,10 @@ class Folder:
         self.path = None if path is None else Path(path).expanduser() / self.key
 
     def open(self):
-        """Make the folder and describe it. Raises ``ValueError`` if nothing can be written there."""
+        """Make the folder, describe it, and sweep it. Raises ``ValueError`` if nothing can be written there."""
         if self.path:
             try:
+                sweep(self.path)
                 write_bytes(self.path / "settings.json", json.dumps(plain(self.settings), indent=1).encode() + b"\n")
             except OSError as error:
                 where = f"checkpoint is {self.path.parent}, a folder that must be writable"
@@ -133,6 +164,11 @@ class Folder:
         """Keep tensors in nested dicts, and what is said about them."""
         if self.path:
             write(self.path / f"{name}.safetensors", tree, {"key": self.key, **about})
+
+    def drop(self, name):
+        """Remove the folder of this name in it, if there is one."""
+        if self.path:
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
 
 def _flat(tree, prefix=""):

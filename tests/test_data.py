@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import hashlib
 import io
 import pickle
 import random
@@ -471,6 +472,12 @@ def write_idx(folder, part, x, y):
     (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, len(y)) + y.tobytes())
 
 
+def take_for_published(monkeypatch, folder):
+    """Let the checksums of these files be those that are known."""
+    known = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in (folder / "raw").iterdir()}
+    monkeypatch.setitem(data._MNIST, folder.name, known)
+
+
 @pytest.fixture
 def offline(monkeypatch):
     """No network: every request is refused, and noted."""
@@ -490,6 +497,7 @@ def test_torchvision_sets_are_read_from_the_folder(tmp_path, monkeypatch, offlin
     x, y = rng.integers(0, 256, (9, 28, 28), np.uint8), np.array([0, 1, 2, 3, 4, 0, 1, 4, 2], np.uint8)
     write_idx(tmp_path / folder / "raw", "train", x[:6], y[:6])
     write_idx(tmp_path / folder / "raw", "t10k", x[6:], y[6:])
+    take_for_published(monkeypatch, tmp_path / folder)
     monkeypatch.setenv("LOTTERYLIB_DATA", str(tmp_path))
     ds = data.load(name, device="cpu")
     assert ds.name == name and ds.num_classes == 5 and not ds.augment and not offline
@@ -523,18 +531,21 @@ def test_cifar_with_a_wrong_checksum_is_refused_and_kept(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("keep", "part"), [(0, "images-idx3"), (9, "images-idx3"), (-1, "images-idx3"), (-3, "labels-idx1")]
-)
+    ("keep", "part"), [(0, "images-idx3"), (9, "images-idx3"), (-1, "images-idx3"), (-3, "labels-idx1"),
+                       ("flip", "images-idx3"), ("flip", "labels-idx1")]
+)  # fmt: skip
 def test_a_damaged_file_of_mnist_is_named_and_kept(tmp_path, monkeypatch, offline, keep, part):
     folder = tmp_path / "MNIST" / "raw"
     for name in ("train", "t10k"):
         write_idx(folder, name, np.zeros((9, 28, 28), np.uint8), np.zeros(9, np.uint8))
+    take_for_published(monkeypatch, folder.parent)
     file = folder / f"t10k-{part}-ubyte"
-    damaged = file.read_bytes()[:keep]
+    whole = file.read_bytes()
+    damaged = whole[:-1] + b"\1" if keep == "flip" else whole[:keep]
     file.write_bytes(damaged)
     monkeypatch.setenv("HOME", str(tmp_path.parent))
     monkeypatch.setenv("LOTTERYLIB_DATA", f"~/{tmp_path.name}")
-    with pytest.raises(ValueError, match=f"{tmp_path.name}/MNIST/raw/t10k-{part}-ubyte is not as long as its header"):
+    with pytest.raises(ValueError, match=f"{tmp_path.name}/MNIST/raw/t10k-{part}-ubyte has the MD5 checksum"):
         data.load("mnist", device="cpu")
     assert file.read_bytes() == damaged and not offline
 
