@@ -20,7 +20,7 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book print student exit check colab test smoke lint links newest oldest chapters publish-url records findings clean distclean
+.PHONY: help setup book print student exit check colab test smoke lint links newest oldest fuzz chapters publish-url records findings clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
@@ -39,6 +39,7 @@ help:
 	@echo "make newest     the newest versions of what lotterylib uses, in place of the pins; make distclean undoes it"
 	@echo "make exit       build the book with the newest Sphinx alone, without Jupyter Book (an environment of its own)"
 	@echo "make oldest     the library's own tests with the lowest versions that pyproject.toml allows (an environment of its own)"
+	@echo "make fuzz       give what reads files damaged and hostile ones for ten minutes (Python 3.11 to 3.13: installs atheris)"
 	@echo "make setup      make the virtual environment; all of the above do it by themselves"
 	@echo "make clean      remove what building and testing left (not the environment, not runs/)"
 	@echo "make distclean  remove the environment too (still not runs/)"
@@ -158,6 +159,11 @@ oldest:
 	@"$(OLDEST)/bin/python" -m pip install --disable-pip-version-check --quiet torch==2.4.0 torchvision==0.19.0 numpy==1.26.4 safetensors==0.4.0 tqdm==4.60.0 mnist1d pyyaml pytest
 	@"$(OLDEST)/bin/python" -m pytest -q -k "not any_device" $(wildcard $(patsubst %,tests/test_%.py,$(LIBRARY_TESTS)))
 
+# No package of the book, since not every Python has it: make soak tries it too where it is installed.
+fuzz: setup
+	@$(PY) -m pip install --disable-pip-version-check --quiet atheris==3.0.0
+	@$(PY) -m pytest -s -m soak tests/test_hostile_files.py -k branches
+
 chapters: setup
 	@$(PY) -m lotterybook.build $(ONLY)
 
@@ -172,7 +178,7 @@ findings: setup
 	@$(PY) -m lotterybook.editor "$(PRESET)"
 
 clean:
-	@rm -rf _build build dist .pytest_cache .ruff_cache *.egg-info
+	@rm -rf _build build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@for top in . lotterylib lotterybook tests chapters benchmarks; do \
 	  if [ -d "$$top" ]; then rm -rf "$$top/.ipynb_checkpoints"; fi; done
 	@if [ -d lotterylib ]; then find lotterylib lotterybook tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true; fi

@@ -81,7 +81,7 @@ def published(name, preset, settings, digest=None) -> Record | None:
     if not is_published(path) or not (found := store.read(path)):
         return None
     about = found[1]
-    if about["key"] == key(name, settings, about["data"] if digest is None else digest):
+    if about["key"] == key(name, settings, about.get("data") if digest is None else digest):
         return Record(*found)
     return _refused(path, "it was made with other settings or from other data")
 
@@ -182,8 +182,9 @@ def publish(preset, made, runs=None, device="auto"):
 
 
 def _files(folder):
-    """The files in a folder and below it, without those that a crash left half written."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    """The files in a folder and below it, without those that a crash left half written, and links to others."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def _refused(path, why):
@@ -193,10 +194,13 @@ def _refused(path, why):
 def _manifest():
     path = PUBLISHED / "manifest.json"
     try:
-        return dict(json.loads(path.read_text()))
+        listed = dict(json.loads(path.read_text()))
+        if any(".." in name.split("/") or name.startswith("/") for name in listed):
+            raise ValueError("a name leads out of the folder")
+        return listed
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError):
         warnings.warn(f"{path} is damaged; no published record can be trusted", stacklevel=4)
         return {}
 

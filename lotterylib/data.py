@@ -19,6 +19,7 @@ _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "C
 _PAD = 4  # pixels of the random crop
 _OFFSETS = 2 * _PAD + 1
 VIEWS = 2 * _OFFSETS**2  # ways to crop and flip an image
+MOST = 2**16  # classes, or as many as examples: networks have an output for each, so a stray label would cost gigabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,8 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
     """The device called ``name``; ``"auto"``: CUDA if there is one, else the CPU. Raises ``ValueError`` for others."""
     name, cuda = str(name), torch.cuda.is_available()
     if name.startswith("cuda") and not cuda:
-        raise ValueError(f"device is {name!r}, but torch sees no CUDA device; allowed here are 'auto' and 'cpu'")
+        found = f"device is {checks.shown(name)}, but torch sees no CUDA device"
+        raise ValueError(f"{found}; allowed here are 'auto' and 'cpu'")
     each = ("cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))) if cuda else ()
     checks.choice("device", name, ("auto", "cpu", *each))
     return torch.device(name if name != "auto" else "cuda" if cuda else "cpu")
@@ -93,13 +95,13 @@ def load(name: str | Path, device: str | torch.device = "auto", augment: bool | 
     torchvision downloads what is not there, except for ``cifar10_jpeg75``, a lossy copy. An ``.npz`` holds the arrays
     ``train_x``, ``train_y``, ``test_x``, ``test_y`` and optionally a string ``name`` and a boolean ``augment``.
     ``augment``: whether training crops and flips images at random; by default what the ``.npz`` says, else only for
-    CIFAR by name. Raises ``ValueError`` for an unknown name or device, unusable arrays and damaged files,
-    ``FileNotFoundError`` for a set that is neither on disk nor downloadable.
+    CIFAR by name. Raises ``ValueError`` for an unknown name or device, unusable arrays, damaged files and an ``.npz``
+    of more than a tenth of the memory, ``FileNotFoundError`` for a set that is neither on disk nor downloadable.
     """
     device = find_device(device)  # a wrong one is told before a download
-    folder = Path(os.environ.get("LOTTERYLIB_DATA") or "~/.cache/lotterylib").expanduser()
+    folder = Path(os.path.expanduser(os.environ.get("LOTTERYLIB_DATA") or "~/.cache/lotterylib"))
     if str(name).lower().endswith(".npz"):
-        given = {"name": Path(name).stem, "augment": False, **_npz(Path(name).expanduser())}
+        given = {"name": Path(name).stem, "augment": False, **_npz(Path(os.path.expanduser(name)))}
     elif name == "cifar10_jpeg75":
         lossy = "it, a lossy copy of CIFAR-10 (JPEG, quality 75) that is never downloaded,"
         given = {"augment": True, **_npz(folder / f"{name}.npz", lossy), "name": name}
@@ -124,7 +126,7 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     both sets, for labels that are not whole numbers from 0 on, one an input, and for ``augment`` without images.
     """
     if not isinstance(name, str):
-        raise ValueError(f"name is {name!r}; it must be a string")
+        raise ValueError(f"name is {checks.shown(name)}; it must be a string")
     where, augment = find_device(device), bool(checks.choice("augment", augment, (False, True)))
     given = zip(_ARRAYS, (train_x, train_y, test_x, test_y), strict=True)
     t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given}
@@ -142,6 +144,8 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
         raise ValueError(f"{name}: augment is True, but only images (uint8) can be cropped and flipped")
     classes = int(t["train_y"].max()) + 1
     low, high = (int(label) for label in torch.cat([t["train_y"], t["test_y"]]).aminmax())
+    if classes > max(MOST, len(t["train_y"])):
+        raise ValueError(f"{name}: labels run up to {high}; they must be classes, counted from 0, of at most {MOST}")
     if low < 0 or high >= classes:
         raise ValueError(f"{name}: labels run from {low} to {high}; they must be 0 to {classes - 1}, train_y's largest")
     source, (mean, std) = store.digest(t, f"augment {augment}"), _moments(x)
@@ -167,6 +171,8 @@ def _tensor(label, value, labels):
     kind = value.dtype.kind
     if kind not in "biuf":
         raise ValueError(f"{label} has type {value.dtype}; it must hold numbers, not complex ones")
+    if kind == "u" and value.size and value.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{label} runs up to {value.max()}; whole numbers must be below 2**63")
     dtype = np.float64 if value.dtype.itemsize > 4 else np.float32
     if kind in "iu" or (kind == "b" and labels):
         dtype = np.uint8 if value.dtype == np.uint8 and not labels else np.int64
@@ -273,18 +279,30 @@ def import_torchvision():
     return torchvision
 
 
+def host_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _npz(path, what="it"):
-    if not path.exists():
+    if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist; {what} must be an .npz holding {', '.join(_ARRAYS)}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in (*_ARRAYS, "name", "augment") if name in file.files}
+            names = [name for name in (*_ARRAYS, "name", "augment") if name in file.files]
+            size, most = sum(file.zip.getinfo(f"{name}.npy").file_size for name in names), host_memory() // 10
+            if size > most:  # eight bytes are made of one, at worst
+                raise ValueError(f"unpacked it has {size} bytes; {most} are allowed, a tenth of this machine's memory")
+            arrays = {name: np.asarray(file[name]) for name in names}  # of a member that is no array, its bytes
     except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files; MemoryError: a false size
-        raise ValueError(f"{path} is no .npz of arrays, holds pickled objects or is damaged ({error})") from error
+        found = f"{path} is no .npz of arrays, holds pickled objects, is too large or is damaged"
+        raise ValueError(f"{found} ({error})") from error
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it must hold {', '.join(_ARRAYS)}")
-    return {name: array if name in _ARRAYS else array.tolist() for name, array in arrays.items()}
+    for name in [name for name in arrays if name not in _ARRAYS]:  # of several two are told: a billion may be empty
+        arrays[name] = arrays[name].ravel()[:2].tolist() if arrays[name].shape else arrays[name].item()
+    return arrays
 
 
 def _moments(x):
@@ -292,11 +310,14 @@ def _moments(x):
     if x.dtype == torch.int64:
         return torch.tensor(0.0), torch.tensor(1.0)
     if x.dtype == torch.uint8:
-        channels = x.reshape(-1, x.shape[3] if x.dim() == 4 else 1).unbind(1)
-        counts = torch.stack([channel.bincount(minlength=256) for channel in channels]).double()
-        share, grey = counts / counts.sum(1, keepdim=True), torch.arange(256).double() / 255
-        mean = share @ grey
-        variance = (share * (grey - mean[:, None]) ** 2).sum(1)
+        channels = x.reshape(-1, x.shape[3] if x.dim() == 4 else 1)
+        mean, variance = torch.empty(2, channels.shape[1], dtype=torch.float64)
+        for i in range(0, len(mean), 64):  # at once, since a channel's counts take some kilobytes
+            some = slice(i, i + 64)
+            counts = torch.stack([channel.bincount(minlength=256) for channel in channels[:, some].unbind(1)]).double()
+            share, grey = counts / counts.sum(1, keepdim=True), torch.arange(256).double() / 255
+            mean[some] = share @ grey
+            variance[some] = (share * (grey - mean[some, None]) ** 2).sum(1)
     else:
         variance, mean = torch.var_mean(x.double(), correction=min(1, x.numel() - 1))
     std = variance.sqrt()

@@ -7,12 +7,13 @@ point ``w_k`` (the dense network after k steps) and trains again with the same d
 import shutil
 from collections import deque
 from dataclasses import dataclass, is_dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from . import checks, memory, progress, pruning, store, training
-from .states import concatenate, select
+from .states import check_form, concatenate, select
 
 REWINDING = ("weights", "learning_rate")  # what ``Config.rewinding`` may be
 PRUNING = ("iterative", "one_shot")  # what ``Config.pruning`` may be
@@ -48,9 +49,10 @@ class Config:
             raise ValueError(f"rewind_step is {self.rewind_step}; it must name at least one step, and each only once")
         object.__setattr__(self, "rewind_step", steps)
         checks.whole("levels", self.levels, 0)
-        if not (callable(self.fraction) and is_dataclass(self.fraction)):
-            for rate in self.fraction.values() if isinstance(self.fraction, dict) else [self.fraction]:
-                checks.within("fraction", rate, 0, 1, open_low=True, open_high=True)
+        if isinstance(self.fraction, dict):
+            object.__setattr__(self, "fraction", {name: _rate(rate) for name, rate in self.fraction.items()})
+        elif not (callable(self.fraction) and is_dataclass(self.fraction)):
+            object.__setattr__(self, "fraction", _rate(self.fraction))
         checks.whole("replicates", self.replicates, 1)
         checks.whole("seed", self.seed, 0)
         checks.choice("rewinding", self.rewinding, REWINDING)
@@ -60,6 +62,10 @@ class Config:
         """Training steps of a level, all replicates together; one dense training serves all rewind steps."""
         starts = [0] if level == 0 else self.rewind_step
         return self.replicates * sum(self.recipe.steps - start for start in starts)
+
+
+def _rate(value):
+    return float(checks.within("fraction", value, 0, 1, open_low=True, open_high=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +177,10 @@ def levels(net, ds, config, checkpoint=None):
 
 def load(net, ds, config, checkpoint) -> Run | None:
     """Return the finished run that lies in a folder, or ``None``, without training. Raises ``training.Diverged``."""
-    files = _folder(net, ds, config, checkpoint)
-    points = [files.load(f"rewind_{step}") for step in config.rewind_step]
-    found = [files.load(f"level_{level:02d}") for level in range(config.levels + 1)] if all(points) else [None]
-    if not all(found):
-        return None
-    return _sound(Run(config, concatenate([p for p, _ in points]), tuple(_unpack(net, *level) for level in found)))
+    files, read = _folder(net, ds, config, checkpoint), _Reader(net, config)
+    points = [files.load(f"rewind_{step}", read.point) for step in config.rewind_step]
+    found = all(points) and [files.load(f"level_{level:02d}", read.level) for level in range(config.levels + 1)]
+    return _sound(Run(config, concatenate(points), tuple(found))) if found and all(found) else None
 
 
 def _folder(net, ds, config, checkpoint):
@@ -209,26 +213,30 @@ class _Work:
     bar: object
     kept: dict  # groups of one level's training, for the next
 
+    @cached_property
+    def read(self):
+        """The reader of its files."""
+        return _Reader(self.net, self.config)
+
     def dense(self):
         """The run of level 0, trained once for each seed and repeated for every rewind step."""
         config = self.config
-        points = {step: self.files.load(f"rewind_{step}") for step in config.rewind_step}
-        if (found := self.files.load("level_00")) and all(points.values()):
+        points = {step: self.files.load(f"rewind_{step}", self.read.point) for step in config.rewind_step}
+        if (level := self.files.load("level_00", self.read.level)) and all(points.values()):
             self.bar.update(config.steps_of(0))
-            level = _unpack(self.net, *found)
         else:
             start = self.net.init(config.replicates, config.seed)
             level = self.train("level_00", start, None, 0, config.seed, points)
         if not all(points.values()):  # one was lost from disk after the training had passed it
             return self.dense()
-        return Run(config, concatenate([state for state, _ in points.values()]), (level,))
+        return Run(config, concatenate(list(points.values())), (level,))
 
     def next(self, run):
         """The run with one level more: pruned, rewound and trained, or as it lies in the folder."""
         config, name, last = self.config, f"level_{len(run):02d}", run[-1]
-        if found := self.files.load(name):
+        if found := self.files.load(name, self.read.level):
             self.bar.update(config.steps_of(len(run)))
-            return replace(run, levels=(*run.levels, _unpack(self.net, *found)))
+            return replace(run, levels=(*run.levels, found))
         ranked, fraction = (run[0] if config.pruning == "one_shot" else last).state, config.fraction
         try:
             if callable(fraction):
@@ -255,7 +263,7 @@ class _Work:
         try:
             for point in path:
                 if point.step in at:
-                    points[point.step] = point.state, {}
+                    points[point.step] = point.state
                     files.save(f"rewind_{point.step}", point.state)
             state = point.state
         except training.Diverged as stopped:
@@ -273,12 +281,29 @@ class _Work:
         return Level(state, mask, error, diverged)
 
 
-def _unpack(net, saved, about):
-    """The level of a file, which holds prunable entries' surviving weights and the bits of their masks."""
-    state, mask, error = saved["state"], {}, saved["error"].cpu()
-    for name in net.prunable:  # in this order, which random draws go by
-        shape = (len(error), *net.shapes[name])
-        flat = np.unpackbits(saved["bits"][name].cpu().numpy(), count=int(np.prod(shape)))
-        mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(state[name].device)
-        state[name] = state[name].new_zeros(shape).masked_scatter(mask[name], state[name])
-    return Level(state, mask, error, {int(r): step for r, step in about["diverged"].items()})
+class _Reader:
+    """What the files of a run hold, if it has the form of this run. Raises an exception if not."""
+
+    def __init__(self, net, config):
+        self.net, self.like, self.config = net, net.init(1), config
+
+    def point(self, saved, about):
+        """A rewind point."""
+        return check_form("rewind point", saved, self.like, self.config.replicates)
+
+    def level(self, saved, about):
+        """A level, of which a file holds prunable entries' surviving weights and the bits of their masks."""
+        count = self.config.replicates * len(self.config.rewind_step)
+        state, bits = (checks.tree(name, saved[name]) for name in ("state", "bits"))
+        mask, error = {}, saved["error"].cpu()
+        for name in self.net.prunable:  # in this order, which random draws go by
+            shape = (count, *self.net.shapes[name])
+            flat = np.unpackbits(bits[name].cpu().numpy())[: int(np.prod(shape))]
+            mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(state[name].device)
+            if state[name].shape != (int(mask[name].sum()),):
+                raise ValueError(f"its entry {name!r} does not hold as many weights as its mask keeps")
+            state[name] = state[name].new_zeros(shape).masked_scatter(mask[name], state[name])
+        state = check_form("level", state, self.like, count)
+        check_form("level", {"error": error}, {"error": torch.zeros(1, dtype=torch.float64)}, count)
+        diverged = {checks.whole("replicate", int(r), 0, count - 1): step for r, step in about["diverged"].items()}
+        return Level(state, mask, error, diverged)

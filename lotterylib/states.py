@@ -60,6 +60,19 @@ def check_alike(a: State, b: State, axes=0) -> None:
             raise ValueError(f"{found}; {equal} must be equal")
 
 
+def check_form(argument: str, state: State, like: State, count: int) -> State:
+    """Return a state of ``count`` replicates that has names, shapes and types of ``like``, in its order.
+
+    Raises ``ValueError`` that names the entry if it does not.
+    """
+    check(argument, state, {name: tensor.shape[1:] for name, tensor in like.items()}, count)
+    for name, tensor in like.items():
+        if state[name].dtype != tensor.dtype:
+            found = f"{argument} entry {name!r} has type {state[name].dtype}"
+            raise ValueError(f"{found}; it must be {tensor.dtype}")
+    return {name: state[name] for name in like}
+
+
 def replicates(state: State) -> int:
     """Return the number of replicates R of a state."""
     return len(next(iter(state.values())))

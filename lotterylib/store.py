@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from . import checks
@@ -41,7 +40,8 @@ def digest(tensors, text="") -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        if tensor.numel():  # an empty one may have a stride that no view allows
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return hasher.hexdigest()
 
 
@@ -84,14 +84,13 @@ def write(path, tree, about):
     write_bytes(path, save(tensors, metadata={"about": text, "digest": digest(tensors, text)}))
 
 
-def read(path, key=None, device="cpu"):
-    """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
+def read(path, key=None, device="cpu", unpack=lambda tree, about: (tree, about)):
+    """Load what ``write`` saved, as ``unpack(tree, about)`` makes it; ``None`` if there is no such file.
 
-    Raises nothing for one that is damaged, or whose key is not ``key``: it gives ``None``, and a warning names it.
+    Raises nothing for one that is damaged, whose key is not ``key``, or for which ``unpack`` raises an exception: it
+    gives ``None``, and a warning names it.
     """
     path = Path(path)
-    if not path.exists():
-        return None
     try:
         content = path.read_bytes()  # at once: another process may replace the file meanwhile
         tensors = load(content)
@@ -99,12 +98,17 @@ def read(path, key=None, device="cpu"):
         about = json.loads(metadata["about"])
         if metadata["digest"] != digest(tensors, metadata["about"]):
             raise ValueError("its content does not match its checksum")
-        if key is not None and about["key"] != key:
+        if about["key"] != (about["key"] if key is None else key):
             raise ValueError("it belongs to other settings or to another dataset")
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        warnings.warn(f"{path} cannot be used ({error}); it will be computed again", stacklevel=2)
+        return unpack(_nested({name: tensor.to(device) for name, tensor in tensors.items()}), about)
+    except FileNotFoundError:
         return None
-    return _nested({name: tensor.to(device) for name, tensor in tensors.items()}), about
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # safetensors, torch and json have a dozen for what another hand wrote
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        warnings.warn(f"{path} cannot be used ({why}); it will be computed again", stacklevel=2)
+        return None
 
 
 class Folder:
@@ -113,7 +117,7 @@ class Folder:
     def __init__(self, path, settings, device="cpu"):
         self.key, self.settings, self.device = key(settings), settings, device
         checks.kind("checkpoint", "" if path is None else path, str, os.PathLike)
-        self.path = None if path is None else Path(path).expanduser() / self.key
+        self.path = None if path is None else Path(os.path.expanduser(path)) / self.key
 
     def open(self):
         """Make the folder and describe it. Raises ``ValueError`` if nothing can be written there."""
@@ -125,9 +129,9 @@ class Folder:
                 raise ValueError(f"{where}: {error}") from error
         return self
 
-    def load(self, name):
-        """What ``save`` kept under this name, as ``read`` returns it."""
-        return self.path and read(self.path / f"{name}.safetensors", self.key, self.device)
+    def load(self, name, unpack):
+        """What ``save`` kept under this name, as ``unpack`` makes it: see ``read``."""
+        return self.path and read(self.path / f"{name}.safetensors", self.key, self.device, unpack)
 
     def save(self, name, tree, **about):
         """Keep tensors in nested dicts, and what is said about them."""
@@ -137,7 +141,7 @@ class Folder:
 
 def _flat(tree, prefix=""):
     for name, value in tree.items():
-        path = prefix + quote(name, "")
+        path = prefix + quote(name, "").replace("__metadata__", "%5F_metadata__")  # which safetensors takes for its own
         yield from _flat(value, path + "/") if isinstance(value, dict) else [(path, value)]
 
 
@@ -148,5 +152,7 @@ def _nested(tensors):
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})
+        if name in node:
+            raise ValueError(f"its entry {path!r} is there twice")
         node[name] = tensor
     return tree

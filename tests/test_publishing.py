@@ -23,6 +23,7 @@ WRITING = {  # every right to write that a job has
     ("weekly", "newest"): {"issues"},
     ("weekly", "oldest"): {"issues"},
     ("weekly", "exit"): {"issues"},
+    ("weekly", "fuzz"): {"issues"},
 }
 
 
@@ -135,7 +136,7 @@ def test_links_and_newest_dependencies_are_tried_every_week():
     names = [name for workflow, name in (param.values for param in jobs()) if workflow == "weekly"]
     tried = {name: commands("weekly", name)[:-1] for name in names}
     assert tried == {"links": ["make links"], "newest": ["make newest", "make smoke", "make book"],
-                     "oldest": ["make oldest"], "exit": ["make exit"]}  # fmt: skip
+                     "oldest": ["make oldest"], "exit": ["make exit"], "fuzz": ["make fuzz"]}  # fmt: skip
     for name in tried:
         *steps, report = [step for step in job("weekly", name)["steps"] if "run" in step]
         assert report["run"].startswith(".ci/report ")
