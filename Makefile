@@ -27,7 +27,7 @@ help:
 	@echo "make print      the book as a PDF and as an EPUB, in _build/book.pdf and book.epub (needs Chromium)"
 	@echo "make student    every chapter as a notebook with its exercises open, in _build/student"
 	@echo "make test       run the linter and all tests"
-	@echo "make soak       the long forms of the tests that interrupt and damage: tables of what was tried and lost, kept in the book"
+	@echo "make soak       the long forms of tests (interruption, damage, hostile files, any input); their tables go into the book"
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
 	@echo "make colab      run every chapter as Colab would, in an environment with Colab's packages only"
 	@echo "make smoke      run every chapter and every solution in seconds each (make test does it too)"
@@ -138,7 +138,9 @@ colab: setup
 test: lint
 	@$(PY) -m pytest
 
+# What follows the branches of readers is no package of the book, since not every Python has it.
 soak: setup
+	@$(PY) -m pip install --disable-pip-version-check --quiet 'atheris==3.0.0; sys_platform == "linux" and python_version >= "3.11" and python_version < "3.14"'
 	@$(PY) -m pytest -m soak --keep chapters/reliability.md
 
 smoke: setup
@@ -176,7 +178,7 @@ findings: setup
 	@$(PY) -m lotterybook.editor "$(PRESET)"
 
 clean:
-	@rm -rf _build build dist .pytest_cache .ruff_cache *.egg-info
+	@rm -rf _build build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@for top in . lotterylib lotterybook tests chapters benchmarks; do \
 	  if [ -d "$$top" ]; then rm -rf "$$top/.ipynb_checkpoints"; fi; done
 	@if [ -d lotterylib ]; then find lotterylib lotterybook tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true; fi

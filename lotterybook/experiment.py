@@ -119,7 +119,8 @@ def settings(preset, recompute=False, device="auto") -> Preset:
     for a ``recompute`` that is neither ``True`` nor ``False``, as when it comes as text.
     """
     if not isinstance(recompute, bool):
-        raise ValueError(f"recompute is {recompute!r} ({type(recompute).__name__}); it must be True or False")
+        found = f"recompute is {checks.shown(recompute)} ({type(recompute).__name__})"
+        raise ValueError(f"{found}; it must be True or False")
     data.find_device(device)
     return PRESETS[checks.choice("preset", preset, PRESETS)]
 

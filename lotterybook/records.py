@@ -39,7 +39,8 @@ def revision(library, book) -> str:
     """
     library, book = Path(library), Path(book)
     rooms = [path for path in book.glob("*/*.py") if path.stem not in _SHOWING]
-    files = *library.rglob("*.py"), *(book / f"{name}.py" for name in ("settings", "presets", "experiment")), *rooms
+    shared = [book / f"{name}.py" for name in ("settings", "presets", "experiment", "jobs")]
+    files = *library.rglob("*.py"), *shared, *rooms
     named = {path: path.relative_to(library.parent if path.is_relative_to(library) else book.parent) for path in files}
     return store.key({name.as_posix(): _sha256(path) for path, name in named.items() if path.exists()})[:8]
 
@@ -83,7 +84,7 @@ def published(name, preset, settings, digest=None) -> Record | None:
     if not is_published(path) or not (found := store.read(path)):
         return None
     about = found[1]
-    if about["key"] == key(name, settings, about["data"] if digest is None else digest):
+    if about["key"] == key(name, settings, about.get("data") if digest is None else digest):
         return Record(*found)
     return _refused(path, "it was made with other settings or from other data")
 
@@ -238,8 +239,9 @@ def _locked(folder, how):
 
 
 def _files(folder):
-    """The files in a folder and below it, without those that a crash left half written."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    """The files in a folder and below it, without those that a crash left half written, and links to others."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def _refused(path, why):
@@ -249,10 +251,13 @@ def _refused(path, why):
 def _manifest():
     path = PUBLISHED / "manifest.json"
     try:
-        return dict(json.loads(path.read_text()))
+        listed = dict(json.loads(path.read_text()))
+        if any(".." in name.split("/") or name.startswith("/") for name in listed):
+            raise ValueError("a name leads out of the folder")
+        return listed
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError):
         warnings.warn(f"{path} is damaged; no published record can be trusted", stacklevel=4)
         return {}
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from . import checks
@@ -45,7 +44,8 @@ def digest(tensors, text="") -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        if tensor.numel():  # an empty one may have a stride that no view allows
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return hasher.hexdigest()
 
 
@@ -111,11 +111,11 @@ def write(path, tree, about):
     write_bytes(path, save(tensors, metadata))
 
 
-def read(path, key=None, device="cpu"):
-    """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
+def read(path, key=None, device="cpu", unpack=lambda tree, about: (tree, about)):
+    """Load what ``write`` saved, as ``unpack(tree, about)`` makes it; ``None`` if there is no such file.
 
-    Raises nothing for one that is damaged, that was saved under another name, or whose key is not ``key``: it gives
-    ``None``, and a warning names it.
+    Raises nothing for one that is damaged, was saved under another name, whose key is not ``key``, or for which
+    ``unpack`` raises an exception: it gives ``None``, and a warning names it.
     """
     path = Path(path)
     try:
@@ -127,14 +127,15 @@ def read(path, key=None, device="cpu"):
             raise ValueError("its content does not match its checksum")
         if metadata.get("name", path.name) != path.name:  # files of the first editions have no name in them
             raise ValueError(f"it was saved as {metadata['name']}")
-        if key is not None and about["key"] != key:
+        if about["key"] != (about["key"] if key is None else key):
             raise ValueError("it belongs to other settings or to another dataset")
+        return unpack(_nested({name: tensor.to(device) for name, tensor in tensors.items()}), about)
     except FileNotFoundError:
         return None
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        warnings.warn(f"{path} cannot be used ({error}); it will be computed again", stacklevel=2)
+    except Exception as error:  # safetensors, torch and json have a dozen for what another hand wrote
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        warnings.warn(f"{path} cannot be used ({why}); it will be computed again", stacklevel=2)
         return None
-    return _nested({name: tensor.to(device) for name, tensor in tensors.items()}), about
 
 
 class Folder:
@@ -143,7 +144,7 @@ class Folder:
     def __init__(self, path, settings, device="cpu"):
         self.key, self.settings, self.device = key(settings), settings, device
         checks.kind("checkpoint", "" if path is None else path, str, os.PathLike)
-        self.path = None if path is None else Path(path).expanduser() / self.key
+        self.path = None if path is None else Path(os.path.expanduser(path)) / self.key
 
     def open(self):
         """Make the folder, describe it, and sweep it. Raises ``ValueError`` if nothing can be written there."""
@@ -156,9 +157,9 @@ class Folder:
                 raise ValueError(f"{where}: {error}") from error
         return self
 
-    def load(self, name):
-        """What ``save`` kept under this name, as ``read`` returns it."""
-        return self.path and read(self.path / f"{name}.safetensors", self.key, self.device)
+    def load(self, name, unpack):
+        """What ``save`` kept under this name, as ``unpack`` makes it: see ``read``."""
+        return self.path and read(self.path / f"{name}.safetensors", self.key, self.device, unpack)
 
     def save(self, name, tree, **about):
         """Keep tensors in nested dicts, and what is said about them."""
@@ -166,14 +167,14 @@ class Folder:
             write(self.path / f"{name}.safetensors", tree, {"key": self.key, **about})
 
     def drop(self, name):
-        """Remove the folder of this name in it, if there is one."""
+        """Remove what lies in a folder of this name in it: what a training has kept that has come to its end."""
         if self.path:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
 
 def _flat(tree, prefix=""):
     for name, value in tree.items():
-        path = prefix + quote(name, "")
+        path = prefix + quote(name, "").replace("__metadata__", "%5F_metadata__")  # which safetensors takes for its own
         yield from _flat(value, path + "/") if isinstance(value, dict) else [(path, value)]
 
 
@@ -184,5 +185,7 @@ def _nested(tensors):
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})
+        if name in node:
+            raise ValueError(f"its entry {path!r} is there twice")
         node[name] = tensor
     return tree

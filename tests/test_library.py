@@ -122,7 +122,7 @@ def test_every_room_has_its_modules():
 def test_the_ladders_are_really_read():
     """The tests above find imports: what modules are known to use."""
     assert {"checks", "store"} == within("lotterylib", ROOT / "lotterylib" / "data.py")
-    used = {"checks", "progress", "pruning", "sgd", "store", "memory", "data", "networks"}
+    used = {"checks", "progress", "pruning", "sgd", "states", "store", "memory", "data", "networks"}
     assert used == within("lotterylib", ROOT / "lotterylib" / "training.py")
     used = {"style", "verdicts", "panes", "robustness.cases"}
     assert used == within("lotterybook", ROOT / "lotterybook" / "robustness" / "figures.py")

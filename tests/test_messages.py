@@ -141,6 +141,7 @@ Recipe(10, drops='5', schedule='step')                 | drops | '5' | a list
 Recipe(10, drops=(5.0,), schedule='step')              | drops | 5.0 | whole number
 Recipe(10, drops=(5,))                                 | drops | (5,) | 'step'
 Recipe(10, drop=0)                                     | drop | 0 | > 0
+Recipe(10, drop=1.5)                                   | drop | 1.5 | <= 1
 Recipe(10, nesterov='no')                              | nesterov | 'no' | allowed are False, True
 Recipe(10, nesterov=True, momentum=0)                  | nesterov | True | momentum above 0
 Recipe(10, precision='bf16')                           | precision | 'bf16' | did you mean 'bfloat16'?
