@@ -14,7 +14,7 @@ from elsewhere import KINDS, Graph, Race, Stream, machine, move
 from torch import nn
 from torch.testing import assert_close
 
-from lotterybook import experiment, records
+from lotterybook import claims, experiment, records
 from lotterybook.limits import wells
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import magnitudes, weight_changes
@@ -24,11 +24,17 @@ from lotterylib import curvature, data, landscape, networks, perturbation, pruni
 from lotterylib.states import length
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
-EXPERIMENTS, RUNS = tuple(experiment.experiments_of("smoke")), "LOTTERYLIB_RUNS"
+EXPERIMENTS, RUNS = tuple(claims.experiments_of("smoke")), "LOTTERYLIB_RUNS"
 RUN = {name: functools.partial(experiment.recorded, name) for name in EXPERIMENTS}  # (preset, device=...) -> record
 SETUP, FORGET = experiment.setup, experiment._setup.cache_clear
-CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0[1-5]_*.ipynb"))
+CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0*_*.ipynb"))
 SMOKE = PRESETS["smoke"]
+
+
+def soak(names, quick):
+    """Parameters: only what is quick runs with every `make test`."""
+    return [pytest.param(name, marks=() if quick(name) else pytest.mark.soak) for name in names]
+
 
 # The pretended device itself
 
@@ -309,7 +315,7 @@ def small(arm, levels):
 
 TINY = dataclasses.replace(
     SMOKE, main=small(SMOKE.main, 3), contrast=small(SMOKE.contrast, 1),
-    tickets=dataclasses.replace(SMOKE.tickets, control_step=4, instability_steps=(0, 4), points=2),
+    tickets=dataclasses.replace(SMOKE.tickets, control_step=4, instability_steps=(0, 4), points=3),
     barriers=dataclasses.replace(
         SMOKE.barriers, pair_points=2, plane_steps=2, recalibrated_steps=(4,),
         walk=dataclasses.replace(SMOKE.barriers.walk, steps=4, return_levels=(1,), return_steps=(0, 4)),
@@ -341,7 +347,7 @@ class Place:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """The CPU, and the pretended CUDA device; who uses it does so on the machine."""
-    arrays = {name: values[: 128 if "train" in name else 100] for name, values in data.mnist1d().items()}
+    arrays = {name: values[: 256 if "train" in name else 100] for name, values in data.mnist1d().items()}
     folder = tmp_path_factory.mktemp("elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "smoke", TINY)
@@ -352,7 +358,7 @@ def places(tmp_path_factory):
     FORGET()
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", soak(EXPERIMENTS, lambda name: "tickets" in claims.EXPERIMENTS[name][0].__module__))
 def test_every_experiment_gives_the_same_there(places, name):
     """In the branches of CUDA: all replicates in one stack, captured steps, larger parts."""
     here, there = places
@@ -377,7 +383,7 @@ def test_figures_are_drawn_from_tensors_there(places, name):
     assert found.alt == expected.alt and found.png() == expected.png()
 
 
-@pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
+@pytest.mark.parametrize("name", soak([path.stem for path in CHAPTERS], lambda name: name.startswith("01_")))
 def test_every_line_of_a_chapter_runs_there(places, name):
     """What a reader with a GPU runs, figures and findings included; records are those made above."""
     _, there = places
