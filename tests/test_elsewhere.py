@@ -14,7 +14,8 @@ from elsewhere import KINDS, Graph, Race, Stream, machine, move
 from torch import nn
 from torch.testing import assert_close
 
-from lotterybook import claims, experiment, records
+from lotterybook import claims, experiment
+from lotterybook.limits import figures as limits_figures
 from lotterybook.limits import wells
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import magnitudes, weight_changes
@@ -351,7 +352,6 @@ def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "smoke", TINY)
-        patch.setattr(records, "PUBLISHED", folder / "records")
         patch.setattr(data, "load", lambda name, device="auto": data.from_arrays(name, **arrays, device=device))
         FORGET()
         yield Place("cpu", folder / "cpu", patch), Place("cuda:0", folder / "there", patch)
@@ -381,6 +381,14 @@ def test_figures_are_drawn_from_tensors_there(places, name):
     if name == "masks":
         found, expected = (panes.drawings[panes.default] for panes in (found, expected))
     assert found.alt == expected.alt and found.png() == expected.png()
+
+
+def test_a_crossing_is_drawn_from_tensors_there(public):
+    here, there = public
+    expected = limits_figures.crossing(*here.spectrum.nodes(0), here.w, 0.1)
+    with machine("cuda"):
+        found = limits_figures.crossing(*there.spectrum.nodes(0), there.w, 0.1)
+    assert found.alt == expected.alt
 
 
 @pytest.mark.parametrize("name", soak([path.stem for path in CHAPTERS], lambda name: name.startswith("01_")))
