@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "_ext"))
 import policy  # noqa: E402
 
-RUN = "window.ran=1"
+RUN = "alert(1)"
 HOSTILE = {  # what a dataset, a device or a label may be called
     "tag": f"<img src=x onerror={RUN}>",
     "escaped": rf"\<img src=x onerror={RUN}>",
@@ -42,7 +42,7 @@ CELLS = {  # every way in which a cell shows text
     "caption": "drawing('x').captioned(hostile['tag'], name='one')",
     "block": "drawing('x').captioned(hostile['block'], name='two')",
     "alt": "drawing(' '.join(hostile.values())).captioned(name='three')",
-    "buttons": "panes.Panes(hostile['tag'], {text: drawing(text) for text in [*hostile.values()][:3]},"
+    "buttons": "panes.Panes(hostile['tag'], {text: drawing(text) for text in [*hostile.values()][:2]},"
     " hostile['tag']).captioned(name='four')",
     "slider": "panes.Panes(hostile['script'], {text: drawing(text) for text in hostile.values()},"
     " hostile['tag']).captioned(name='five')",
@@ -118,8 +118,9 @@ def test_a_page_loads_from_its_place_alone_and_runs_no_script_of_its_text(book, 
     assert found["default-src"] == found["form-action"] == "'self'"
     assert found["object-src"] == found["base-uri"] == "'none'"
     assert set(found["script-src"].split()[:2]) == {"'self'", "'unsafe-hashes'"}
-    assert all(re.fullmatch(r"'sha256-[\w+/]{43}='", each) for each in found["script-src"].split()[2:])
-    assert not re.search(r"https?:|\*|unsafe-eval|blob:", " ".join(found.values()))
+    others = [each for each in found["script-src"].split()[2:] if not re.fullmatch(r"'sha256-[\w+/]{43}='", each)]
+    assert others == ["'unsafe-eval'"] * (page == "chapters/01_text"), "only beside widgets"
+    assert not re.search(r"https?:|\*|blob:", " ".join(found.values()))
     assert "'unsafe-inline'" not in " ".join(allowed for name, allowed in found.items() if name != "style-src")
 
 
@@ -139,7 +140,7 @@ def test_text_is_text(book):
     page = Parsed(book / "chapters" / "01_text.html")
     assert [attrs for _, attrs in page.elements if {"onerror", "onload"} & set(attrs) or attrs.get("src") == "x"] == []
     shown = " ".join(page.text.split())
-    assert shown.count(HOSTILE["tag"]) >= 4 * len(CELLS) / 2 and HOSTILE["reference"] in shown
+    assert shown.count(HOSTILE["tag"]) >= 10 and HOSTILE["reference"] in shown
     alts = [attrs["alt"] for tag, attrs in page.elements if tag == "img" and "drawing" in attrs.get("class", "")]
     assert any(HOSTILE["tag"] in alt and HOSTILE["script"] in alt for alt in alts)
 
@@ -166,6 +167,7 @@ def visit(request):
             errors = []
             tab.on("console", lambda said: said.type == "error" and errors.append(said.text))
             tab.on("pageerror", lambda error: errors.append(str(error)))
+            tab.on("dialog", lambda dialog: (errors.append(f"ran: {dialog.message}"), dialog.dismiss()))
             return tab, open_page(tab, path), errors
 
         yield visit
@@ -183,7 +185,7 @@ def test_formulas_widgets_and_the_theme_work_under_it(book, visit):
     tab.wait_for_timeout(500)
     assert picture.first.get_attribute("alt") != before
     assert tab.locator(".widget-toggle-buttons button").first.inner_text() == HOSTILE["tag"]
-    assert tab.locator("[onerror], [onload], img[src=x]").count() == 0 and not tab.evaluate("() => window.ran")
+    assert tab.locator("[onerror], [onload], img[src=x]").count() == 0
     assert [error for error in errors if "ullscreen" not in error] == []  # which a browser grants to a finger alone
 
 
@@ -199,9 +201,8 @@ def test_the_landscape_works_under_it(book, visit):
 def test_a_script_in_a_text_does_not_run(book, visit):
     """Written as HTML, which no name gets to be; nor does another host hear of the reader."""
     tab, _, errors = visit(book / "chapters" / "02_bad.html")
-    tab.get_by_role("link", name="go").click()
-    tab.wait_for_timeout(500)
-    assert not tab.evaluate("() => window.ran")
-    refused = [error for error in errors if "Content Security Policy" in error]
-    assert len([error for error in refused if "script-src" in error]) >= 3, errors
-    assert [error for error in refused if "img-src" in error and "example.org" in error], errors
+    with tab.expect_console_message(lambda said: "JavaScript URL" in said.text):
+        tab.get_by_role("link", name="go").click()
+    for refused in ("Executing inline script", "Executing inline event handler", "https://example.org/x.png'"):
+        assert any(refused in error and "Content Security Policy" in error for error in errors), errors
+    assert not any(error.startswith("ran") for error in errors)
