@@ -30,12 +30,7 @@ RUN = {name: functools.partial(experiment.recorded, name) for name in EXPERIMENT
 SETUP, FORGET = experiment.setup, experiment._setup.cache_clear
 CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0*_*.ipynb"))
 SMOKE = PRESETS["smoke"]
-
-
-def soak(names, quick):
-    """Parameters: only what is quick runs with every `make test`."""
-    return [pytest.param(name, marks=() if quick(name) else pytest.mark.soak) for name in names]
-
+QUICK = "winning_tickets", "successive_barriers"  # experiments that run with every `make test`
 
 # The pretended device itself
 
@@ -358,7 +353,9 @@ def places(tmp_path_factory):
     FORGET()
 
 
-@pytest.mark.parametrize("name", soak(EXPERIMENTS, lambda name: "tickets" in claims.EXPERIMENTS[name][0].__module__))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.soak) for name in EXPERIMENTS]
+)
 def test_every_experiment_gives_the_same_there(places, name):
     """In the branches of CUDA: all replicates in one stack, captured steps, larger parts."""
     here, there = places
@@ -391,7 +388,8 @@ def test_a_crossing_is_drawn_from_tensors_there(public):
     assert found.alt == expected.alt
 
 
-@pytest.mark.parametrize("name", soak([path.stem for path in CHAPTERS], lambda name: name.startswith("01_")))
+@pytest.mark.soak
+@pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
 def test_every_line_of_a_chapter_runs_there(places, name):
     """What a reader with a GPU runs, figures and findings included; records are those made above."""
     _, there = places
