@@ -313,7 +313,7 @@ TINY = dataclasses.replace(
     SMOKE, main=small(SMOKE.main, 3), contrast=small(SMOKE.contrast, 1),
     tickets=dataclasses.replace(SMOKE.tickets, control_step=4, instability_steps=(0, 4), points=3),
     barriers=dataclasses.replace(
-        SMOKE.barriers, pair_points=2, plane_steps=2, recalibrated_steps=(4,),
+        SMOKE.barriers, pair_points=2, plane_steps=3, recalibrated_steps=(4,),
         walk=dataclasses.replace(SMOKE.barriers.walk, steps=4, return_levels=(1,), return_steps=(0, 4)),
         networks=tuple(small(arm, 1) for arm in SMOKE.barriers.networks),
     ),
