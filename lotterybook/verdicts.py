@@ -3,6 +3,7 @@
 Definitions are those of the notation page. A verdict follows from a rule that stands in its table; nobody edits it.
 """
 
+import re
 from typing import NamedTuple
 
 import torch
@@ -23,11 +24,16 @@ class Verdict(NamedTuple):
     verdict: str
 
 
+def inert(text) -> str:
+    """A line of Markdown in which no HTML and no block begins: what records and parameters say in it stays text."""
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", " ".join(text.splitlines()))
+
+
 class Text(list):
     """Lines of Markdown that a notebook shows."""
 
     def _repr_markdown_(self):
-        return "\n".join(self)
+        return "\n".join(map(inert, self))
 
 
 def table(header, rows) -> Text:
@@ -40,7 +46,7 @@ class Table(list):
 
     def _repr_markdown_(self):
         rows = [[row.claim, f"**{row.verdict}**", row.value] for row in self]
-        rules = "\n".join(f"- **{row.claim}:** {row.measure}." for row in self)
+        rules = Text(f"- **{row.claim}:** {row.measure}." for row in self)._repr_markdown_()
         shown = table(["claim", "verdict at this scale", "what we found"], rows)._repr_markdown_()
         return f"{shown}\n\n<details><summary>The rules of these verdicts</summary>\n\n{rules}\n\n</details>"
 

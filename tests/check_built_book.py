@@ -78,6 +78,16 @@ def test_page_opens(browser, page):
     assert [url[:200] for url in requests if not url.startswith(LOCAL)] == [], "requests to other hosts"
 
 
+@pytest.mark.parametrize("page", [page for page in built_pages() if page != "index.html"])  # which only leads on
+def test_page_has_its_policy(page):
+    """That it is obeyed is seen where the page opens: what it refuses is an error."""
+    text = (HTML / page).read_text(encoding="utf-8")
+    (policy,) = re.findall('<meta http-equiv="Content-Security-Policy" content="(.*?)" />', text)
+    assert text.index(policy) < text.index("<script") and "default-src 'self'" in policy and "://" not in policy
+    scripts = re.search("script-src ([^;]*)", policy)[1]
+    assert "'unsafe-inline'" not in scripts and ("'unsafe-eval'" in scripts) == ("vendor/embed.js" in text)
+
+
 def stuck_controls(tab):
     """Names of sliders and buttons that do not change both what their widget shows and how it describes that."""
     look = """area => {

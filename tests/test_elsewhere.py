@@ -14,7 +14,8 @@ from elsewhere import KINDS, Graph, Race, Stream, machine, move
 from torch import nn
 from torch.testing import assert_close
 
-from lotterybook import experiment, records
+from lotterybook import claims, experiment
+from lotterybook.limits import figures as limits_figures
 from lotterybook.limits import wells
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import magnitudes, weight_changes
@@ -24,11 +25,12 @@ from lotterylib import curvature, data, landscape, networks, perturbation, pruni
 from lotterylib.states import length
 
 # All that is said here of the book's own modules: how a preset's experiments are run, and where they lie.
-EXPERIMENTS, RUNS = tuple(experiment.experiments_of("smoke")), "LOTTERYLIB_RUNS"
+EXPERIMENTS, RUNS = tuple(claims.experiments_of("smoke")), "LOTTERYLIB_RUNS"
 RUN = {name: functools.partial(experiment.recorded, name) for name in EXPERIMENTS}  # (preset, device=...) -> record
 SETUP, FORGET = experiment.setup, experiment._setup.cache_clear
-CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0[1-5]_*.ipynb"))
+CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0*_*.ipynb"))
 SMOKE = PRESETS["smoke"]
+QUICK = "winning_tickets", "successive_barriers"  # experiments that run with every `make test`
 
 # The pretended device itself
 
@@ -309,9 +311,9 @@ def small(arm, levels):
 
 TINY = dataclasses.replace(
     SMOKE, main=small(SMOKE.main, 3), contrast=small(SMOKE.contrast, 1),
-    tickets=dataclasses.replace(SMOKE.tickets, control_step=4, instability_steps=(0, 4), points=2),
+    tickets=dataclasses.replace(SMOKE.tickets, control_step=4, instability_steps=(0, 4), points=3),
     barriers=dataclasses.replace(
-        SMOKE.barriers, pair_points=2, plane_steps=2, recalibrated_steps=(4,),
+        SMOKE.barriers, pair_points=2, plane_steps=3, recalibrated_steps=(4,),
         walk=dataclasses.replace(SMOKE.barriers.walk, steps=4, return_levels=(1,), return_steps=(0, 4)),
         networks=tuple(small(arm, 1) for arm in SMOKE.barriers.networks),
     ),
@@ -341,18 +343,19 @@ class Place:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """The CPU, and the pretended CUDA device; who uses it does so on the machine."""
-    arrays = {name: values[: 128 if "train" in name else 100] for name, values in data.mnist1d().items()}
+    arrays = {name: values[: 256 if "train" in name else 100] for name, values in data.mnist1d().items()}
     folder = tmp_path_factory.mktemp("elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "smoke", TINY)
-        patch.setattr(records, "PUBLISHED", folder / "records")
         patch.setattr(data, "load", lambda name, device="auto": data.from_arrays(name, **arrays, device=device))
         FORGET()
         yield Place("cpu", folder / "cpu", patch), Place("cuda:0", folder / "there", patch)
     FORGET()
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.soak) for name in EXPERIMENTS]
+)
 def test_every_experiment_gives_the_same_there(places, name):
     """In the branches of CUDA: all replicates in one stack, captured steps, larger parts."""
     here, there = places
@@ -377,6 +380,15 @@ def test_figures_are_drawn_from_tensors_there(places, name):
     assert found.alt == expected.alt and found.png() == expected.png()
 
 
+def test_a_crossing_is_drawn_from_tensors_there(public):
+    here, there = public
+    expected = limits_figures.crossing(*here.spectrum.nodes(0), here.w, 0.1)
+    with machine("cuda"):
+        found = limits_figures.crossing(*there.spectrum.nodes(0), there.w, 0.1)
+    assert found.alt == expected.alt
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
 def test_every_line_of_a_chapter_runs_there(places, name):
     """What a reader with a GPU runs, figures and findings included; records are those made above."""

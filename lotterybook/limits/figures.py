@@ -17,9 +17,10 @@ _DASHES = "-", (0, (7, 2)), (0, (4, 1.5)), (0, (1, 1.2))  # of levels
 def crossing(values, shares, weights, epsilon):
     """The closed form against the fraction pruned, for both orders, and where it meets that fraction.
 
-    ``values`` and ``shares`` (K,): a spectrum; ``weights`` (D,): those of the network.
+    ``values`` and ``shares`` (K,): a spectrum; ``weights`` (D,): those of the network; on any device.
     """
     figure, axes = style.canvas(height=3.8)
+    values, shares, weights = values.cpu(), shares.cpu(), weights.cpu()
     fractions, squares = torch.linspace(0.01, 1, 100), weights.double().square().flatten()
     axes.plot(fractions, fractions, color=style.GREY, linestyle="--", linewidth=1, label="weights pruned")
     found = {}
