@@ -298,7 +298,7 @@ def _npz(path, what="it"):
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist; {what} must be an .npz holding {', '.join(_ARRAYS)}")
     try:
-        with zipfile.ZipFile(path) as file:
+        with path.open("rb") as opened, zipfile.ZipFile(opened) as file:
             held = {member.filename.removesuffix(".npy"): member for member in file.infolist()}
             held = {name: held[name] for name in (*_ARRAYS, "name", "augment") if name in held}
             size, most = sum(member.file_size for member in held.values()), host_memory() // 10
