@@ -102,7 +102,8 @@ def published():
     """All records in ``records/`` that are whole, by what they say about themselves, and the machines they name."""
     files = [path for path in sorted(records.PUBLISHED.glob("*/*.safetensors")) if records.is_published(path)]
     rows, machines = [], []
-    for about in (store.read(path)[1] for path in files):
+    for path in files:
+        about = store.read(path)[1]
         machine = {"Device": about["device"], **about["versions"]}
         library = machine.pop("lotterylib")
         if machine not in machines:
@@ -110,7 +111,7 @@ def published():
         function = EXPERIMENTS[about["experiment"]][0] if "experiment" in about else blocks.joined  # of lent GPUs
         link = f"{{py:func}}`{function.__name__} <{function.__module__}.{function.__name__}>`"
         number = machines.index(machine) + 1
-        told = about["preset"], about.get("seconds", "not noted"), about["date"], library, number
+        told = path.parent.name, about.get("seconds", "not noted"), about["date"], library, number
         rows.append([link, *(captions.escape(str(each)) for each in told)])
     fields = list(dict.fromkeys(name for machine in machines for name in machine))
     numbered = [

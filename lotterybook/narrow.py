@@ -153,15 +153,22 @@ def _break(text, room, along):
 
 def _thin(figure):
     """Leave out of an axis's own ticks each whose words would touch those of the last one that stays."""
-    figure.draw_without_rendering()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        shown, stays = _labelled(axis), []
-        for label in shown:
-            if not stays or _ends(axis, stays[-1])[1] + 2 <= _ends(axis, label)[0]:
-                stays.append(label)
-        if len(stays) < len(shown):
-            places = [label.get_position()["xy".index(axis.axis_name)] for label in stays]
-            axis.set_ticks(places, [label.get_text() for label in stays])
+    thinned = True
+    while thinned:  # without them the panels may become wider
+        figure.draw_without_rendering()
+        thinned = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if _leave_out(axis)]
+
+
+def _leave_out(axis):
+    """Leave out what touches on one axis; return whether anything did."""
+    shown, stays = _labelled(axis), []
+    for label in shown:
+        if not stays or _ends(axis, stays[-1])[1] + 2 <= _ends(axis, label)[0]:
+            stays.append(label)
+    places = [label.get_position()["xy".index(axis.axis_name)] for label in stays]
+    if len(stays) < len(shown):
+        axis.set_ticks(places, [label.get_text() for label in stays])
+    return len(stays) < len(shown)
 
 
 def _labelled(axis):

@@ -63,7 +63,7 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
             descent=Descent(steps=4, lr=0.02, by_magnitude=(0.2, 0.5), at_random=(0.2, 0.5)),
             convergence=Convergence(
                 levels=(0, 2), steps=(2, 4), replicates=1,
-                by_magnitude=((0.2, 0.5), (0.2,)), at_random=((0.2, 0.5), (0.2,)),
+                by_magnitude=((0.2, 0.5), (0.2, 0.5)), at_random=((0.2, 0.5), (0.2, 0.5)),
             ),
             exact_replicates=1, exact_examples=64, during=During(replicates=1, probes=1, iterations=2),
             adaptive_levels=2, adaptive_replicates=1, overlap=Overlap(levels=(2,), count=1, iterations=8),

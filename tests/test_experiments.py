@@ -15,7 +15,7 @@ import twins
 
 import lotterylib
 from lotterybook import __main__ as command
-from lotterybook import editor, experiment, presets, records, verdicts
+from lotterybook import claims, editor, experiment, presets, records, verdicts
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.barriers import findings as barriers_findings
 from lotterybook.barriers import lines as barrier_lines
@@ -989,9 +989,9 @@ def test_evidence_of_chapters_1_and_2_is_made_from_records(smoke):
 
 def test_the_editor_s_page_has_every_claim_and_record(smoke):
     """A row for each claim of the abstract, all sentences of the rooms, seconds and machine of each record."""
-    rows, text = editor.abstract("smoke"), "\n".join(editor.page("smoke"))
+    rows, text = claims.abstract("smoke"), "\n".join(editor.page("smoke"))
     assert len(rows) == 6 and all(f"**{row.claim}: {row.verdict}.**" in text for row in rows)
-    for room in editor.ROOMS.values():
+    for room in claims.ROOMS.values():
         assert all(f"- {sentence}\n" in text for sentence in room.sentences("smoke"))
     seconds = [smoke[name].about["seconds"] for name in experiment.experiments_of("smoke")]
     assert f"in all {sum(seconds) / 3600:.2f} hours" in text and text.count(records.VERSION) == len(seconds)

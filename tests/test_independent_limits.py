@@ -54,7 +54,7 @@ def test_a_predicted_fraction_follows_from_the_published_weights(preset):
     weights, mask, column = published(preset)
     x, y = (plain.mnist1d()[part][:EXAMPLES] for part in ("x", "y"))
     matrix, kept = hessian(weights, mask, x, y)
-    assert len(kept) < 600 and np.allclose(matrix, matrix.T, atol=1e-8)
+    assert len(kept) < 700 and np.allclose(matrix, matrix.T, atol=1e-8)
     values = np.linalg.eigvalsh(matrix)
 
     from lotterybook import experiment

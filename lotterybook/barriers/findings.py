@@ -149,7 +149,6 @@ def numbers(preset="book") -> dict:
         columns = [i for i, yes in enumerate(chosen) if yes]
         named |= _both(f" {name}", count(mean.at(columns).levels(HIGHER)))
     named |= _both(" strict", count(mean.levels(HIGHER), *halves.MIXED[1]))
-    named["dense spread"] = points(tickets["error"][0, 0].std())
     named["lower matching"] = f"{lower.both + lower.only_matching} of {sum(lower)}"
     named["lower connected"] = f"{lower.both}"
     contrast, others = recorded("contrast", preset), recorded("architectures", preset)

@@ -91,8 +91,8 @@ def convergence(s):
     """
     about, found = s.preset.limits.convergence, {}
     union = measures.union(*about.by_magnitude, *about.at_random)
-    run = measures.networks(s, s.preset.limits.descent.rewind_steps).first(about.replicates)
-    run = run.at(run.config.rewind_step[0])
+    step = (s.preset.limits.descent.rewind_steps or s.preset.main.config.rewind_step)[0]
+    run = s.run().first(about.replicates).at(step)
     for level, *fractions in zip(about.levels, about.by_magnitude, about.at_random, strict=True):
         here, by_steps = run[level], {}
         for steps in about.steps:

@@ -21,7 +21,6 @@ from ..verdicts import (
     Table,
     Text,
     Verdict,
-    deviation,
     grade,
     last_matching,
     percent,
@@ -301,7 +300,6 @@ def numbers(preset="book") -> dict:
         "fixed mask once": percent(by_cycle(repeated, sparsest)[0]),
         "fixed mask last": percent(by_cycle(repeated, sparsest)[-1]),
         "mask found anew": percent(less["kept"][sparsest, :few]),
-        "dense spread": points(deviation(tickets), 2),
     }
 
 

@@ -44,7 +44,7 @@ def numbers(preset="book") -> dict:
     first = within(excess(tickets)[:, 0].mean(-1), EPSILON)
     return {
         "ticket kept": percent(told["density"], 0), "ticket error": percent(told["error"].mean(), 1),
-        "dense error": percent(told["dense"].mean(), 1), "barrier winning": points(told["barrier"].mean(), 2),
+        "barrier winning": points(told["barrier"].mean(), 2),
         "barrier failing": points(told["failing"].mean(), 0), "blow": percent(told["blow"].mean(), 0),
         "new small": percent(told["new_small"].mean(), 0), "at once": percent(told["at_once"].mean(), 0),
         "first matches": percent(tickets["density"][int(first.long().cumprod(0).sum()) - 1], 0),
