@@ -285,7 +285,8 @@ def networks(by_network):
         counted = halves.count(some)
         for n, ((_, colour, marker), half) in enumerate(zip(HALVES.values(), halves.halves(counted), strict=True)):
             height = place + 0.17 - 0.34 * n
-            axes.plot(halves.share(*half), height, marker, color=colour, markersize=7)
+            if half[1]:  # none of none is no share
+                axes.plot(halves.share(*half), height, marker, color=colour, markersize=7)
             axes.text(1.04, height, f"{half[0]} of {half[1]}", va="center", fontsize=9.5)
         if sum(counted):
             axes.plot(counted.agreement, place, "D", color="black", markersize=4)

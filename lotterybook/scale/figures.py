@@ -113,6 +113,7 @@ def side_by_side(scales):
         ]  # fmt: skip
         said.append(f"{name}: {', '.join(ends)}")
     style.rate_scale(figure.axes[0], "y", -0.003)
+    figure.axes[0].set_yticks([0, 0.005, 0.02, 0.1, 0.5])
     figure.axes[0].set_ylabel(BARRIER)
     match, joined = (levels[0] for levels in findings.last_levels(*findings.published()))
     tickets, barriers = scales[findings.BLOCK]

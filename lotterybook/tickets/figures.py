@@ -215,7 +215,7 @@ def _mask(before, after):
     edges = torch.linspace(-largest, largest, 61).tolist()
     right.hist([kept, gone], edges, stacked=True, color=[style.BLUE, style.ORANGE], label=["kept", "pruned next"])
     right.set(xlabel="weight", ylabel="number of weights", title="after training")
-    right.locator_params(axis="x", nbins=5)
+    right.locator_params(axis="x", nbins=4)
     style.legend_below(figure, right, 2)
     most, least = max(share, key=share.get), min(share, key=share.get)
     told = f"{verdicts.percent(share[most], 0)} of {most} and {verdicts.percent(share[least], 0)} of {least}"
