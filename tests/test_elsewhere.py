@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from lotterybook import claims, experiment
 from lotterybook.limits import figures as limits_figures
-from lotterybook.limits import wells
+from lotterybook.limits import measures, wells
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import magnitudes, weight_changes
 from lotterybook.robustness import displacements
@@ -262,7 +262,7 @@ PUBLIC = {  # what gives tensors, tuples or states of them, or numbers
     "coordinates": lambda t: displacements.coordinates(t.net, t.state, t.other, t.third, t.other),
     "overlap": lambda t: displacements.overlap(t.net, (t.state, t.other), (t.state, t.third)),
     "pruning_direction": lambda t: perturbation.pruning_direction(t.state, t.mask, t.pruned),
-    "top": lambda t: curvature.top(t.net, t.state, t.x, t.y, t.mask, count=1)[0],
+    "top": lambda t: measures.top(t.net, t.state, t.x, t.y, t.mask, count=1)[0],
     "angular_dimension": lambda t: curvature.angular_dimension(t.values, float(t.length[0]), 0.1),
     "gordon_fraction": lambda t: curvature.gordon_fraction(t.values, t.w, 0.1),
     "sampled": lambda t: curvature.gordon_fraction(t.spectrum.nodes(0)[0], t.w, 0.1, t.spectrum.nodes(0)[1]),

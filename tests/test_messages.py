@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lotterybook.limits import wells  # noqa: F401 (the table's calls need it)
+from lotterybook.limits import measures, wells  # noqa: F401 (the table's calls need it)
 from lotterylib import (  # noqa: F401
     curvature,
     data,
@@ -317,10 +317,10 @@ curvature.spectrum(net, state, x, y, iterations=0)     | iterations | 0 | >= 1
 curvature.spectrum(net, state, x, y, iterations=9.0)   | iterations | 9.0 | whole number
 curvature.spectrum(net, state, x, y, seed=None)        | seed | None | whole number
 curvature.spectrum(net, state, x, y, mask=[])          | mask | list | dict of tensors
-curvature.top(net, state, x, y, count=61)              | count | 61 | <= 60
-curvature.top(net, state, x, y, count=1.0)             | count | 1.0 | whole number
-curvature.top(net, state, x, y, iterations='40')       | iterations | '40' | whole number
-curvature.top(net, state, x, y, seed=-1)               | seed | -1 | >= 0
+measures.top(net, state, x, y, mask, count=61)         | count | 61 | <= 60
+measures.top(net, state, x, y, mask, count=1.0)        | count | 1.0 | whole number
+measures.top(net, state, x, y, mask, iterations='40')  | iterations | '40' | whole number
+measures.top(net, state, x, y, mask, seed=-1)          | seed | -1 | >= 0
 spectrum.nodes(1)                                      | r | 1 | <= 0
 spectrum.nodes(0.0)                                    | r | 0.0 | whole number
 

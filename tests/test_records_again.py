@@ -32,7 +32,7 @@ import torch
 
 from lotterybook import experiment, records
 from lotterybook.limits import measures, readings
-from lotterylib import curvature, data, imp, landscape, networks, progress, pruning, store, training
+from lotterylib import data, imp, landscape, networks, progress, pruning, store, training
 from lotterylib.states import concatenate, select
 
 for room in sorted(Path(records.__file__).parent.glob("*/experiments.py")):
@@ -175,7 +175,7 @@ def instability(s, _):
 
 def top(s, patch):
     """The largest eigenvalue with its eigenvector, of the same network once."""
-    found = curvature.top
+    found = measures.top
 
     def once(net, state, x, y, mask, *_):
         key = store.digest(state, str(len(y)))
@@ -183,7 +183,7 @@ def top(s, patch):
             s.source.made[key] = found(net, state, x, y, mask, 1, 13)
         return s.source.made[key]
 
-    patch.setattr(curvature, "top", once)
+    patch.setattr(measures, "top", once)
     return once
 
 
