@@ -75,12 +75,12 @@ def tree(argument, value):
     return value
 
 
-def labels(x, y, classes):
+def labels(argument, y, x, classes):
     """Raise ``ValueError`` unless ``y`` ``(N,)`` are labels from 0 to ``classes - 1``, for one or more inputs ``x``."""
     shape, kind = (tuple(y.shape), y.dtype) if torch.is_tensor(y) else ((), type(y).__name__)
     if shape != (len(x),) or not len(x) or y.is_floating_point() or y.is_complex():
-        found = f"y has shape {shape} and type {kind}"
+        found = f"{argument} has shape {shape} and type {kind}"
         raise ValueError(f"{found}; it must be ({len(x)},) whole numbers, one for each of one or more inputs")
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= classes:
-        raise ValueError(f"y runs from {low} to {high}; for this network it must lie between 0 and {classes - 1}")
+        raise ValueError(f"{argument} runs from {low} to {high}; labels must lie between 0 and {classes - 1}")

@@ -142,24 +142,15 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     where, augment = find_device(device), bool(checks.choice("augment", augment, (False, True)))
     given = zip(_ARRAYS, (train_x, train_y, test_x, test_y), strict=True)
     t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given}
-    for split in ("train", "test"):
-        x, y = t[f"{split}_x"], t[f"{split}_y"]
-        if y.is_floating_point() or y.shape != x.shape[:1] or len(y) == 0:
-            found = f"{split}_y has shape {tuple(y.shape)} and type {y.dtype}"
-            allowed = f"{len(x)} whole numbers, one for each entry of {split}_x, and at least one"
-            raise ValueError(f"{name}: {found}; it must be {allowed}")
     x, test_x = t["train_x"], t["test_x"]
+    checks.labels(f"{name}: train_y", t["train_y"], x, max(MOST, len(x)))
+    classes = int(t["train_y"].max()) + 1
+    checks.labels(f"{name}: test_y", t["test_y"], test_x, classes)
     kinds = [f"{'float' if part.is_floating_point() else part.dtype} {(*part.shape[1:],)}" for part in (test_x, x)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"{name}: test_x entries are {kinds[0]}, but train_x entries {kinds[1]}; they must be alike")
     if augment and x.dtype != torch.uint8:
         raise ValueError(f"{name}: augment is True, but only images (uint8) can be cropped and flipped")
-    classes = int(t["train_y"].max()) + 1
-    low, high = (int(label) for label in torch.cat([t["train_y"], t["test_y"]]).aminmax())
-    if classes > max(MOST, len(t["train_y"])):
-        raise ValueError(f"{name}: labels run up to {high}; they must be classes, counted from 0, of at most {MOST}")
-    if low < 0 or high >= classes:
-        raise ValueError(f"{name}: labels run from {low} to {high}; they must be 0 to {classes - 1}, train_y's largest")
     source, (mean, std) = store.digest(t, f"augment {augment}"), _moments(x)
     if torch.float64 in (x.dtype, test_x.dtype):
         t |= {"train_x": normalise(x, mean, std).float(), "test_x": normalise(test_x, mean, std).float()}

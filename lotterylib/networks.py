@@ -93,7 +93,7 @@ class Network:
         if mask is not None:
             states.check("mask", mask, {name: self.shapes[name] for name in self.prunable}, count, torch.bool)
         if x is not None:
-            checks.labels(x, y, self.try_on(x))
+            checks.labels("y", y, x, self.try_on(x))
         return count
 
     def try_on(self, x) -> int:

@@ -175,7 +175,7 @@ def test_an_archive_that_unpacks_to_more_than_a_tenth_of_the_memory_is_refused(t
 def test_a_label_does_not_make_a_billion_classes():
     x = np.zeros((6, 4), np.float32)
     for label in (2**16, 10**9, 2**62):
-        with pytest.raises(ValueError, match=f"x: labels run up to {label}; they must be classes"):
+        with pytest.raises(ValueError, match=f"x: train_y runs from 0 to {label}; labels must lie between 0 and 65535"):
             data.from_arrays("x", x, [0, 1, 2, 0, 1, label], x, [0] * 6, device="cpu")
     assert data.from_arrays("x", x, [0, 1, 2, 0, 1, 999], x, [0] * 6, device="cpu").num_classes == 1000
 

@@ -54,13 +54,13 @@ arrays(train_x=X * np.nan)                             | train_x | NaN | must be
 arrays(train_x=X[:, :3])                               | train_x | (3,) | must be alike
 arrays(train_x=X.astype(int)[..., None])               | train_x | torch.int64 | (N, L)
 arrays(train_x=X.astype(np.uint8))                     | train_x | torch.uint8 | (N, H, W[, C])
-arrays(train_x=X[:0], train_y=Y[:0])                   | train_y | (0,) | at least one
+arrays(train_x=X[:0], train_y=Y[:0])                   | train_y | (0,) | one or more inputs
 arrays(train_y=None)                                   | train_y | type object | must hold numbers
-arrays(train_y=Y[:, None])                             | train_y | (6, 1) | 6 whole numbers
-arrays(train_y=Y[:5])                                  | train_y | (5,) | 6 whole numbers
-arrays(train_y=Y + 0.5)                                | train_y | torch.float64 | 6 whole numbers
-arrays(train_y=Y - 1)                                  | labels | from -1 | 0 to
-arrays(test_y=Y + 7)                                   | labels | to 9 | 0 to 2
+arrays(train_y=Y[:, None])                             | train_y | (6, 1) | (6,) whole numbers
+arrays(train_y=Y[:5])                                  | train_y | (5,) | (6,) whole numbers
+arrays(train_y=Y + 0.5)                                | train_y | torch.float64 | (6,) whole numbers
+arrays(train_y=Y - 1)                                  | train_y | from -1 | 0 and
+arrays(test_y=Y + 7)                                   | test_y | to 9 | 0 and 2
 
 networks.build('lenet', ds)                            | network | 'lenet' | did you mean 'lenet_300_100'?
 networks.build(None, ds)                               | network | None | allowed
@@ -263,7 +263,7 @@ run.first('1')                                         | replicates | '1' | whol
 
 landscape.error(None, state, x, y)                     | net | None | a Network
 landscape.error(net, without(state), x, y)             | state | '1.weight' | must hold
-landscape.loss(net, state, x, y.float())               | y | torch.float32 | whole numbers
+landscape.error(net, state, x, y.float())              | y | torch.float32 | whole numbers
 landscape.interpolate(state, None, 0.5)                | second | NoneType | dict of tensors
 landscape.interpolate(state, without(state), 0.5)      | '1.weight' | only in the first | states differ
 landscape.interpolate(state, state, '0.5')             | gamma | '0.5' | number
