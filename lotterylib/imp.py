@@ -240,10 +240,7 @@ class _Work:
         return replace(run, levels=(*run.levels, self.train(name, start, mask, run.rewind_steps, run.seeds)))
 
     def train(self, name, state, mask, start, seeds, points=None):
-        """Train a level to the end, whatever diverges; measure it, and keep it.
-
-        Level 0 has no ``mask``; its ``points``, a dict by rewind step, receives the rewind points that are passed.
-        """
+        """Train a level, whatever diverges; measure and keep it. Level 0 has no ``mask``, and fills ``points``."""
         net, ds, config, files, at, diverged = self.net, self.ds, self.config, self.files, tuple(points or ()), {}
         folder = files.path and files.path / name
         path = training.trajectory(
@@ -274,10 +271,7 @@ def _point(net, config, saved, about):
 
 
 def _level(net, config, saved, about):
-    """The level of a file, which holds prunable entries' surviving weights and the bits of their masks.
-
-    Raises an exception if it has not the form of this run's.
-    """
+    """The level of a file: surviving weights, and bits of masks. Raises an exception as ``_point`` does."""
     count = config.replicates * len(config.rewind_step)
     state, bits = (checks.tree(name, saved[name]) for name in ("state", "bits"))
     mask, error = {}, saved["error"].cpu()
