@@ -152,7 +152,7 @@ def bills() -> list:
     """What runs of ResNet-20, and of the paper's larger networks, take on the card in ``measured``: a ``Bill`` each."""
     card, found = measured(), []
     for name, preset, way in (
-        ("ResNet-20, our block", "lent", OF_THE_BLOCK), ("ResNet-20, published", "paper", FASTEST),
+        ("ResNet-20, one block", "lent", OF_THE_BLOCK), ("ResNet-20, published", "paper", FASTEST),
     ):  # fmt: skip
         work = Work.of(preset)
         found.append(Bill(name, work, work.steps / card["rates"][way], work.operations / card["peak"], False))
