@@ -1,5 +1,6 @@
 """Small things that many tests share: datasets and networks that train in milliseconds, one IMP run, one browser."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lotterybook import experiment, records
 from lotterylib import data, imp, networks, training
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started the tests in the background
 
 
 def pytest_addoption(parser):
