@@ -16,7 +16,7 @@ HALVES = {"if": ("connected, of the matching (if)", style.BLUE, "o"),
 
 
 def lines(found, rewind_steps):
-    """Error on lines between two solutions, a panel for each rewind step of ``found``, ``landscape.Barrier``s.
+    """Error on lines between two solutions, a panel for each rewind step of ``found``, each a ``landscape.Barrier``.
 
     The barrier of the first replicate is drawn in: how far the error rises above the straight line between its ends.
     """
