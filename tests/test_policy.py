@@ -152,8 +152,9 @@ def test_numbers_in_the_prose_and_captions_bring_no_html():
             verdicts.inert(text), captions.escape(text),
         ):  # fmt: skip
             assert not re.search(r"(?<!\\)<[a-zA-Z/!?]", written) and "\n" not in written
-    same = "It *rises* by < 2 points, $a < b$: **8 %** of [these](#x)."
+    same = "It *rises* by < 2 points, $a < b$: **half** of [these](#x)."
     assert verdicts.inert(same) == same
+    assert verdicts.inert("**8 ± 1 %** of") == "**8 ±\N{NO-BREAK SPACE}1\N{NO-BREAK SPACE}%** of"
 
 
 @pytest.fixture

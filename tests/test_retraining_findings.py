@@ -153,7 +153,7 @@ def test_questions_without_a_case_have_no_verdict():
 
 def test_tables_say_what_figures_show():
     lines = findings.by_rewind_step(REFILL, REWINDING)
-    assert lines[2].startswith("| k = 0 | 80 % | 95 ± 1 % / 92 ± 1 % | 20 ± 0 % / 28 ± 0 % |")
+    assert lines[2].startswith("| k = 0 | 80 % | 95 ± 1 % / 92 ± 1 % | 20 ± 0.3 % / 28 ± 0.4 % |")
     assert lines[3].startswith("| k = 75 | 64 % | 72 ± 1 % / 100 ± 0 % |")
     header, _, *rows = findings.by_arm(RECORD, TICKETS)
     assert "| error at 51 % | new and small down to 51 % |" in header and len(rows) == len(findings.arms(RECORD))
