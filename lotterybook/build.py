@@ -157,7 +157,7 @@ def page(text, numbers, alt, url, branch) -> str:
 def publish_at(url, branch="main", root=ROOT):
     """Write where the book is published into its settings, from which chapters take their first cell.
 
-    Raises ``ValueError`` unless ``url`` is https://github.com/OWNER/REPOSITORY, the only kind that Colab opens, and
+    Raises ``ValueError`` unless ``url`` is ``https://github.com/OWNER/REPOSITORY``, the only kind that Colab opens, and
     ``branch`` a plain name.
     """
     if not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+(?<!\.git)", url):

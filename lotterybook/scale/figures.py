@@ -259,7 +259,7 @@ def bills():
     ticks = {1 / 60: "a minute", 1: "an hour", 24: "a day", 30 * 24: "a month"}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xticks([], minor=True)
-    axes.set_xlabel(f"training on one {card['device']} (hours)")
+    axes.set_xlabel(f"time of training on one {card['device']}")
     style.legend_below(figure, axes, 3)
     said = "; ".join(f"{bill.name} {costs.told(bill)}" for bill in found)
     return style.Drawing(

@@ -171,7 +171,7 @@ def by_scale(preset="book") -> Text:
          percent(c.chance, 0), halves.judge(c)]
         for name, c in counted.items()
     ]  # fmt: skip
-    return table(["scale", "if", "only if", "agreement", "by chance", "C1 by the rule"], rows)
+    return table(["scale", "if", "only if", "agreement", "by chance", "the law, by its rule"], rows)
 
 
 def _recorded(name):
