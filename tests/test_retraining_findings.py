@@ -180,7 +180,7 @@ def test_the_way_to_retrain_is_drawn_and_told():
 
 def test_small_weights_by_rewind_step_are_drawn_and_told():
     drawn = figures.new_small(REFILL, REWINDING, (0, 75))
-    assert drawn.caption.startswith("From each rewind step at least 82 % of what the next pruning takes is new")
+    assert drawn.caption.startswith("From each rewind step drawn at least 82 % of what the next pruning takes is new")
     assert "from step 0 25 % and from step 75 57 % of it was among the smallest before" in drawn.caption
     full = [line.get_xdata().tolist() for line in drawn.figure.axes[0].lines if line.get_linestyle() == "None"]
     assert full == [[0.8], [0.8, 0.64]], "filled where IMP matches"

@@ -118,9 +118,9 @@ def new_small(refill, tickets, steps):
         "Of the weights pruned next, means over levels in percent. At or below the last threshold, where pruning had "
         f"left none: {_by_step(refill, fresh)}. Among the smallest before retraining: {_by_step(refill, old)}; chance "
         f"would give {100 * fraction:.0f}. Filled: IMP matches there.",
-        f"From each rewind step at least {verdicts.percent(least, 0)} of what the next pruning takes is new and small; "
-        f"from step {steps[0]} {first} and from step {steps[-1]} {last} of it was among the smallest before (filled "
-        "where IMP matches).",
+        f"From each rewind step drawn at least {verdicts.percent(least, 0)} of what the next pruning takes is new and "
+        f"small; from step {steps[0]} {first} and from step {steps[-1]} {last} of it was among the smallest before "
+        "(filled where IMP matches).",
     )
 
 

@@ -110,11 +110,12 @@ def back(record):
         f"level {level}, k = {k}: {style.points(*record['random'][n, :, i].mean(-1))}"
         for n, level in enumerate(levels) for i, k in enumerate(steps)
     )  # fmt: skip
-    text = f"Of the rewind steps and levels tried, training returns from a random perturbation in {', '.join(home)}"
+    text = "Of the rewind steps and levels tried, training returns from a random perturbation in"
     return style.Drawing(
         figure,
-        f"{text}. Mean barrier back in points, by length: {told}. Dashed: {_RETURNS}. Dotted: length 1, IMP's own.",
-        f"{text}: a mean barrier back of at most {_RETURNS}, the dashed line.",
+        f"{text} {', '.join(home)}. Mean barrier back in points, by length: {told}. Dashed: {_RETURNS}. Dotted: length "
+        "1, IMP's own.",
+        f"{text} {home[0]} and in {home[-1]}; the dashed line is the bound, {_RETURNS}.",
     )
 
 
@@ -138,12 +139,13 @@ def critical(record):
     means = lengths.mean(-1)
     steps = list(enumerate(verdicts.rewind_steps(record)))
     rows = [f"k = {k}: {_listed(told(length) for length in means[:, i])}" for i, k in steps]
-    ends = [f"from {told(means[0, i])} to {told(means[-1, i])} at k = {k}" for i, k in steps]
+    falls = sum(bool(means[-1, i] < means[0, i]) for i, _ in steps)
     return style.Drawing(
         figure,
         f"Length of a random perturbation at which the barrier back reaches {_RETURNS}, in a straight line between the "
         f"lengths measured, mean, at levels {_listed(levels)}. {'; '.join(rows)}. Dashed: 1, which IMP needs.",
-        f"From level {levels[0]} to level {levels[-1]} the critical length goes {'; '.join(ends)}; IMP itself needs 1.",
+        f"From level {levels[0]} to level {levels[-1]} the critical length falls at {falls} of {len(steps)} rewind "
+        "steps; IMP itself needs 1.",
     )
 
 
