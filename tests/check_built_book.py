@@ -208,12 +208,14 @@ def test_one_switch_shows_the_answers_of_all_pages(browser):
 @pytest.mark.parametrize("page", ["intro.html", *CHAPTERS])
 @pytest.mark.parametrize("scripts", [True, False])
 def test_paper_shows_choices_and_answers(browser, page, scripts):
-    """And solutions; nothing is left to press."""
+    """And solutions; nothing is left to press, and nothing fades in, which would be printed before it had begun."""
     with new_tab(browser, java_script_enabled=scripts) as tab:
         tab.goto((HTML / page).as_uri())
         tab.emulate_media(media="print")
         hidden = "all => all.filter(e => !e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"
         assert eventually(tab, lambda: tab.locator("article details > *").evaluate_all(hidden), []) == []
+        fading = "all => all.filter(e => getComputedStyle(e).animationName !== 'none').length"
+        assert tab.locator("article details > summary ~ *").evaluate_all(fading) == 0
         controls = tab.locator("article :is(fieldset.commit, p.chosen button, .all-answers, .explorable > .view)")
         assert not any(control.is_visible() for control in controls.all())
         tab.emulate_media(media="screen")
