@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+PINS   ?= requirements.txt
 PRESET ?= book
 ONLY   ?=
 BRANCH ?= main
@@ -20,13 +21,14 @@ export PIP_USER := no
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book print student exit check colab test smoke lint links newest oldest chapters publish-url records findings clean distclean
+.PHONY: help setup book print student exit check colab test soak smoke lint links newest oldest lock sbom audit chapters publish-url records findings clean distclean
 
 help:
 	@echo "make book       build the book: executes every chapter, result in _build/html"
 	@echo "make print      the book as a PDF and as an EPUB, in _build/book.pdf and book.epub (needs Chromium)"
 	@echo "make student    every chapter as a notebook with its exercises open, in _build/student"
 	@echo "make test       run the linter and all tests"
+	@echo "make soak       the long forms of tests (interruption, damage, hostile files, any input); their tables go into the book"
 	@echo "make check      open every page of the built book in Chromium and test it (after make book)"
 	@echo "make colab      run every chapter as Colab would, in an environment with Colab's packages only"
 	@echo "make smoke      run every chapter and every solution in seconds each (make test does it too)"
@@ -39,17 +41,20 @@ help:
 	@echo "make newest     the newest versions of what lotterylib uses, in place of the pins; make distclean undoes it"
 	@echo "make exit       build the book with the newest Sphinx alone, without Jupyter Book (an environment of its own)"
 	@echo "make oldest     the library's own tests with the lowest versions that pyproject.toml allows (an environment of its own)"
+	@echo "make lock       write requirements.lock: requirements.txt and all that it needs, by hash (an environment of its own)"
+	@echo "make sbom       the bill of materials of the environment, in _build/sbom.cdx.json (CycloneDX)"
+	@echo "make audit      ask whether a package of requirements.lock has a known vulnerability"
 	@echo "make setup      make the virtual environment; all of the above do it by themselves"
 	@echo "make clean      remove what building and testing left (not the environment, not runs/)"
 	@echo "make distclean  remove the environment too (still not runs/)"
 	@echo
-	@echo "Another Python: make book PYTHON=python3.12"
+	@echo "Another Python: make book PYTHON=python3.12. Every package checked by its hash: make book PINS=requirements.lock"
 
 # A set-up counts when it is finished: its stamp is written last, and names the pins, the Python and the place.
 # One that was interrupted (its mark is still there) or whose Python is gone starts again from an empty environment.
 define KEY_PY
 import hashlib, os, sys
-pins = b"".join(open(name, "rb").read() for name in ("requirements.txt", "pyproject.toml"))
+pins = b"".join(open(name, "rb").read() for name in ("$(PINS)", "pyproject.toml"))
 print(hashlib.sha256(pins).hexdigest(), sys.version.split()[0], os.getcwd())
 endef
 export KEY_PY
@@ -78,15 +83,15 @@ setup:
 	    echo "Python was not found as $(PYTHON). Install Python 3.10 or newer, or name it: make PYTHON=/path/to/python3"; exit 1; }; \
 	  "$(PYTHON)" -c "$$CHECK_PY"; \
 	  echo "Making the virtual environment $(VENV) ..."; \
-	  "$(PYTHON)" -m venv --clear --without-pip "$(VENV)"; touch "$$mark"; \
+	  rm -f "$$stamp"; "$(PYTHON)" -m venv --clear --without-pip "$(VENV)"; touch "$$mark"; \
 	  $(PY) -m ensurepip --upgrade >/dev/null; \
 	  key="$$($(PY) -c "$$KEY_PY")"; \
 	else \
 	  $(PY) -c "$$CHECK_PY"; \
 	fi; \
 	if [ ! -f "$$stamp" ] || [ "$$(cut -d' ' -f1,2 "$$stamp")" != "$$(echo "$$key" | cut -d' ' -f1,2)" ]; then \
-	  echo "Installing requirements.txt (minutes, the first time) ..."; \
-	  $(PY) -m pip install --disable-pip-version-check -r requirements.txt; \
+	  echo "Installing $(PINS) (minutes, the first time) ..."; \
+	  $(PY) -m pip install --disable-pip-version-check -r "$(PINS)"; \
 	fi; \
 	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .; \
 	echo "$$key" > "$$stamp.new"; mv "$$stamp.new" "$$stamp"; rm -f "$$mark"; \
@@ -137,6 +142,11 @@ colab: setup
 test: lint
 	@$(PY) -m pytest
 
+# What follows the branches of readers is no package of the book, since not every Python has it.
+soak: setup
+	@$(PY) -m pip install --disable-pip-version-check --quiet 'atheris==3.0.0; sys_platform == "linux" and python_version >= "3.11" and python_version < "3.14"'
+	@$(PY) -m pytest -m soak --keep chapters/reliability.md
+
 smoke: setup
 	@$(PY) -m pytest -q tests/test_chapters.py -k runs_in_smoke
 
@@ -158,6 +168,26 @@ oldest:
 	@"$(OLDEST)/bin/python" -m pip install --disable-pip-version-check --quiet torch==2.4.0 torchvision==0.19.0 numpy==1.26.4 safetensors==0.4.0 tqdm==4.60.0 mnist1d pyyaml pytest
 	@"$(OLDEST)/bin/python" -m pytest -q -k "not any_device" $(wildcard $(patsubst %,tests/test_%.py,$(LIBRARY_TESTS)))
 
+# What looks after the pins is no part of what it looks after.
+TOOLS ?= .venv-tools
+$(TOOLS)/.set-up: Makefile
+	@"$(PYTHON)" -m venv --clear "$(TOOLS)"
+	@"$(TOOLS)/bin/python" -m pip install --disable-pip-version-check --quiet uv==0.13.9 cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch "$@"
+
+# For all systems and Pythons that requirements.txt allows; what stands there already stays as long as it fits.
+lock: $(TOOLS)/.set-up
+	@"$(TOOLS)/bin/uv" pip compile --quiet --no-config --universal --python-version 3.10 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" --output-file requirements.lock requirements.txt
+
+sbom: setup $(TOOLS)/.set-up
+	@mkdir -p _build
+	@"$(TOOLS)/bin/cyclonedx-py" environment --pyproject pyproject.toml --output-file _build/sbom.cdx.json $(PY)
+
+# A package that nothing is known of is an error, too.
+audit: $(TOOLS)/.set-up
+	@"$(TOOLS)/bin/pip-audit" --strict --disable-pip --require-hashes --requirement requirements.lock
+
 chapters: setup
 	@$(PY) -m lotterybook.build $(ONLY)
 
@@ -172,7 +202,7 @@ findings: setup
 	@$(PY) -m lotterybook.editor "$(PRESET)"
 
 clean:
-	@rm -rf _build build dist .pytest_cache .ruff_cache *.egg-info
+	@rm -rf _build build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@for top in . lotterylib lotterybook tests chapters benchmarks; do \
 	  if [ -d "$$top" ]; then rm -rf "$$top/.ipynb_checkpoints"; fi; done
 	@if [ -d lotterylib ]; then find lotterylib lotterybook tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true; fi

@@ -23,7 +23,7 @@ from myst_nb.ext import execution_tables
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # lotterybook is not installed
 
-from lotterybook import exercises, records, verdicts  # noqa: E402
+from lotterybook import captions, exercises, records, verdicts  # noqa: E402
 from lotterybook.claims import EXPERIMENTS  # noqa: E402
 from lotterybook.scale import blocks  # noqa: E402
 from lotterylib import store  # noqa: E402
@@ -112,9 +112,11 @@ def published():
         link = f"{{py:func}}`{function.__name__} <{function.__module__}.{function.__name__}>`"
         number = machines.index(machine) + 1
         told = path.parent.name, about.get("seconds", "not noted"), about["date"], library, number
-        rows.append([link, *map(str, told)])
+        rows.append([link, *(captions.escape(str(each)) for each in told)])
     fields = list(dict.fromkeys(name for machine in machines for name in machine))
-    numbered = [[str(n), *(machine.get(name, "") for name in fields)] for n, machine in enumerate(machines, 1)]
+    numbered = [
+        [str(n), *(captions.escape(machine.get(name, "")) for name in fields)] for n, machine in enumerate(machines, 1)
+    ]
     made = verdicts.table(["Experiment", "Preset", "Seconds", "Date", "lotterylib", "Machine"], rows)
     return "\n".join([*made, "", *verdicts.table(["Machine", *fields], numbered)])
 
@@ -126,7 +128,8 @@ def machine():
     names = sorted(set(re.findall(r"^([\w.-]+)==", pins, re.MULTILINE)), key=str.lower)
     own = [["Python", here["versions"]["python"]], ["lotterylib", here["versions"]["lotterylib"]]]
     rows = [*own, *([name, metadata.version(name)] for name in names)]
-    return f"Device: {here['device']}.\n\n" + "\n".join(verdicts.table(["Package", "Version"], rows))
+    device = captions.escape(here["device"])
+    return f"Device: {device}.\n\n" + "\n".join(verdicts.table(["Package", "Version"], rows))
 
 
 def listed():

@@ -73,7 +73,7 @@ def move_pictures(app, page, template, context, doctree):
     for script in context.get("script_files", ()):
         attributes = getattr(script, "attributes", {})
         if attributes.get("type") == STATE:
-            attributes["body"] = INLINE.sub(move, attributes["body"])
+            attributes["body"] = INLINE.sub(move, attributes["body"]).replace("<", "\\u003c")  # no text ends a script
 
 
 def visit_narrow(self, node):

@@ -299,6 +299,7 @@ def main(given=None):
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("gpu_run.py needs a CUDA device, and torch sees none here; a trial without one: --device cpu")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part at work is stopped too
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell starts behind itself
     options.out.mkdir(parents=True, exist_ok=True)
     unpack(options.resume, options.run)
     if options.device == "cuda":

@@ -1,6 +1,7 @@
 """The command that makes records: ``python -m lotterybook --preset book``, or ``make records PRESET=book``."""
 
 import argparse
+import contextlib
 import shutil
 
 from lotterylib import checks
@@ -22,22 +23,29 @@ def main(arguments=None):
     parser.add_argument("--preset", required=True, help=", ".join(PRESETS))
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    try:
-        names = [checks.choice("experiment", name, EXPERIMENTS) for name in options.names]
-        shared = setup(options.preset, recompute=not options.names, device=options.device)
-    except ValueError as error:
-        parser.error(str(error))
-    if not options.names:
-        print(*forecast(options.preset), sep="\n", flush=True)
-    made, chosen = {}, names or experiments_of(options.preset)
+    with contextlib.ExitStack() as held:
+        try:
+            names = [checks.choice("experiment", name, EXPERIMENTS) for name in options.names]
+            shared = setup(options.preset, recompute=not options.names, device=options.device)
+            held.enter_context(records.reserved(options.preset, alone=not names))
+        except ValueError as error:
+            parser.error(str(error))
+        _make(shared, names)
+
+
+def _make(shared, names):
+    """Make and publish the records of these names, or all of the preset with its run, from nothing."""
+    if not names:
+        print(*forecast(shared.name), sep="\n", flush=True)
+    made, chosen = {}, names or experiments_of(shared.name)
     for name in chosen:
         made[name] = record(name, shared, recompute=True)
-        about, left = made[name].about, time_left(options.preset, made, chosen)
+        about, left = made[name].about, time_left(shared.name, made, chosen)
         print(f"{name}: {about['seconds']} s on {about['device']}, {about['date']}; about {left} left", flush=True)
     print(f"in all {sum(one.about['seconds'] for one in made.values()) / 3600:.2f} hours", flush=True)
-    records.publish(options.preset, made, {} if options.names else shared.finished_runs(), shared.device)
-    if not options.names:
-        shutil.rmtree(records.work_folder(options.preset))
+    records.publish(shared.name, made, {} if names else shared.finished_runs(), shared.device)
+    if not names:
+        shutil.rmtree(records.work_folder(shared.name))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import yaml
 import lotterylib
 from lotterylib import store
 
-from . import captions, claims, explorable, overview, records
+from . import captions, claims, explorable, overview, records, verdicts
 from .barriers.experiments import successive_barriers
 from .presets import PRESETS
 from .tickets.experiments import winning_tickets
@@ -75,7 +75,7 @@ def fill(text, numbers) -> str:
         if match[2] not in numbers:
             near = ", ".join(difflib.get_close_matches(match[2], numbers, 5, 0)) or "no names"
             raise ValueError(f"the prose quotes {match[2]!r}, which is unknown; names like it are {near}")
-        return f"{match[1]}{numbers[match[2]]}{match[4]}"
+        return f"{match[1]}{verdicts.inert(numbers[match[2]])}{match[4]}"
 
     return _NUMBER.sub(value, text)
 
@@ -157,7 +157,7 @@ def page(text, numbers, alt, url, branch) -> str:
 def publish_at(url, branch="main", root=ROOT):
     """Write where the book is published into its settings, from which chapters take their first cell.
 
-    Raises ``ValueError`` unless ``url`` is https://github.com/OWNER/REPOSITORY, the only kind that Colab opens, and
+    Raises ``ValueError`` unless ``url`` is ``https://github.com/OWNER/REPOSITORY``, the only kind that Colab opens, and
     ``branch`` a plain name.
     """
     if not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+(?<!\.git)", url):

@@ -14,6 +14,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from .verdicts import inert
+
 PARTS = "application/vnd.lotterybook.figure+json"  # what a page needs besides: the narrow picture, the data
 FOR_PAGE = "LOTTERYBOOK_PAGE"  # set while the book is built: only then are these made
 NARROW = "screen and (max-width: 576px)"  # windows that get the narrow picture
@@ -45,7 +47,7 @@ class Shown:
             picture = base64.b64encode(self.narrow()).decode()
             data = {**data, PARTS: {"narrow": picture, "csv": self.csv()}}
         display(data, metadata=metadata, raw=True)
-        text = self.caption or escape(first_sentence(data["text/plain"]))
+        text = inert(self.caption) if self.caption else escape(first_sentence(data["text/plain"]))
         number = numbers().get(_nth(name, source), "")
         written = f"**Figure{number and f' {number}'}.** {text}"
         display({"text/markdown": written, "text/plain": written}, metadata={"caption": name}, raw=True)
@@ -73,8 +75,8 @@ def first_sentence(text) -> str:
 
 
 def escape(text) -> str:
-    """A text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>#$~|])", r"\\\1", text)
+    """A text as Markdown that shows it as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>#$~|&])", r"\\\1", " ".join(text.splitlines()))
 
 
 def called(source, namespace) -> str:

@@ -23,12 +23,24 @@ GENERATED = ("mnist1d",)  # datasets that take no download
 class Setup:
     """What the experiments of one preset share: dataset, networks, and the IMP runs, each made when first asked for.
 
-    ``made_by``: by the name of each IMP run that was asked for, the revision of the code that made it.
+    ``made_by``: by the name of each IMP run that was asked for, the revision of the code that made it. ``preset``: the
+    settings, if not those of the preset ``name``; ``folder``: where all that is computed is kept, if not in its work
+    folder.
     """
 
-    def __init__(self, name, recompute, device):
-        self.name, self.preset = name, PRESETS[name]
+    def __init__(self, name, recompute, device, preset=None, folder=None):
+        self.name, self.preset, self._folder = name, preset or PRESETS[name], folder
         self.recompute, self.device, self.made_by = recompute, device, {}
+        self.net, self._run = functools.cache(self.net), functools.cache(self._run)
+
+    def __reduce__(self):
+        """Another process gets the description, and makes or reads the rest."""
+        return Setup, (self.name, self.recompute, self.device, self.preset, self.folder)
+
+    @property
+    def folder(self):
+        """Where all that is computed is kept."""
+        return self._folder or records.work_folder(self.name)
 
     @functools.cached_property
     def ds(self):
@@ -55,7 +67,6 @@ class Setup:
         digests = {name: run.digest for name, run in self.published.items()}
         return f"_on_{store.key(digests)[:8]}" if digests else ""
 
-    @functools.cache  # noqa: B019 (there are as many setups as presets)
     def net(self, arm="main"):
         """The network of an arm, ``"main"`` or ``"contrast"``."""
         chosen = getattr(self.preset, arm)
@@ -70,14 +81,13 @@ class Setup:
         run, self.made_by[name] = self._run(name, arm, **changes)
         return run
 
-    @functools.cache  # noqa: B019
     def _run(self, name, arm, **changes):
         described = self.net(arm), self.ds, replace(getattr(self.preset, arm).config, **changes)
         if there := self.published.get(name):
             if found := imp.load(*described, there.path):
                 return found, there.made_by
             warnings.warn(f"{there.path} holds a run with other settings; this one is made in runs/", stacklevel=3)
-        return imp.run(*described, records.work_folder(self.name) / name), records.VERSION
+        return imp.run(*described, self.folder / name), records.VERSION
 
     def finished_runs(self):
         """Names and folders of the IMP runs in the work folder that are published with the records of the preset."""
@@ -85,11 +95,11 @@ class Setup:
             return {}
         self.run()
         described = self.net(), self.ds, self.preset.main.config
-        return {"imp_main": imp._folder(*described, records.work_folder(self.name) / "imp_main").path}
+        return {"imp_main": imp._folder(*described, self.folder / "imp_main").path}
 
     def train(self, name, state, mask=None, start=0, order_seed=1, arm="main", recipe=None):
         """Train with an arm's recipe, or with another one, resumably under this name."""
-        folder = records.work_folder(self.name) / "training" / name
+        folder = self.folder / "training" / name
         recipe = recipe or getattr(self.preset, arm).config.recipe
         return training.train(self.net(arm), state, self.ds, recipe, mask, start, None, order_seed, folder)
 
@@ -109,7 +119,8 @@ def settings(preset, recompute=False, device="auto") -> Preset:
     for a ``recompute`` that is neither ``True`` nor ``False``, as when it comes as text.
     """
     if not isinstance(recompute, bool):
-        raise ValueError(f"recompute is {recompute!r} ({type(recompute).__name__}); it must be True or False")
+        found = f"recompute is {checks.shown(recompute)} ({type(recompute).__name__})"
+        raise ValueError(f"{found}; it must be True or False")
     data.find_device(device)
     return PRESETS[checks.choice("preset", preset, PRESETS)]
 
@@ -163,8 +174,7 @@ def recorded(name, preset, recompute=False, device="auto"):
 
 def record(name, shared, recompute):
     """The record of an experiment of one setup, which may use published runs where the record is recomputed."""
-    function, needs = EXPERIMENTS[name]
-    described = {need: attrgetter(need)(shared.preset) for need in needs}
+    function, described = EXPERIMENTS[name][0], _described(name, shared)
     if not recompute and (found := records.published(name, shared.name, described, shared.digest)):
         return found
 
@@ -172,7 +182,18 @@ def record(name, shared, recompute):
         shared.made_by.clear()
         return function(shared), {"runs": dict(shared.made_by)}
 
-    return records.load_or_compute(name, shared.name, described, shared.ds.digest, compute, shared.basis, shared.device)
+    digest, basis = shared.ds.digest, shared.basis
+    return records.load_or_compute(name, shared.name, described, digest, compute, basis, shared.device, shared.folder)
+
+
+def finished(name, shared) -> records.Record | None:
+    """The record of an experiment of one setup as it lies in the setup's folder; ``None`` before it is made."""
+    own = records.key(name, _described(name, shared), shared.ds.digest)
+    return records.computed(shared.folder / name / f"{own}{shared.basis}.safetensors", own)
+
+
+def _described(name, shared):
+    return {need: attrgetter(need)(shared.preset) for need in EXPERIMENTS[name][1]}
 
 
 def axes(run):

@@ -100,7 +100,7 @@ def panel(axes, step, trip, colour):
     axes.plot(*again.T, color=colour, linewidth=3)
     for x, y in ((xk, yk), (xs, ys)):
         axes.plot([x, x], [y, 0], color=style.GREY, linewidth=1, linestyle=":")
-    marks = ((x0, y0, "o", "white", "$w_0$", (-5, 8)), (xk, yk, "D", "white", "$w_k$", (7, 5)),
+    marks = ((x0, y0, "o", "white", "$w_0$", (-5, 8)), (xk, yk, "D", "white", "$w_k$" if step else "", (7, 5)),
              (xs, ys, "o", style.GREY, "$w^{(0)}$", (7, 7)), (xs, 0, "s", "white", "", (0, 0)),
              (again[-1, 0], 0, "*", colour, "$w^{(1)}$", (3, -17)))  # fmt: skip
     for x, y, marker, face, name, shift in marks:

@@ -6,6 +6,8 @@ the revision of the code, ``runs/book/1a2b3c4d/``, and is taken up again after a
 What is published stays valid when the code changes, and says which revision made it.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -37,7 +39,8 @@ def revision(library, book) -> str:
     """
     library, book = Path(library), Path(book)
     rooms = [path for path in book.glob("*/*.py") if path.stem not in _SHOWING]
-    files = *library.rglob("*.py"), *(book / f"{name}.py" for name in ("settings", "presets", "experiment")), *rooms
+    shared = [book / f"{name}.py" for name in ("settings", "presets", "experiment", "jobs")]
+    files = *library.rglob("*.py"), *shared, *rooms
     named = {path: path.relative_to(library.parent if path.is_relative_to(library) else book.parent) for path in files}
     return store.key({name.as_posix(): _sha256(path) for path, name in named.items() if path.exists()})[:8]
 
@@ -81,33 +84,49 @@ def published(name, preset, settings, digest=None) -> Record | None:
     if not is_published(path) or not (found := store.read(path)):
         return None
     about = found[1]
-    if about["key"] == key(name, settings, about["data"] if digest is None else digest):
+    if about["key"] == key(name, settings, about.get("data") if digest is None else digest):
         return Record(*found)
     return _refused(path, "it was made with other settings or from other data")
 
 
-def load_or_compute(name, preset, settings, digest, compute, basis="", device="auto") -> Record:
+def computed(path, key) -> Record | None:
+    """The record in a file of a work folder, or ``None`` if there is none; a damaged one gives a warning."""
+    found = store.read(path, key)
+    return Record(*found, path) if found else None
+
+
+def load_or_compute(name, preset, settings, digest, compute, basis="", device="auto", folder=None) -> Record:
     """The record of an experiment from ``runs/``, as far as this revision of the code made it, else by ``compute()``.
 
     ``compute`` returns a ``dict[str, Tensor]``, and a dict of what else to say about it. ``basis`` tells apart what one
-    revision computes from different published runs.
+    revision computes from different published runs. ``folder``: the preset's work folder, unless another is given.
     """
     own = key(name, settings, digest)
-    path = work_folder(preset) / name / f"{own}{basis}.safetensors"
-    if found := store.read(path, own):
-        return Record(*found, path)
+    path = (folder or work_folder(preset)) / name / f"{own}{basis}.safetensors"
     interrupted = path.with_suffix(".seconds")  # that an interrupted computation took: what is left of it counts too
-    begin = time.perf_counter() - (float(interrupted.read_text()) if interrupted.exists() else 0)
+    begun = store.read(interrupted, own)
+    store.sweep(path.parent)
+    if found := computed(path, own):
+        if begun:
+            interrupted.unlink(missing_ok=True)
+        return found
+    spent = begun[1]["seconds"] if begun else 0
+    try:
+        store.write(interrupted, {}, {"key": own, "seconds": spent})
+    except OSError as error:  # told before all is computed, not after
+        raise ValueError(f"LOTTERYLIB_RUNS, or runs/, must be a folder that is writable: {error}") from error
+    begin = time.perf_counter() - spent
     try:
         arrays, more = compute()
+        arrays = {name: torch.as_tensor(value).cpu() for name, value in arrays.items()}
+        about = {"key": own, "experiment": name, "preset": preset, "settings": store.plain(settings), "data": digest}
+        about |= {**more, "seconds": round(time.perf_counter() - begin, 1), **provenance(device)}
+        store.write(path, arrays, about)
     except BaseException:
-        store.write_bytes(interrupted, str(time.perf_counter() - begin).encode())
+        with contextlib.suppress(OSError):  # what stopped the computation is what is told
+            store.write(interrupted, {}, {"key": own, "seconds": time.perf_counter() - begin})
         raise
     interrupted.unlink(missing_ok=True)
-    arrays = {name: torch.as_tensor(value).cpu() for name, value in arrays.items()}
-    about = {"key": own, "experiment": name, "preset": preset, "settings": store.plain(settings), "data": digest}
-    about |= {**more, "seconds": round(time.perf_counter() - begin, 1), **provenance(device)}
-    store.write(path, arrays, about)
     return Record(arrays, about, path)
 
 
@@ -157,9 +176,17 @@ def publish(preset, made, runs=None, device="auto"):
     """Publish records, and with ``runs`` IMP runs from the folders of their files, each by name; nothing else.
 
     A run takes the place of the one that had its name. The manifest is written last: until then it lists what was there
-    before, and what is new is not used. The records' files in ``runs/`` are removed.
+    before, and what is new is not used. The records' files in ``runs/`` are removed. Processes publish in turn.
     """
-    target, runs = PUBLISHED / preset, runs or {}
+    PUBLISHED.mkdir(parents=True, exist_ok=True)
+    with _locked(PUBLISHED, fcntl.LOCK_EX):
+        _publish(preset, made, runs or {}, device)
+    for record in made.values():
+        record.path.unlink(missing_ok=True)
+
+
+def _publish(preset, made, runs, device):
+    target = PUBLISHED / preset
     for name, record in made.items():
         store.write(target / f"{name}.safetensors", record, record.about)
     fresh = [target / f"{name}.safetensors" for name in made]
@@ -173,17 +200,48 @@ def publish(preset, made, runs=None, device="auto"):
     manifest = {name: listed for name, listed in _manifest().items() if not name.startswith(replaced)}
     manifest |= {path.relative_to(PUBLISHED).as_posix(): _sha256(path) for path in fresh}
     store.write_bytes(PUBLISHED / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n")
+    store.sweep(PUBLISHED, target, *(folder for name in runs for folder in (target / name).rglob("*")))
     for path in [path for name in runs for path in _files(target / name) if path not in fresh]:
         path.unlink()
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
-    for record in made.values():
-        record.path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reserved(preset, alone):
+    """Reserve the work folder of a preset, ``alone`` or together with others, until the process ends in any way.
+
+    Raises ``ValueError`` if other processes make its records, or if nothing could be written or published.
+    """
+    folder = work_folder(preset).parent
+    for needed in (folder, PUBLISHED):
+        with contextlib.suppress(OSError):
+            needed.mkdir(parents=True, exist_ok=True)
+        if not os.access(needed, os.W_OK | os.X_OK):
+            raise ValueError(f"{needed} must be a folder that is writable")
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(_locked(folder, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise ValueError(f"another process makes records of {preset} in {folder}; let it end first") from error
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder, how):
+    """Hold a lock on a folder, which the system takes back from a process that is killed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _files(folder):
-    """The files in a folder and below it, without those that a crash left half written."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    """The files in a folder and below it, without those that a crash left half written, and links to others."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def _refused(path, why):
@@ -193,10 +251,13 @@ def _refused(path, why):
 def _manifest():
     path = PUBLISHED / "manifest.json"
     try:
-        return dict(json.loads(path.read_text()))
+        listed = dict(json.loads(path.read_text()))
+        if any(".." in name.split("/") or name.startswith("/") for name in listed):
+            raise ValueError("a name leads out of the folder")
+        return listed
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError):
         warnings.warn(f"{path} is damaged; no published record can be trusted", stacklevel=4)
         return {}
 

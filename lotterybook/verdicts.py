@@ -3,6 +3,7 @@
 Definitions are those of the notation page. A verdict follows from a rule that stands in its table; nobody edits it.
 """
 
+import re
 from typing import NamedTuple
 
 import torch
@@ -23,11 +24,20 @@ class Verdict(NamedTuple):
     verdict: str
 
 
+def inert(text) -> str:
+    """A line of Markdown in which no HTML and no block begins: what records and parameters say in it stays text.
+
+    Where the page breaks it, no line begins with the % of a number or ends with a ±.
+    """
+    line = re.sub("<(?=[A-Za-z/!?])", "&lt;", " ".join(text.splitlines()))
+    return re.sub(r"(?<=\d) (?=%)|(?<=±) ", "\N{NO-BREAK SPACE}", line)
+
+
 class Text(list):
     """Lines of Markdown that a notebook shows."""
 
     def _repr_markdown_(self):
-        return "\n".join(self)
+        return "\n".join(map(inert, self))
 
 
 def table(header, rows) -> Text:
@@ -40,7 +50,7 @@ class Table(list):
 
     def _repr_markdown_(self):
         rows = [[row.claim, f"**{row.verdict}**", row.value] for row in self]
-        rules = "\n".join(f"- **{row.claim}:** {row.measure}." for row in self)
+        rules = Text(f"- **{row.claim}:** {row.measure}." for row in self)._repr_markdown_()
         shown = table(["claim", "verdict at this scale", "what we found"], rows)._repr_markdown_()
         return f"{shown}\n\n<details><summary>The rules of these verdicts</summary>\n\n{rules}\n\n</details>"
 
@@ -61,7 +71,7 @@ def last_matching(error, tickets, epsilon):
 
 
 class Contingency(NamedTuple):
-    """Counts of pairs of successive levels: connected or not, both ends matching or not."""
+    """Counts of pairs of successive levels: connected or not, the sparser network matching or not."""
 
     both: int
     only_matching: int
@@ -90,18 +100,25 @@ def crossed(match, joined) -> Contingency:
 def percent(value, digits=1) -> str:
     """Write a rate in [0, 1], or a tensor of them as mean ± standard deviation, in percent."""
     value = torch.as_tensor(value, dtype=torch.float64)
-    spread = f" ± {100 * value.std():.{digits}f}" if value.numel() > 1 else ""
+    spread = f" ± {_deviation(100 * value, digits)}" if value.numel() > 1 else ""
     return f"{100 * value.mean():.{digits}f}{spread} %".replace("-", "−")
+
+
+def _deviation(values, digits):
+    """Write a standard deviation, with up to two digits more where it would look like none."""
+    tried = [f"{values.std():.{n}f}" for n in range(digits, digits + 3)]
+    return next((text for text in tried if float(text)), tried[0])
 
 
 def points(value, digits=1) -> str:
     """Write a difference of rates, or a tensor of them as mean ± standard deviation, in percentage points."""
-    return percent(value, digits).replace(" %", " points")
+    text = percent(value, digits).replace(" %", " points")
+    return "1 point" if text == "1 points" else text
 
 
 def spread(values, digits=1) -> str:
     """Write numbers as mean ± standard deviation."""
-    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
+    return f"{values.mean():.{digits}f} ± {_deviation(values, digits)}"
 
 
 def of(yes) -> str:

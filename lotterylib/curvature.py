@@ -84,7 +84,7 @@ def hessian(net: Network, state: State, x: Tensor, y: Tensor, mask: Mask | None 
     mask, w = _checked(net, state, mask, x, y)
     count, size = w.shape
     if size > EXACT:
-        raise ValueError(f"mask has {size} weights; this is limited to {EXACT} weights: use curvature.spectrum or top")
+        raise ValueError(f"mask has {size} weights; this is limited to {EXACT} weights: use curvature.spectrum")
     matrix = w.new_empty(count, size, size)
     rows = torch.arange(size, device=w.device).split(64)
     for block in progress.bar(rows, desc=f"Hessian, {matrix.nbytes / 1e6:.0f} MB"):
@@ -124,7 +124,7 @@ def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
 
     Their shares are the squared first components of its eigenvectors, or 1/D where ``spectrum`` says so.
     """
-    values, vectors = torch.linalg.eigh(_tridiagonal(alpha.cpu(), beta.cpu()))
+    values, vectors = torch.linalg.eigh(tridiagonal(alpha, beta))
     shares, size = vectors[..., 0, :] ** 2, basis.shape[-1]
     for r in range(len(basis) if basis.shape[1] > 1 else 0):
         ritz = vectors[r].mT.to(basis) @ basis[r]
@@ -135,27 +135,6 @@ def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
         rest = rest * (1 - known.double().sum(1, keepdim=True) / size) / rest.sum(1, keepdim=True).clamp_min(1e-300)
         shares[r] = torch.where(known, 1 / size, rest)
     return Spectrum(values, shares)
-
-
-def top(net: Network, state: State, x, y, mask: Mask | None = None, count=1, iterations=40, seed=0):
-    """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
-
-    The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
-    the ``iterations`` of Lanczos's method (1950) are doubled. Of equal eigenvalues only one may be found. Raises
-    ``ValueError`` unless ``count`` is from 1 to D, and as ``hvp`` does.
-    """
-    mask, w = _checked(net, state, mask, x, y)
-    checks.whole("count", count, 1, w.shape[1])
-    iterations = max(count, checks.whole("iterations", iterations, 1))
-    start = _gaussian(w, 1, seed)
-    while True:
-        basis, alpha, beta = lanczos(lambda v: hvp(net, state, x, y, v, mask), start, iterations)
-        values, vectors = (found[:, 0] for found in torch.linalg.eigh(_tridiagonal(alpha, beta)))
-        residual = beta[:, 0, -1, None] * vectors[:, -1].abs()
-        values, vectors, residual = (found.flip(-1)[..., :count] for found in (values, vectors, residual))
-        if iterations >= w.shape[1] or (residual <= 1e-4 * values.abs().amax(1, keepdim=True)).all():
-            return values, vectors.mT.to(basis) @ basis[:, 0]
-        iterations *= 2
 
 
 def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,6 +167,12 @@ def lanczos(product, start: Tensor, iterations: int) -> tuple[Tensor, Tensor, Te
             image = torch.where(closed[..., None], outside(fresh), image)
         vector = image / image.norm(dim=-1, keepdim=True)
     return basis, alpha, beta
+
+
+def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
+    """The matrix ``(R, V, m, m)`` of the diagonal and the entries beside it that ``lanczos`` returned."""
+    beside = torch.diag_embed(beta[..., :-1], 1)
+    return torch.diag_embed(alpha) + beside + beside.mT
 
 
 def _checked(net, state, mask, x, y):
@@ -227,8 +212,3 @@ def _kept(mask):
 def _gaussian(w, count, seed):
     """Random vectors ``(R, count, D)`` of the kind of ``w``, drawn on the CPU, so alike on every device."""
     return pruning.noise({"": w[:, None].expand(-1, count, -1)}, seed, torch.randn)[""].to(w)
-
-
-def _tridiagonal(alpha, beta):
-    beside = torch.diag_embed(beta[..., :-1], 1)
-    return torch.diag_embed(alpha) + beside + beside.mT

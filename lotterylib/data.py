@@ -1,8 +1,10 @@
 """Datasets as tensors on one device, where training batches are gathered, normalised and augmented."""
 
 import hashlib
+import io
 import os
 import random
+import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +17,21 @@ from . import checks, store
 os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # before CUDA starts: else many streams share eight queues
 NAMES = ("mnist1d", "mnist", "fashion_mnist", "cifar10", "cifar100", "cifar10_jpeg75")  # ``load`` also takes a path
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+_MD5 = {  # of the files as torchvision unpacks them; those of CIFAR it knows itself
+    "MNIST/raw/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "MNIST/raw/train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "MNIST/raw/t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "MNIST/raw/t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    "FashionMNIST/raw/train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "FashionMNIST/raw/train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "FashionMNIST/raw/t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "FashionMNIST/raw/t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 _PAD = 4  # pixels of the random crop
 _OFFSETS = 2 * _PAD + 1
 VIEWS = 2 * _OFFSETS**2  # ways to crop and flip an image
+MOST = 2**16  # classes, or as many as examples: networks have an output for each, so a stray label would cost gigabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +93,8 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
     """The device called ``name``; ``"auto"``: CUDA if there is one, else the CPU. Raises ``ValueError`` for others."""
     name, cuda = str(name), torch.cuda.is_available()
     if name.startswith("cuda") and not cuda:
-        raise ValueError(f"device is {name!r}, but torch sees no CUDA device; allowed here are 'auto' and 'cpu'")
+        found = f"device is {checks.shown(name)}, but torch sees no CUDA device"
+        raise ValueError(f"{found}; allowed here are 'auto' and 'cpu'")
     each = ("cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))) if cuda else ()
     checks.choice("device", name, ("auto", "cpu", *each))
     return torch.device(name if name != "auto" else "cuda" if cuda else "cpu")
@@ -93,13 +107,13 @@ def load(name: str | Path, device: str | torch.device = "auto", augment: bool | 
     torchvision downloads what is not there, except for ``cifar10_jpeg75``, a lossy copy. An ``.npz`` holds the arrays
     ``train_x``, ``train_y``, ``test_x``, ``test_y`` and optionally a string ``name`` and a boolean ``augment``.
     ``augment``: whether training crops and flips images at random; by default what the ``.npz`` says, else only for
-    CIFAR by name. Raises ``ValueError`` for an unknown name or device, unusable arrays and damaged files,
-    ``FileNotFoundError`` for a set that is neither on disk nor downloadable.
+    CIFAR by name. Raises ``ValueError`` for an unknown name or device, unusable arrays, damaged files and an ``.npz``
+    of more than a tenth of the memory, ``FileNotFoundError`` for a set that is neither on disk nor downloadable.
     """
     device = find_device(device)  # a wrong one is told before a download
-    folder = Path(os.environ.get("LOTTERYLIB_DATA") or "~/.cache/lotterylib").expanduser()
+    folder = Path(os.path.expanduser(os.environ.get("LOTTERYLIB_DATA") or "~/.cache/lotterylib"))
     if str(name).lower().endswith(".npz"):
-        given = {"name": Path(name).stem, "augment": False, **_npz(Path(name).expanduser())}
+        given = {"name": Path(name).stem, "augment": False, **_npz(Path(os.path.expanduser(name)))}
     elif name == "cifar10_jpeg75":
         lossy = "it, a lossy copy of CIFAR-10 (JPEG, quality 75) that is never downloaded,"
         given = {"augment": True, **_npz(folder / f"{name}.npz", lossy), "name": name}
@@ -124,26 +138,19 @@ def from_arrays(name: str, train_x, train_y, test_x, test_y, device="auto", augm
     both sets, for labels that are not whole numbers from 0 on, one an input, and for ``augment`` without images.
     """
     if not isinstance(name, str):
-        raise ValueError(f"name is {name!r}; it must be a string")
+        raise ValueError(f"name is {checks.shown(name)}; it must be a string")
     where, augment = find_device(device), bool(checks.choice("augment", augment, (False, True)))
     given = zip(_ARRAYS, (train_x, train_y, test_x, test_y), strict=True)
     t = {key: _tensor(f"{name}: {key}", value, labels=key[-1] == "y") for key, value in given}
-    for split in ("train", "test"):
-        x, y = t[f"{split}_x"], t[f"{split}_y"]
-        if y.is_floating_point() or y.shape != x.shape[:1] or len(y) == 0:
-            found = f"{split}_y has shape {tuple(y.shape)} and type {y.dtype}"
-            allowed = f"{len(x)} whole numbers, one for each entry of {split}_x, and at least one"
-            raise ValueError(f"{name}: {found}; it must be {allowed}")
     x, test_x = t["train_x"], t["test_x"]
+    checks.labels(f"{name}: train_y", t["train_y"], x, max(MOST, len(x)))
+    classes = int(t["train_y"].max()) + 1
+    checks.labels(f"{name}: test_y", t["test_y"], test_x, classes)
     kinds = [f"{'float' if part.is_floating_point() else part.dtype} {(*part.shape[1:],)}" for part in (test_x, x)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"{name}: test_x entries are {kinds[0]}, but train_x entries {kinds[1]}; they must be alike")
     if augment and x.dtype != torch.uint8:
         raise ValueError(f"{name}: augment is True, but only images (uint8) can be cropped and flipped")
-    classes = int(t["train_y"].max()) + 1
-    low, high = (int(label) for label in torch.cat([t["train_y"], t["test_y"]]).aminmax())
-    if low < 0 or high >= classes:
-        raise ValueError(f"{name}: labels run from {low} to {high}; they must be 0 to {classes - 1}, train_y's largest")
     source, (mean, std) = store.digest(t, f"augment {augment}"), _moments(x)
     if torch.float64 in (x.dtype, test_x.dtype):
         t |= {"train_x": normalise(x, mean, std).float(), "test_x": normalise(test_x, mean, std).float()}
@@ -167,6 +174,8 @@ def _tensor(label, value, labels):
     kind = value.dtype.kind
     if kind not in "biuf":
         raise ValueError(f"{label} has type {value.dtype}; it must hold numbers, not complex ones")
+    if kind == "u" and value.size and value.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{label} runs up to {value.max()}; whole numbers must be below 2**63")
     dtype = np.float64 if value.dtype.itemsize > 4 else np.float32
     if kind in "iu" or (kind == "b" and labels):
         dtype = np.uint8 if value.dtype == np.uint8 and not labels else np.int64
@@ -247,13 +256,11 @@ def _torchvision(name, root):
 
 def _check_files(make, root):
     """Raise ``ValueError`` for damaged files, before torchvision stumbles over them or a download writes over them."""
-    for path in (root / make.__name__ / "raw").glob("*-idx[13]-ubyte"):
-        axes, content = int(path.name[-7]), path.read_bytes()
-        sizes = [int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(1, axes + 1)]
-        if len(content) != 4 + 4 * axes + np.prod(sizes):
-            raise ValueError(f"{path} is not as long as its header says. Move it away, and it is downloaded again")
-    for name, expected in (*getattr(make, "train_list", ()), *getattr(make, "test_list", ())):
-        path = root / make.base_folder / name
+    known = {name: md5 for name, md5 in _MD5.items() if name.startswith(f"{make.__name__}/")}
+    lists = (*getattr(make, "train_list", ()), *getattr(make, "test_list", ()))
+    known |= {f"{make.base_folder}/{name}": md5 for name, md5 in lists}
+    for name, expected in known.items():
+        path = root / name
         if path.exists() and (found := hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()) != expected:
             differs = f"{path} has the MD5 checksum {found}; that of the published file is {expected}"
             raise ValueError(f"{differs}. Move it away, and it is downloaded again; an .npz may hold a changed copy")
@@ -273,18 +280,33 @@ def import_torchvision():
     return torchvision
 
 
+def host_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _npz(path, what="it"):
-    if not path.exists():
+    if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist; {what} must be an .npz holding {', '.join(_ARRAYS)}")
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in (*_ARRAYS, "name", "augment") if name in file.files}
+        with path.open("rb") as opened, zipfile.ZipFile(opened) as file:
+            held = {member.filename.removesuffix(".npy"): member for member in file.infolist()}
+            held = {name: held[name] for name in (*_ARRAYS, "name", "augment") if name in held}
+            size, most = sum(member.file_size for member in held.values()), host_memory() // 10
+            if size > most:  # eight bytes are made of one, at worst
+                raise ValueError(f"unpacked it has {size} bytes; {most} are allowed, a tenth of this machine's memory")
+            if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in held.values()):
+                raise ValueError("numpy does not pack like this")  # what does may unpack to more than it says
+            contents = {name: io.BytesIO(file.open(member).read(member.file_size)) for name, member in held.items()}
+        arrays = {name: np.lib.format.read_array(content, allow_pickle=False) for name, content in contents.items()}
     except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files; MemoryError: a false size
-        raise ValueError(f"{path} is no .npz of arrays, holds pickled objects or is damaged ({error})") from error
-    missing = [name for name in _ARRAYS if name not in arrays]
-    if missing:
+        found = f"{path} is no .npz of arrays, holds pickled objects, is too large or is damaged"
+        raise ValueError(f"{found} ({error})") from error
+    if missing := [name for name in _ARRAYS if name not in arrays]:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it must hold {', '.join(_ARRAYS)}")
-    return {name: array if name in _ARRAYS else array.tolist() for name, array in arrays.items()}
+    for name in {"name", "augment"} & {*arrays}:  # of several two are told: a billion may be empty
+        arrays[name] = arrays[name].ravel()[:2].tolist() if arrays[name].ndim else arrays[name].item()
+    return arrays
 
 
 def _moments(x):
@@ -292,11 +314,13 @@ def _moments(x):
     if x.dtype == torch.int64:
         return torch.tensor(0.0), torch.tensor(1.0)
     if x.dtype == torch.uint8:
-        channels = x.reshape(-1, x.shape[3] if x.dim() == 4 else 1).unbind(1)
-        counts = torch.stack([channel.bincount(minlength=256) for channel in channels]).double()
-        share, grey = counts / counts.sum(1, keepdim=True), torch.arange(256).double() / 255
-        mean = share @ grey
-        variance = (share * (grey - mean[:, None]) ** 2).sum(1)
+        grey, found = torch.arange(256).double() / 255, []
+        for some in x.reshape(-1, x.shape[3] if x.dim() == 4 else 1).split(64, 1):  # a channel's counts take kilobytes
+            counts = torch.stack([channel.bincount(minlength=256) for channel in some.unbind(1)]).double()
+            share = counts / counts.sum(1, keepdim=True)
+            mean = share @ grey
+            found.append(torch.stack([mean, (share * (grey - mean[:, None]) ** 2).sum(1)]))
+        mean, variance = torch.cat(found, 1)
     else:
         variance, mean = torch.var_mean(x.double(), correction=min(1, x.numel() - 1))
     std = variance.sqrt()

@@ -4,15 +4,15 @@ Level 0 is the dense network. Level L + 1 prunes the level L solution, returns t
 point ``w_k`` (the dense network after k steps) and trains again with the same data in the same order.
 """
 
-import shutil
 from collections import deque
 from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from . import checks, memory, progress, pruning, store, training
-from .states import concatenate, select
+from .states import check_form, concatenate, select
 
 REWINDING = ("weights", "learning_rate")  # what ``Config.rewinding`` may be
 PRUNING = ("iterative", "one_shot")  # what ``Config.pruning`` may be
@@ -161,22 +161,19 @@ def levels(net, ds, config, checkpoint=None):
         raise ValueError(f"replicates are {count} in all; the memory of {ds.device} suffices for about {fit}")
     total = sum(config.steps_of(level) for level in range(config.levels + 1))
     with progress.bar(total=total, desc="IMP", unit="step") as bar:
-        work = _Work(net, ds, config, _folder(net, ds, config, checkpoint).open(), bar, {})
-        result = work.dense()
-        yield _sound(result)
-        while len(result) <= config.levels:
-            result = work.next(result)
+        work, result = _Work(net, ds, config, _folder(net, ds, config, checkpoint).open(), bar, {}), None
+        for level in range(config.levels + 1):
+            result = work.next(result) if result else work.dense()
+            work.files.drop(f"level_{level:02d}")
             yield _sound(result)
 
 
 def load(net, ds, config, checkpoint) -> Run | None:
     """Return the finished run that lies in a folder, or ``None``, without training. Raises ``training.Diverged``."""
-    files = _folder(net, ds, config, checkpoint)
-    points = [files.load(f"rewind_{step}") for step in config.rewind_step]
-    found = [files.load(f"level_{level:02d}") for level in range(config.levels + 1)] if all(points) else [None]
-    if not all(found):
-        return None
-    return _sound(Run(config, concatenate([p for p, _ in points]), tuple(_unpack(net, *level) for level in found)))
+    files, read = _folder(net, ds, config, checkpoint), partial(_level, net, config)
+    points = [files.load(f"rewind_{step}", partial(_point, net, config)) for step in config.rewind_step]
+    found = all(points) and [files.load(f"level_{level:02d}", read) for level in range(config.levels + 1)]
+    return _sound(Run(config, concatenate(points), tuple(found))) if found and all(found) else None
 
 
 def _folder(net, ds, config, checkpoint):
@@ -211,24 +208,24 @@ class _Work:
 
     def dense(self):
         """The run of level 0, trained once for each seed and repeated for every rewind step."""
-        config = self.config
-        points = {step: self.files.load(f"rewind_{step}") for step in config.rewind_step}
-        if (found := self.files.load("level_00")) and all(points.values()):
+        net, config = self.net, self.config
+        points = {k: self.files.load(f"rewind_{k}", partial(_point, net, config)) for k in config.rewind_step}
+        if (level := self.files.load("level_00", partial(_level, net, config))) and all(points.values()):
             self.bar.update(config.steps_of(0))
-            level = _unpack(self.net, *found)
         else:
-            start = self.net.init(config.replicates, config.seed)
+            start = net.init(config.replicates, config.seed)
             level = self.train("level_00", start, None, 0, config.seed, points)
         if not all(points.values()):  # one was lost from disk after the training had passed it
+            self.files.drop("level_00")
             return self.dense()
-        return Run(config, concatenate([state for state, _ in points.values()]), (level,))
+        return Run(config, concatenate(list(points.values())), (level,))
 
     def next(self, run):
         """The run with one level more: pruned, rewound and trained, or as it lies in the folder."""
         config, name, last = self.config, f"level_{len(run):02d}", run[-1]
-        if found := self.files.load(name):
+        if found := self.files.load(name, partial(_level, self.net, config)):
             self.bar.update(config.steps_of(len(run)))
-            return replace(run, levels=(*run.levels, _unpack(self.net, *found)))
+            return replace(run, levels=(*run.levels, found))
         ranked, fraction = (run[0] if config.pruning == "one_shot" else last).state, config.fraction
         try:
             if callable(fraction):
@@ -243,10 +240,7 @@ class _Work:
         return replace(run, levels=(*run.levels, self.train(name, start, mask, run.rewind_steps, run.seeds)))
 
     def train(self, name, state, mask, start, seeds, points=None):
-        """Train a level to the end, whatever diverges; measure it, and keep it instead of what its training kept.
-
-        Level 0 has no ``mask``; its ``points``, a dict by rewind step, receives the rewind points that are passed.
-        """
+        """Train a level, whatever diverges; measure and keep it. Level 0 has no ``mask``, and fills ``points``."""
         net, ds, config, files, at, diverged = self.net, self.ds, self.config, self.files, tuple(points or ()), {}
         folder = files.path and files.path / name
         path = training.trajectory(
@@ -255,7 +249,7 @@ class _Work:
         try:
             for point in path:
                 if point.step in at:
-                    points[point.step] = point.state, {}
+                    points[point.step] = point.state
                     files.save(f"rewind_{point.step}", point.state)
             state = point.state
         except training.Diverged as stopped:
@@ -268,17 +262,27 @@ class _Work:
         kept = {entry: state[entry][keep] for entry, keep in mask.items()}
         bits = {entry: torch.from_numpy(np.packbits(keep.cpu().numpy())) for entry, keep in mask.items()}
         files.save(name, {"state": {**state, **kept}, "bits": bits, "error": error}, diverged=diverged)
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
         return Level(state, mask, error, diverged)
 
 
-def _unpack(net, saved, about):
-    """The level of a file, which holds prunable entries' surviving weights and the bits of their masks."""
-    state, mask, error = saved["state"], {}, saved["error"].cpu()
+def _point(net, config, saved, about):
+    """The rewind point of a file. Raises an exception if it has not the form of this run's."""
+    return check_form("rewind point", saved, net.init(1), config.replicates)
+
+
+def _level(net, config, saved, about):
+    """The level of a file: surviving weights, and bits of masks. Raises an exception as ``_point`` does."""
+    count = config.replicates * len(config.rewind_step)
+    state, bits = (checks.tree(name, saved[name]) for name in ("state", "bits"))
+    mask, error = {}, saved["error"].cpu()
     for name in net.prunable:  # in this order, which random draws go by
-        shape = (len(error), *net.shapes[name])
-        flat = np.unpackbits(saved["bits"][name].cpu().numpy(), count=int(np.prod(shape)))
+        shape = (count, *net.shapes[name])
+        flat = np.unpackbits(bits[name].cpu().numpy())[: int(np.prod(shape))]
         mask[name] = torch.from_numpy(flat.astype(bool)).view(shape).to(state[name].device)
+        if state[name].shape != (int(mask[name].sum()),):
+            raise ValueError(f"its entry {name!r} does not hold as many weights as its mask keeps")
         state[name] = state[name].new_zeros(shape).masked_scatter(mask[name], state[name])
-    return Level(state, mask, error, {int(r): step for r, step in about["diverged"].items()})
+    state = check_form("level", state, net.init(1), count)
+    check_form("level", {"error": error}, {"error": torch.zeros(1, dtype=torch.float64)}, count)
+    diverged = {checks.whole("replicate", int(r), 0, count - 1): step for r, step in about["diverged"].items()}
+    return Level(state, mask, error, diverged)

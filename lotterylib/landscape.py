@@ -25,11 +25,6 @@ def error(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
     return training.evaluate(net, state, x, y)[1]
 
 
-def loss(net: Network, state: State, x: Tensor, y: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats of every replicate, ``(R,)``; as in ``training.evaluate``."""
-    return training.evaluate(net, state, x, y)[0]
-
-
 def interpolate(a: State, b: State, gamma: float) -> State:
     """``gamma * a + (1 - gamma) * b``, whole numbers as in ``a``. Raises ``ValueError`` unless the two are alike."""
     check_alike(a, b)

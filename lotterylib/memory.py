@@ -1,10 +1,9 @@
 """How many replicates fit into the memory of a device, estimated before they are trained."""
 
-import os
-
 import torch
 
 from . import order, trial
+from .data import host_memory
 
 _WORKSPACE = 2**26  # bytes that cuBLAS takes for a stream, forward and backward
 _COPIES = 8  # of the weights: the caller's and the group's, momentum twice, mask, gradient twice, one to spare
@@ -23,10 +22,9 @@ def fitting(net, ds, recipe, kept=0) -> int:
         free = torch.cuda.mem_get_info(ds.device)[0] + torch.cuda.memory_reserved(ds.device)
         free -= sum(tensor.nbytes for tensor in (ds.train_x, ds.train_y, ds.test_x, ds.test_y))
         return int(max(0, free) / (each + step + (0 if net.stacked else _WORKSPACE)))
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if net.stacked:
-        return int(total / (each + step))
-    return int(max(0, total - torch.get_num_threads() * step) / each)  # one after the other in each thread
+        return int(host_memory() / (each + step))
+    return int(max(0, host_memory() - torch.get_num_threads() * step) / each)  # one after the other in each thread
 
 
 def saved_bytes(net, ds, recipe) -> int:
@@ -37,7 +35,7 @@ def saved_bytes(net, ds, recipe) -> int:
 
     def note(tensor):
         saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own node held would never be freed
 
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with torch.enable_grad(), hooks, trial.autocast(ds.device, recipe.precision):

@@ -73,7 +73,7 @@ class Network:
         return module.state_dict()
 
     def from_state_dicts(self, state_dicts):
-        """The state of a list of plain ``state_dict``s. Raises ``ValueError`` for none, or other names or shapes."""
+        """The state of a list of plain state dicts. Raises ``ValueError`` for none, or other names or shapes."""
         checks.whole("number of state_dicts", len(checks.kind("state_dicts", state_dicts, list, tuple)), 1)
         modules = [copy.deepcopy(self.module) for _ in state_dicts]
         try:
@@ -93,7 +93,7 @@ class Network:
         if mask is not None:
             states.check("mask", mask, {name: self.shapes[name] for name in self.prunable}, count, torch.bool)
         if x is not None:
-            checks.labels(x, y, self.try_on(x))
+            checks.labels("y", y, x, self.try_on(x))
         return count
 
     def try_on(self, x) -> int:

@@ -162,10 +162,15 @@ class Group:
             for _ in range(3):  # libraries choose their kernels and allocate before a capture
                 self.load(step, 1)
                 self.update()
-        self.graph = torch.cuda.CUDAGraph()
-        graph = torch.cuda.graph(self.graph, stream=self.stream)
-        with _uncollected(), torch.cuda.device(self.ds.device), graph, exact():
-            self.update()
+        self.graph, collecting = torch.cuda.CUDAGraph(), gc.isenabled()
+        gc.collect()
+        gc.disable()  # an older graph that is freed during a capture would spoil this one
+        try:
+            with torch.cuda.device(self.ds.device), torch.cuda.graph(self.graph, stream=self.stream), exact():
+                self.update()
+        finally:
+            if collecting:
+                gc.enable()
 
     def store(self):
         """Write the group's replicates back to the training."""
@@ -191,19 +196,6 @@ def _logits(net, stacked, dtype, last):
         return one({name: tensor.squeeze(0) for name, tensor in state.items()}, x.squeeze(0)).unsqueeze(0)
 
     return torch.vmap(one) if stacked else alone
-
-
-@contextlib.contextmanager
-def _uncollected():
-    """Context without the garbage collector: an older graph that it frees during a capture would spoil that one."""
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _laid(gradient, leaf):

@@ -60,6 +60,14 @@ def check_alike(a: State, b: State, axes=0) -> None:
             raise ValueError(f"{found}; {equal} must be equal")
 
 
+def check_form(argument: str, state: State, like: State, count: int) -> State:
+    """Return a state of ``count`` replicates with names, shapes and types of ``like``; ``ValueError`` for others."""
+    check(argument, state, {name: tensor.shape[1:] for name, tensor in like.items()}, count)
+    for name, tensor in like.items():
+        check(argument, {name: state[name]}, {name: tensor.shape[1:]}, count, tensor.dtype)
+    return state
+
+
 def replicates(state: State) -> int:
     """Return the number of replicates R of a state."""
     return len(next(iter(state.values())))

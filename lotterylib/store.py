@@ -4,16 +4,19 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from . import checks
+
+_PART = ".part"  # how the name of a file that is being written ends
+_TRIES = 9  # to write a file that other processes sweep away
 
 
 def key(description) -> str:
@@ -41,7 +44,8 @@ def digest(tensors, text="") -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        if tensor.numel():  # an empty one may have a stride that no view allows
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return hasher.hexdigest()
 
 
@@ -60,10 +64,25 @@ def sketch(tensors) -> dict:
 
 
 def write_bytes(path, content: bytes):
-    """Write a file so that at any moment either the old one or the whole new one is there."""
+    """Write a file so that at any moment either the old one or the whole new one is there.
+
+    Raises ``OSError`` that names the file, as where the disk is full; what was written of it is removed.
+    """
     path = Path(path)
+    for left in reversed(range(_TRIES)):
+        try:
+            return _replace(path, content)
+        except FileNotFoundError:  # another process has removed the folder meanwhile, or swept it
+            if not left:
+                raise
+        except OSError as error:
+            error.filename = str(path)  # that of writing names no file, that of making one only its part
+            raise
+
+
+def _replace(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -76,22 +95,29 @@ def write_bytes(path, content: bytes):
         raise
 
 
+def sweep(*folders):
+    """Remove what processes that were killed have left half written in folders. One that lives writes it again."""
+    for folder in folders:
+        for part in Path(folder).glob(f".*{_PART}"):
+            part.unlink(missing_ok=True)
+
+
 def write(path, tree, about):
     """Save tensors in nested dicts, with ``about`` (JSON-able, with the entry ``"key"``), as ``.safetensors``."""
     # cloned, because safetensors refuses entries that share memory
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _flat(tree)}
     text = json.dumps(about)
-    write_bytes(path, save(tensors, metadata={"about": text, "digest": digest(tensors, text)}))
+    metadata = {"about": text, "digest": digest(tensors, text), "name": Path(path).name}
+    write_bytes(path, save(tensors, metadata))
 
 
-def read(path, key=None, device="cpu"):
-    """Load what ``write`` saved: ``(tree, about)``, or ``None`` if there is no such file.
+def read(path, key=None, device="cpu", unpack=lambda tree, about: (tree, about)):
+    """Load what ``write`` saved, as ``unpack(tree, about)`` makes it; ``None`` if there is no such file.
 
-    Raises nothing for one that is damaged, or whose key is not ``key``: it gives ``None``, and a warning names it.
+    Raises nothing for one that is damaged, was saved under another name, whose key is not ``key``, or for which
+    ``unpack`` raises an exception: it gives ``None``, and a warning names it.
     """
     path = Path(path)
-    if not path.exists():
-        return None
     try:
         content = path.read_bytes()  # at once: another process may replace the file meanwhile
         tensors = load(content)
@@ -99,12 +125,17 @@ def read(path, key=None, device="cpu"):
         about = json.loads(metadata["about"])
         if metadata["digest"] != digest(tensors, metadata["about"]):
             raise ValueError("its content does not match its checksum")
-        if key is not None and about["key"] != key:
+        if metadata.get("name", path.name) != path.name:  # files of the first editions have no name in them
+            raise ValueError(f"it was saved as {metadata['name']}")
+        if about["key"] != (about["key"] if key is None else key):
             raise ValueError("it belongs to other settings or to another dataset")
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        warnings.warn(f"{path} cannot be used ({error}); it will be computed again", stacklevel=2)
+        return unpack(_nested({name: tensor.to(device) for name, tensor in tensors.items()}), about)
+    except FileNotFoundError:
         return None
-    return _nested({name: tensor.to(device) for name, tensor in tensors.items()}), about
+    except Exception as error:  # safetensors, torch and json have a dozen for what another hand wrote
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        warnings.warn(f"{path} cannot be used ({why}); it will be computed again", stacklevel=2)
+        return None
 
 
 class Folder:
@@ -113,31 +144,37 @@ class Folder:
     def __init__(self, path, settings, device="cpu"):
         self.key, self.settings, self.device = key(settings), settings, device
         checks.kind("checkpoint", "" if path is None else path, str, os.PathLike)
-        self.path = None if path is None else Path(path).expanduser() / self.key
+        self.path = None if path is None else Path(os.path.expanduser(path)) / self.key
 
     def open(self):
-        """Make the folder and describe it. Raises ``ValueError`` if nothing can be written there."""
+        """Make the folder, describe it, and sweep it. Raises ``ValueError`` if nothing can be written there."""
         if self.path:
             try:
+                sweep(self.path)
                 write_bytes(self.path / "settings.json", json.dumps(plain(self.settings), indent=1).encode() + b"\n")
             except OSError as error:
                 where = f"checkpoint is {self.path.parent}, a folder that must be writable"
                 raise ValueError(f"{where}: {error}") from error
         return self
 
-    def load(self, name):
-        """What ``save`` kept under this name, as ``read`` returns it."""
-        return self.path and read(self.path / f"{name}.safetensors", self.key, self.device)
+    def load(self, name, unpack):
+        """What ``save`` kept under this name, as ``unpack`` makes it: see ``read``."""
+        return self.path and read(self.path / f"{name}.safetensors", self.key, self.device, unpack)
 
     def save(self, name, tree, **about):
         """Keep tensors in nested dicts, and what is said about them."""
         if self.path:
             write(self.path / f"{name}.safetensors", tree, {"key": self.key, **about})
 
+    def drop(self, name):
+        """Remove what lies in a folder of this name in it: what a training has kept that has come to its end."""
+        if self.path:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
 
 def _flat(tree, prefix=""):
     for name, value in tree.items():
-        path = prefix + quote(name, "")
+        path = prefix + quote(name, "").replace("__metadata__", "%5F_metadata__")  # which safetensors takes for its own
         yield from _flat(value, path + "/") if isinstance(value, dict) else [(path, value)]
 
 
@@ -148,5 +185,7 @@ def _nested(tensors):
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})
+        if name in node:
+            raise ValueError(f"its entry {path!r} is there twice")
         node[name] = tensor
     return tree

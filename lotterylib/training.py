@@ -15,6 +15,7 @@ import torch
 from . import checks, memory, progress, pruning, sgd, store
 from .data import Dataset
 from .networks import Network
+from .states import check_form
 
 SCHEDULES = ("cosine", "constant", "step")  # of the learning rate
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the products in a training step
@@ -55,8 +56,10 @@ class Recipe:
         drops = checks.kind("drops", self.drops, list, tuple)
         object.__setattr__(self, "drops", tuple(checks.whole("drops", step, 0) for step in drops))
         checks.choice("nesterov", self.nesterov, (False, True))
-        checks.within("drop", self.drop, 0, math.inf, open_low=True, open_high=True)
+        checks.within("drop", self.drop, 0, 1, open_low=True)
         checks.choice("precision", self.precision, PRECISIONS)
+        for name in ("lr", "momentum", "weight_decay", "drop"):  # 1 and 1.0 are one recipe, with one key
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.drops and self.schedule != "step":
             raise ValueError(f"drops are {self.drops}; they need the schedule 'step', and it is {self.schedule!r}")
         if self.nesterov and not self.momentum:
@@ -140,9 +143,16 @@ def trajectory(net, state, ds, recipe, mask=None, start=0, stop=None, order_seed
         settings |= {"state": store.digest(state), "mask": store.digest(mask)}
         settings |= {"network": net.identity(ds.test_x), "data": ds.digest}
     files = store.Folder(checkpoint, settings, ds.device).open()
-    if saved := files.load("training"):
-        tree, now = saved[0], saved[1]["step"]
-        state, momentum, failed = tree["state"], tree["momentum"], tree["failed"]
+
+    def resumed(tree, about):
+        """State, momentum, failures and step of a file, if it has the form of this training."""
+        own = {"state": state, "momentum": momentum}
+        found = [check_form(name, tree[name], like, count) for name, like in own.items()]
+        lost = check_form("failures", {"failed": tree["failed"]}, {"failed": failed}, count)
+        return *found, lost["failed"], checks.whole("step", about["step"], now, stop)
+
+    if saved := files.load("training", resumed):
+        state, momentum, failed, now = saved
         if bar is not None:
             bar.update(sum(max(0, now - s) for s in starts))
     stacked = net.stacks(ds.test_x, recipe.precision)

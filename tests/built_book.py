@@ -17,6 +17,7 @@ FLAGS = (
     "--disable-sync",
 )
 SECONDS = 1000  # the browser counts in milliseconds
+STILL = "chapters/08_what_a_mask_says.html"  # the chapter with one drawing: nothing moves, no formula
 
 
 def built_pages():

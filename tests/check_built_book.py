@@ -13,7 +13,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
-from built_book import HTML, SECONDS, built_pages, new_tab, open_page, show_answers
+from built_book import HTML, SECONDS, STILL, built_pages, new_tab, open_page, show_answers
 
 LOCAL = ("file:", "data:", "blob:", "about:")
 
@@ -78,6 +78,16 @@ def test_page_opens(browser, page):
     assert [url[:200] for url in requests if not url.startswith(LOCAL)] == [], "requests to other hosts"
 
 
+@pytest.mark.parametrize("page", [page for page in built_pages() if page != "index.html"])  # which only leads on
+def test_page_has_its_policy(page):
+    """That it is obeyed is seen where the page opens: what it refuses is an error."""
+    text = (HTML / page).read_text(encoding="utf-8")
+    (policy,) = re.findall('<meta http-equiv="Content-Security-Policy" content="(.*?)" />', text)
+    assert text.index(policy) < text.index("<script") and "default-src 'self'" in policy and "://" not in policy
+    scripts = re.search("script-src ([^;]*)", policy)[1]
+    assert "'unsafe-inline'" not in scripts and ("'unsafe-eval'" in scripts) == ("vendor/embed.js" in text)
+
+
 def stuck_controls(tab):
     """Names of sliders and buttons that do not change both what their widget shows and how it describes that."""
     look = """area => {
@@ -123,9 +133,10 @@ def test_internal_links_resolve(page):
 
 
 CHAPTERS = [page for page in built_pages() if page.startswith("chapters/0")]
+MOVING = [page for page in CHAPTERS if page != STILL]
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
+@pytest.mark.parametrize("page", MOVING)
 def test_chapter_has_something_to_move(page):
     """A figure with a slider or buttons; that they change it is seen where the page opens."""
     assert "application/vnd.jupyter.widget-view+json" in (HTML / page).read_text(encoding="utf-8")
@@ -197,12 +208,14 @@ def test_one_switch_shows_the_answers_of_all_pages(browser):
 @pytest.mark.parametrize("page", ["intro.html", *CHAPTERS])
 @pytest.mark.parametrize("scripts", [True, False])
 def test_paper_shows_choices_and_answers(browser, page, scripts):
-    """And solutions; nothing is left to press."""
+    """And solutions; nothing is left to press, and nothing fades in, which would be printed before it had begun."""
     with new_tab(browser, java_script_enabled=scripts) as tab:
         tab.goto((HTML / page).as_uri())
         tab.emulate_media(media="print")
         hidden = "all => all.filter(e => !e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"
         assert eventually(tab, lambda: tab.locator("article details > *").evaluate_all(hidden), []) == []
+        fading = "all => all.filter(e => getComputedStyle(e).animationName !== 'none').length"
+        assert tab.locator("article details > summary ~ *").evaluate_all(fading) == 0
         controls = tab.locator("article :is(fieldset.commit, p.chosen button, .all-answers, .explorable > .view)")
         assert not any(control.is_visible() for control in controls.all())
         tab.emulate_media(media="screen")
@@ -258,7 +271,7 @@ def test_terms_and_symbols_are_explained(page):
     linked = r'<div class="math.*?</div>(\s*<p class="symbols"><a [^>]*href="notation.html#\w)?'
     formulas = re.findall(linked, text, re.DOTALL)
     assert all(formulas) and len(formulas) == text.count('<p class="symbols">')
-    assert formulas or "retraining" in page  # the one chapter without
+    assert formulas or "retraining" in page or page == STILL  # the two chapters without
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
@@ -287,7 +300,7 @@ def test_pages_of_widgets_are_light():
         assert (HTML / page).stat().st_size < 1_000_000 and "data:image/png" not in (HTML / page).read_text("utf-8")
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
+@pytest.mark.parametrize("page", MOVING)
 def test_the_picture_offered_is_that_of_the_pane_shown(browser, page):
     with new_tab(browser) as tab:
         open_page(tab, HTML / page)

@@ -24,7 +24,7 @@ from lotterybook import build
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
-BOOKS = ("torch", "torchvision", "numpy", "matplotlib")  # in the versions of requirements.txt
+BOOKS = ("torch", "torchvision", "numpy", "matplotlib", "joblib")  # in the versions of requirements.txt
 # Colab's versions of what runs a notebook and shows it: github.com/googlecolab/backend-info, August 2026.
 COLABS = ("ipywidgets==7.7.1", "ipykernel==6.17.1", "ipython==7.34.0")
 INSTALLED = {"mnist1d", "safetensors", "scipy", "tqdm"}  # Colab lacks only the first; here nothing is taken for granted

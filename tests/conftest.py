@@ -1,7 +1,11 @@
 """Small things that many tests share: datasets and networks that train in milliseconds, one IMP run, one browser."""
 
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soak
 import torch
 from built_book import chromium
 from torch import nn
@@ -10,6 +14,18 @@ from lotterybook import experiment, records
 from lotterylib import data, imp, networks, training
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started the tests in the background
+
+
+def pytest_addoption(parser):
+    parser.addoption("--keep", type=Path, help="with -m soak: the page that receives the tables, if all went well")
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    if config.getoption("markexpr") == "soak" and soak.TABLES:
+        terminalreporter.write_line(f"\n{soak.tables()}")
+        if (page := config.getoption("keep")) and exitstatus == 0:
+            soak.keep(page)
 
 
 @pytest.fixture(scope="session")

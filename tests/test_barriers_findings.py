@@ -161,9 +161,9 @@ def test_masks_that_lead_back_are_judged_by_their_rule(change, verdict):
 
 def test_how_many_masks_lead_back_is_said():
     said = findings.mask_leads_back(walk(), world()[0], 75).value
-    assert said == "of the 2 masks found without rewinding, 1 lead back from k = 75, 0 from k = 0"
+    assert said == "of the 2 masks found without rewinding, 1 leads back from k = 75, 0 from k = 0"
     assert findings.returns(walk())[3] == (
-        "| 2 (64 %) | 75 | 2.00 ± 0.28 % | 2.10 ± 0.30 % | 0.1 ± 0.0 points | 2 of 2 | 70 ± 10 % |"
+        "| 2 (64 %) | 75 | 2.00 ± 0.28 % | 2.10 ± 0.30 % | 0.1 ± 0.01 points | 2 of 2 | 70 ± 10 % |"
     )
 
 
@@ -186,9 +186,11 @@ def test_recalibrated_pairs_stand_beside_the_same_networks():
     said = list(findings._distant(plain, part))
     assert said[1].startswith("From k = 25 the dense network is connected down to level 2 (64 %); to the last, 20.0")
     assert "down to level 2 with statistics interpolated, to level 3 with recalibrated ones" in said[3]
-    alt = maps.pairs(plain, part).alt
-    assert "k = 75, interpolated: dense connected down to level 4, 0.4 points to the last" in alt
-    assert "k = 75, recalibrated: dense connected down to level 3, 20.0 points to the last" in alt
+    drawing = maps.pairs(plain, part)
+    assert "k = 75, interpolated: dense connected down to level 4, 0.4 points to the last" in drawing.alt
+    assert "k = 75, recalibrated: dense connected down to level 3, 20.0 points to the last" in drawing.alt
+    assert drawing.caption.startswith("With k = 75 ")
+    assert drawing.caption.endswith("level 4 with statistics interpolated and level 3 with statistics recalibrated.")
 
 
 def others():
@@ -230,6 +232,7 @@ def test_each_network_has_its_own_dense_error_and_its_own_levels():
     assert "plain 64: if 4 of 4 (100 %), only if 4 of 10 (40 %)" in drawing.alt
     assert [text.get_text() for text in drawing.figure.axes[0].texts][4:6] == ["4 of 4", "4 of 10"]
     check_words("networks", drawing.figure)
+    check_words("networks on a phone", drawing.small)
 
 
 def test_the_law_is_counted_in_every_way():
@@ -277,7 +280,8 @@ def test_a_line_shows_how_far_the_error_rises():
     curve = torch.stack([table(0.02, 0.02), table(0.1, 0.03), table(0.04, 0.04)])
     one = landscape.Barrier(table(0.07, 0.0), curve, gamma)
     drawing = figures.lines({0: one, 75: one}, (0, 40, 75))
-    assert drawing.caption.endswith("rewound to step 75 the barrier is 7.0 points, 0.0 points in 2 replicates.")
+    assert drawing.alt.endswith("rewound to step 75 the barrier is 7.0 points, 0.0 points in 2 replicates.")
+    assert drawing.caption.endswith("3.5 points to level 1 from step 0 and 3.5 points to level 1 from step 75.")
     for axes, step in zip(drawing.figure.axes, (0, 75), strict=True):
         (rise,) = axes.collections[0].get_segments()
         assert_close(torch.tensor(rise), table([0.5, 0.03], [0.5, 0.1]))

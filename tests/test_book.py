@@ -6,12 +6,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import plain_sphinx
 import pytest
 import yaml
 from built_book import find_chromium
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -94,7 +98,10 @@ def test_scripts_are_local():
 
 def test_vendored_files_are_what_the_list_says():
     readme = (ROOT / "_vendor" / "README.md").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})` \|$", readme, flags=re.MULTILINE))
+    origin = r"`[^`]+` \| \d+\.\d+\.\d+ \| `[^`]+`[^|]*"  # package, version, file in it
+    licence = r"[\w.-]+: `[^`]+\.LICENSE\.txt`[^|]*"
+    row = rf"^\| `([^`]+)` \| {origin} \| {licence} \| `([0-9a-f]{{64}})` \|$"
+    listed = dict(re.findall(row, readme, flags=re.MULTILINE))
     present = {path.name for path in VENDOR.iterdir() if not path.name.endswith(".LICENSE.txt")} - OWN_SCRIPTS
     assert set(listed) == present
     for name, checksum in listed.items():
@@ -103,6 +110,9 @@ def test_vendored_files_are_what_the_list_says():
         assert (VENDOR / name).is_file(), name
     fonts = re.findall(r"[0-9a-f]{20}\.woff2", (VENDOR / "embed.js").read_text(encoding="utf-8"))
     assert fonts and set(fonts) <= present, "a font that a script asks for"
+    own = [*(ROOT / "_static").iterdir(), *(ROOT / "_ext").glob("*.js"), *(VENDOR / name for name in OWN_SCRIPTS)]
+    banner = r"(?i)@licen[cs]e|copyright|\(c\) *\d|sourceMappingURL"
+    assert [path.name for path in own if re.search(banner, path.read_text(encoding="utf-8"))] == [], "whose is it?"
 
 
 def test_references_are_complete():
@@ -168,6 +178,43 @@ def test_book_is_pinned_and_library_is_not():
         assert re.fullmatch(r"[\w.-]+==[\w.+]+(; python_version (<|>=) \"3\.\d+\")?", line), line
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert "==" not in project and "~=" not in project
+
+
+def locked(python):
+    """Versions by name that the lock gives a Python such as 3.12 on this system."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entry = r"^(\S.*?)(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+    assert re.sub(f"{entry}|^#.*\n", "", text, flags=re.MULTILINE) == "", "an entry without a hash, or another line"
+    needed = map(Requirement, re.findall(entry, text, re.MULTILINE))
+    asked = {"python_version": python, "python_full_version": f"{python}.9"}
+    here = [one for one in needed if one.marker is None or one.marker.evaluate(asked)]
+    versions = {canonicalize_name(one.name): str(one.specifier) for one in here}
+    assert len(versions) == len(here) and not any(one.url for one in here)
+    return versions
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_lock_has_every_pin(python):
+    versions = locked(python)
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for pin in map(Requirement, filter(None, (line.split("#")[0].strip() for line in lines))):
+        if pin.marker is None or pin.marker.evaluate({"python_version": python}):
+            assert versions[canonicalize_name(pin.name)] == str(pin.specifier), "run `make lock`"
+
+
+def test_the_lock_has_all_that_is_needed():
+    """By what the installed packages say of themselves, from the pins on."""
+    versions = locked(".".join(map(str, sys.version_info[:2])))
+    pins = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    seen, left = set(), [canonicalize_name(name) for name in pins]
+    while left:
+        name = left.pop()
+        assert name in versions, f"{name} is needed; run `make lock`"
+        if name not in seen:
+            seen.add(name)
+            needs = map(Requirement, metadata.requires(name) or ())
+            left += [canonicalize_name(n.name) for n in needs if not n.marker or n.marker.evaluate({"extra": ""})]
+    assert len(seen) > 100
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

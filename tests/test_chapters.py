@@ -11,8 +11,9 @@ import papermill
 import pytest
 import torch
 import yaml
+from papermill.translators import papermill_translators
 
-from lotterybook import build, captions, claims, exercises, experiment, records, student
+from lotterybook import build, captions, claims, exercises, experiment, records, student, verdicts
 from lotterybook.scale import blocks
 from lotterylib import data, imp, sgd
 from lotterylib.states import select
@@ -119,23 +120,50 @@ def test_chapter_has_its_form(path):
     assert [line for cell in others for line in cell["source"] if len(line.rstrip()) > WIDE] == []
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [("preset", "nope"), ("preset", "medum"), ("preset", 3), ("recompute", "False"), ("recompute", "True"),
-     ("recompute", 0), ("device", "gpu"), ("device", None)],
-)  # fmt: skip
+CODE = "__import__('pathlib').Path('mark').touch()"
+WRONG = [
+    ("preset", "nope"), ("preset", "medum"), ("preset", 3), ("preset", None), ("preset", ["book"]),
+    ("preset", {"book": "book"}), ("preset", float("nan")), ("preset", "../../etc/passwd"), ("preset", "book\0"),
+    ("preset", "z" * 10**6), ("preset", CODE), ("preset", f'"; {CODE}; "'), ("preset", f"book\n{CODE}"),
+    ("recompute", "False"), ("recompute", "True"), ("recompute", 0), ("recompute", CODE), ("recompute", "z" * 10**6),
+    ("device", "gpu"), ("device", None), ("device", "/dev/null"), ("device", ["cpu"]), ("device", f"cpu'); {CODE}; ('"),
+    ("device", "cuda" + "z" * 10**6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG, ids=lambda value: repr(value)[:30])
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_a_chapter_names_a_wrong_parameter(path, name, wrong):
-    """As papermill hands it over, which turns what it does not understand into text; before anything is computed."""
+def test_a_chapter_names_a_wrong_parameter(path, name, wrong, tmp_path, monkeypatch):
+    """As papermill writes it into the cell that it inserts; before anything is computed, and nothing in it is run."""
+    monkeypatch.chdir(tmp_path)
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
     (number,) = [i for i, cell in enumerate(code) if "parameters" in cell["metadata"].get("tags", ())]
     namespace = {}
     exec("".join(code[number]["source"]), namespace)
     assert (namespace["preset"], namespace["recompute"], namespace["device"]) == ("book", False, "auto")
-    namespace[name] = wrong
-    with pytest.raises(ValueError, match=f"^{name} is {re.escape(repr(wrong))}|^{name} is '{wrong}'") as refused:
+    exec(papermill_translators.find_translator("python3", "python").codify({name: wrong}), namespace)
+    with pytest.raises(ValueError, match=f"^{name} is ") as refused:
         exec("".join(code[number + 1]["source"]), namespace)
-    assert re.search("allowed (here )?are|must be True or False", str(refused.value))
+    told = str(refused.value)
+    assert re.search("allowed (here )?are|must be True or False", told) and len(told) < 600
+    assert repr(wrong)[:20].strip("'\"") in told and not list(tmp_path.iterdir())
+
+
+def test_papermill_stops_where_a_parameter_is_wrong(tmp_path):
+    """In a kernel of its own, at the first cell behind the parameters; the code in the text would leave a mark."""
+    mark, path = tmp_path / "mark", CHAPTERS[-1]
+    code = CODE.replace("mark", str(mark))
+    with pytest.raises(papermill.PapermillExecutionError) as stopped:
+        papermill.execute_notebook(
+            path, tmp_path / "done.ipynb", {"preset": f'book"; {code}; "'}, kernel_name="python3", cwd=path.parent,
+            execution_timeout=300, progress_bar=False,
+        )  # fmt: skip
+    assert stopped.value.ename == "ValueError" and stopped.value.evalue.startswith("preset is 'book\"; __import__")
+    assert not mark.exists()
+    run = [cell for cell in cells(tmp_path / "done.ipynb") if cell["cell_type"] == "code" and cell["execution_count"]]
+    assert len(run) == 4  # the bootstrap, the parameters, those of papermill, and the one that refuses them
+    exec(code)
+    assert mark.exists(), "the test's own premise: the code leaves a mark"
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
@@ -157,7 +185,7 @@ def test_overview_is_that_of_the_records(numbers):
 
 def test_a_wrong_or_unknown_number_is_noticed(numbers):
     name = next(iter(numbers))
-    assert build.fill(f'<span data-value="{name}">17</span>', numbers).count(numbers[name]) == 1
+    assert build.fill(f'<span data-value="{name}">17</span>', numbers).count(verdicts.inert(numbers[name])) == 1
     with pytest.raises(ValueError, match="no such number"):
         build.fill('<span data-value="no such number">17</span>', numbers)
 

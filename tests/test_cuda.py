@@ -8,7 +8,7 @@ import torch
 import twins
 from torch.testing import assert_close
 
-from lotterylib import data, imp, landscape, memory, networks, pruning, sgd, training
+from lotterylib import data, imp, memory, networks, pruning, sgd, training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none")
 RECIPE = training.Recipe(steps=60, batch_size=16, lr=0.1, momentum=0.9, weight_decay=5e-3, nesterov=True)
@@ -94,8 +94,8 @@ def test_cuda_trains_as_the_cpu_does(case, ds, pictures):
     for name in state:
         assert_close(found[name].cpu(), expected[name], rtol=1e-5, atol=1e-7)
     assert_close(
-        landscape.loss(net, found, there.test_x, there.test_y).cpu(),
-        landscape.loss(home, expected, here.test_x, here.test_y), rtol=1e-5, atol=1e-7,
+        training.evaluate(net, found, there.test_x, there.test_y)[0],
+        training.evaluate(home, expected, here.test_x, here.test_y)[0], rtol=1e-5, atol=1e-7,
     )  # fmt: skip
 
 

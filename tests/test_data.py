@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import hashlib
 import io
 import pickle
 import random
@@ -165,19 +166,19 @@ def bad(**changes):
     ("given", "match"),
     [
         ({k: v for k, v in arrays().items() if k not in ("train_y", "test_x")}, r"bad.npz lacks train_y, test_x; it"),
-        (bad(test_y=np.full(10, 3)), "labels run from 0 to 3; they must be 0 to 2, train_y's largest"),
-        (bad(train_y=arrays()["train_y"] - 1), "labels run from -1 to 2; they must be 0 to"),
-        (bad(test_y=arrays()["test_y"] - 1), "labels run from -1"),
-        (bad(train_y=np.full(20, -1), test_y=np.full(10, -1)), "labels run from -1 to -1; they must be 0 to"),
-        (bad(train_y=np.full(20, -100)), "labels run from -100 to 2; they must be 0 to"),
-        (bad(train_y=np.zeros((20, 1), int)), r"train_y has shape \(20, 1\).*must be 20 whole numbers, one for each"),
-        (bad(train_y=np.zeros(1, int)), r"train_y has shape \(1,\).*must be 20 whole"),
-        (bad(train_y=np.array(2)), r"train_y has shape \(\).*must be 20 whole"),
-        (bad(train_y=np.full(20, 0.5)), r"train_y has shape \(20,\) and type torch.float64; it must be 20 whole"),
+        (bad(test_y=np.full(10, 3)), "test_y runs from 3 to 3; labels must lie between 0 and 2"),
+        (bad(train_y=arrays()["train_y"] - 1), "train_y runs from -1 to 1; labels must lie between 0 and"),
+        (bad(test_y=arrays()["test_y"] - 1), "test_y runs from -1 to 1; labels must lie between 0 and 2"),
+        (bad(train_y=np.full(20, -1), test_y=np.full(10, -1)), "train_y runs from -1 to -1; labels must lie"),
+        (bad(train_y=np.full(20, -100)), "train_y runs from -100 to -100; labels must lie between 0 and"),
+        (bad(train_y=np.zeros((20, 1), int)), r"train_y has shape \(20, 1\).*must be \(20,\) whole numbers, one"),
+        (bad(train_y=np.zeros(1, int)), r"train_y has shape \(1,\).*must be \(20,\) whole"),
+        (bad(train_y=np.array(2)), r"train_y has shape \(\).*must be \(20,\) whole"),
+        (bad(train_y=np.full(20, 0.5)), r"train_y has shape \(20,\) and type torch.float64; it must be \(20,\) whole"),
         (bad(test_y=np.zeros((10, 3), int)), r"test_y has shape \(10, 3\)"),
-        (bad(train_y=np.zeros(19, int)), r"train_y has shape \(19,\).*must be 20 whole numbers"),
-        (bad(test_x=np.zeros((0, 4)), test_y=np.zeros(0, int)), "test_y has shape.*at least one"),
-        (bad(train_x=np.zeros((0, 4)), train_y=np.zeros(0, int)), "train_y has shape.*at least one"),
+        (bad(train_y=np.zeros(19, int)), r"train_y has shape \(19,\).*must be \(20,\) whole numbers"),
+        (bad(test_x=np.zeros((0, 4)), test_y=np.zeros(0, int)), "test_y has shape.*one or more"),
+        (bad(train_x=np.zeros((0, 4)), train_y=np.zeros(0, int)), "train_y has shape.*one or more"),
         (bad(test_x=np.zeros((10, 5))), r"test_x entries are float \(5,\), but train_x entries float \(4,\)"),
         ({**arrays(features=(4, 3)), "test_x": np.zeros((10, 4, 3), np.uint8)}, r"test_x entries are torch.uint8"),
         (bad(train_x=np.full((20, 4), np.nan)), "train_x has shape.*NaN or infinite"),
@@ -471,6 +472,13 @@ def write_idx(folder, part, x, y):
     (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, len(y)) + y.tobytes())
 
 
+def take_for_published(monkeypatch, folder):
+    """Let the checksums of these files be those that are known."""
+    for path in (folder / "raw").iterdir():
+        known = hashlib.md5(path.read_bytes()).hexdigest()
+        monkeypatch.setitem(data._MD5, path.relative_to(folder.parent).as_posix(), known)
+
+
 @pytest.fixture
 def offline(monkeypatch):
     """No network: every request is refused, and noted."""
@@ -490,6 +498,7 @@ def test_torchvision_sets_are_read_from_the_folder(tmp_path, monkeypatch, offlin
     x, y = rng.integers(0, 256, (9, 28, 28), np.uint8), np.array([0, 1, 2, 3, 4, 0, 1, 4, 2], np.uint8)
     write_idx(tmp_path / folder / "raw", "train", x[:6], y[:6])
     write_idx(tmp_path / folder / "raw", "t10k", x[6:], y[6:])
+    take_for_published(monkeypatch, tmp_path / folder)
     monkeypatch.setenv("LOTTERYLIB_DATA", str(tmp_path))
     ds = data.load(name, device="cpu")
     assert ds.name == name and ds.num_classes == 5 and not ds.augment and not offline
@@ -523,18 +532,21 @@ def test_cifar_with_a_wrong_checksum_is_refused_and_kept(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("keep", "part"), [(0, "images-idx3"), (9, "images-idx3"), (-1, "images-idx3"), (-3, "labels-idx1")]
-)
+    ("keep", "part"), [(0, "images-idx3"), (9, "images-idx3"), (-1, "images-idx3"), (-3, "labels-idx1"),
+                       ("flip", "images-idx3"), ("flip", "labels-idx1")]
+)  # fmt: skip
 def test_a_damaged_file_of_mnist_is_named_and_kept(tmp_path, monkeypatch, offline, keep, part):
     folder = tmp_path / "MNIST" / "raw"
     for name in ("train", "t10k"):
         write_idx(folder, name, np.zeros((9, 28, 28), np.uint8), np.zeros(9, np.uint8))
+    take_for_published(monkeypatch, folder.parent)
     file = folder / f"t10k-{part}-ubyte"
-    damaged = file.read_bytes()[:keep]
+    whole = file.read_bytes()
+    damaged = whole[:-1] + b"\1" if keep == "flip" else whole[:keep]
     file.write_bytes(damaged)
     monkeypatch.setenv("HOME", str(tmp_path.parent))
     monkeypatch.setenv("LOTTERYLIB_DATA", f"~/{tmp_path.name}")
-    with pytest.raises(ValueError, match=f"{tmp_path.name}/MNIST/raw/t10k-{part}-ubyte is not as long as its header"):
+    with pytest.raises(ValueError, match=f"{tmp_path.name}/MNIST/raw/t10k-{part}-ubyte has the MD5 checksum"):
         data.load("mnist", device="cpu")
     assert file.read_bytes() == damaged and not offline
 

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from lotterybook import claims, experiment
 from lotterybook.limits import figures as limits_figures
-from lotterybook.limits import wells
+from lotterybook.limits import measures, wells
 from lotterybook.presets import PRESETS
 from lotterybook.retraining import magnitudes, weight_changes
 from lotterybook.robustness import displacements
@@ -30,6 +30,7 @@ RUN = {name: functools.partial(experiment.recorded, name) for name in EXPERIMENT
 SETUP, FORGET = experiment.setup, experiment._setup.cache_clear
 CHAPTERS = sorted((Path(__file__).resolve().parent.parent / "chapters").glob("0*_*.ipynb"))
 SMOKE = PRESETS["smoke"]
+QUICK = "winning_tickets", "successive_barriers"  # experiments that run with every `make test`
 
 # The pretended device itself
 
@@ -261,7 +262,7 @@ PUBLIC = {  # what gives tensors, tuples or states of them, or numbers
     "coordinates": lambda t: displacements.coordinates(t.net, t.state, t.other, t.third, t.other),
     "overlap": lambda t: displacements.overlap(t.net, (t.state, t.other), (t.state, t.third)),
     "pruning_direction": lambda t: perturbation.pruning_direction(t.state, t.mask, t.pruned),
-    "top": lambda t: curvature.top(t.net, t.state, t.x, t.y, t.mask, count=1)[0],
+    "top": lambda t: measures.top(t.net, t.state, t.x, t.y, t.mask, count=1)[0],
     "angular_dimension": lambda t: curvature.angular_dimension(t.values, float(t.length[0]), 0.1),
     "gordon_fraction": lambda t: curvature.gordon_fraction(t.values, t.w, 0.1),
     "sampled": lambda t: curvature.gordon_fraction(t.spectrum.nodes(0)[0], t.w, 0.1, t.spectrum.nodes(0)[1]),
@@ -352,7 +353,9 @@ def places(tmp_path_factory):
     FORGET()
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.soak) for name in EXPERIMENTS]
+)
 def test_every_experiment_gives_the_same_there(places, name):
     """In the branches of CUDA: all replicates in one stack, captured steps, larger parts."""
     here, there = places
@@ -385,6 +388,7 @@ def test_a_crossing_is_drawn_from_tensors_there(public):
     assert found.alt == expected.alt
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", [path.stem for path in CHAPTERS])
 def test_every_line_of_a_chapter_runs_there(places, name):
     """What a reader with a GPU runs, figures and findings included; records are those made above."""

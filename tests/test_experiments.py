@@ -19,7 +19,7 @@ from lotterybook import claims, editor, experiment, presets, records, verdicts
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.barriers import findings as barriers_findings
 from lotterybook.barriers import lines as barrier_lines
-from lotterybook.barriers import maps, readings, sweep
+from lotterybook.barriers import maps, others, readings
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
 from lotterybook.experiment import recorded
@@ -527,7 +527,7 @@ def test_a_run_ends_before_a_layer_is_emptied(smoke, tmp_path):
     """What was reached is there, the rest is NaN; other errors are not swallowed."""
     recipe = training.Recipe(steps=4, batch_size=64, lr=0.1)
     arm = presets.Arm("resnet1d", imp.Config(recipe, (0, 1), levels=9, replicates=1, fraction=0.6), width=4)
-    found = sweep.successive(arm, smoke.setup.ds, tmp_path, 3)
+    found = others.successive(arm, smoke.setup.ds, tmp_path, 3)
     reached = int(found["error"][:, 0, 0].isfinite().sum())
     assert 2 <= reached < 10 and found["error"].shape == (10, 2, 1) and found["barrier"].shape == (9, 2, 1)
     assert found["barrier"][: reached - 1].isfinite().all() and found["barrier"][reached - 1 :].isnan().all()
@@ -535,14 +535,14 @@ def test_a_run_ends_before_a_layer_is_emptied(smoke, tmp_path):
     net = networks.build("resnet1d", smoke.setup.ds, width=4)
     with pytest.raises(ValueError, match="batch_size"):
         huge = dataclasses.replace(recipe, batch_size=10**6)
-        sweep.as_far_as_it_goes(net, smoke.setup.ds, imp.Config(huge, 0, levels=1, replicates=1), None)
+        others.as_far_as_it_goes(net, smoke.setup.ds, imp.Config(huge, 0, levels=1, replicates=1), None)
 
 
 def test_a_run_ends_with_the_level_in_which_a_replicate_diverges(smoke):
     wild = training.Recipe(steps=30, batch_size=64, lr=1e6)
     arm = presets.Arm("cnn1d_plain", imp.Config(wild, 0, levels=2, replicates=1), width=4)
     net = networks.build(arm.network, smoke.setup.ds, **arm.options)
-    assert len(sweep.as_far_as_it_goes(net, smoke.setup.ds, arm.config, None)) == 1
+    assert len(others.as_far_as_it_goes(net, smoke.setup.ds, arm.config, None)) == 1
 
 
 def test_projections_are_pruned_solutions(smoke, monkeypatch):
@@ -1324,7 +1324,7 @@ def test_an_interrupted_command_goes_on(tiny, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setitem(experiment.EXPERIMENTS, "two", (stop, experiment.EXPERIMENTS["two"][1]))
         make()
-    assert calls == ["one"] and not published.exists()
+    assert calls == ["one"] and not list(published.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr(sgd.Group, "update", refuse)
         make()

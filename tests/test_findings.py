@@ -28,6 +28,15 @@ def test_pairs_are_counted_by_connected_and_matching():
 def test_numbers_are_written_with_their_spread():
     assert verdicts.percent(0.1234) == "12.3 %" and verdicts.points(-0.05, 0) == "−5 points"
     assert verdicts.percent(table(0.1, 0.2)) == "15.0 ± 7.1 %"
+    assert verdicts.points(0.01, 0) == "1 point" and verdicts.points(0.01) == "1.0 points"
+
+
+def test_a_spread_does_not_look_like_none():
+    """It gets the digit that it needs; without any it stays as it is."""
+    assert verdicts.percent(table(0.11, 0.113), 0) == "11 ± 0.2 %"
+    assert verdicts.points(table(0.016, 0.0161)) == "1.6 ± 0.01 points"
+    assert verdicts.spread(table(2.0, 2.004)) == "2.0 ± 0.003"
+    assert verdicts.percent(table(0.11, 0.11), 0) == "11 ± 0 %" == verdicts.percent(table(0.11, 0.11 + 1e-15), 0)
 
 
 def test_every_claim_of_the_abstract_has_one_row():

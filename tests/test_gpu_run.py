@@ -47,11 +47,15 @@ def measured(path):
 
 
 def test_a_killed_run_continues_to_the_same_numbers(folder, tmp_path, benchmarks):
+    """Also where it was started in the background by a shell: interrupts are ignored there, unless it asks for them."""
     import gpu_run
+
+    def in_the_background():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     script, calls = [sys.executable, str(BENCHMARKS / "gpu_run.py")], []
     killed, whole, packed = (tmp_path / name for name in ("killed", "whole", "packed"))
-    with subprocess.Popen([*script, *command(folder, killed)]) as child:
+    with subprocess.Popen([*script, *command(folder, killed)], preexec_fn=in_the_background) as child:
         kept, end = killed / "run" / "results.json", time.monotonic() + 120
         while not kept.exists() and time.monotonic() < end and child.poll() is None:
             time.sleep(0.01)

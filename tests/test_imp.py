@@ -326,6 +326,16 @@ def test_a_damaged_file_is_named_and_computed_again(ds, net, config, small_run, 
     same(imp.run(net, ds, config, checkpoint=tmp_path / "run"), small_run)  # whole again: no further warning
 
 
+def test_what_a_killed_process_left_goes_with_the_next_start(ds, net, config, finished, tmp_path):
+    """Also of a level that it had finished, and would have tidied up next."""
+    own = restore(finished, tmp_path)
+    for name in (".level_01.safetensors.x.part", "level_00/a1/training.safetensors", "level_03/a1/.x.y.part"):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_bytes(b"half")
+    imp.run(ds=ds, net=net, config=config, checkpoint=tmp_path)
+    assert {path.relative_to(tmp_path) for path in own.rglob("*")} == set(finished)
+
+
 @pytest.mark.parametrize("steps", [17, 75])
 def test_a_damaged_file_within_a_level(ds, net, config, small_run, tmp_path, monkeypatch, steps):
     with monkeypatch.context() as patch, pytest.raises(Stopped):

@@ -22,14 +22,14 @@ LADDER = (
 )  # fmt: skip
 ROOMS = ("tickets", "barriers", "robustness", "limits", "retraining", "diet", "scale", "synthesis")
 ROOM = (
-    "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "sweep", "walks",
+    "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "others", "walks",
     "matching", "shapes", "cases",
     "blocks", "examples", "ranks", "starts", "experiments", "costs", "halves", "readings", "rules", "sentences",
     "findings", "figures", "maps", "tables", "subspaces", "evidence", "drawings",
 )  # fmt: skip
 BOOK_LADDER = (
-    "settings", "presets", "records", "experiment", "verdicts", "plotted", "narrow", "captions", "style", "panes",
-    "explorable", *ROOMS, "claims", "editor", "overview", "build", "exercises", "student",
+    "settings", "presets", "records", "experiment", "jobs", "verdicts", "plotted", "narrow", "captions", "style",
+    "panes", "explorable", *ROOMS, "table", "claims", "sweep", "editor", "overview", "build", "exercises", "student",
 )  # fmt: skip
 NEEDED = {"torch", "numpy", "safetensors", "tqdm"}
 OPTIONAL = {"data": {"torchvision", "mnist1d"}}  # inside functions, for some datasets
@@ -122,7 +122,7 @@ def test_every_room_has_its_modules():
 def test_the_ladders_are_really_read():
     """The tests above find imports: what modules are known to use."""
     assert {"checks", "store"} == within("lotterylib", ROOT / "lotterylib" / "data.py")
-    used = {"checks", "progress", "pruning", "sgd", "store", "memory", "data", "networks"}
+    used = {"checks", "progress", "pruning", "sgd", "states", "store", "memory", "data", "networks"}
     assert used == within("lotterylib", ROOT / "lotterylib" / "training.py")
     used = {"style", "verdicts", "panes", "robustness.cases"}
     assert used == within("lotterybook", ROOT / "lotterybook" / "robustness" / "figures.py")

@@ -56,6 +56,24 @@ def made(name, setup):
 # Experiments
 
 
+def test_the_top_of_the_spectrum_is_that_of_the_exact_hessian(net, ds, small_run):
+    """Of two networks in float64, on 60 examples."""
+    level, (x, y) = small_run[1], ds.gather(torch.arange(60))
+    state, mask = twins.double(select(level.state, [0, 3])), select(level.mask, [0, 3])
+    exact = torch.linalg.eigvalsh(curvature.hessian(net, state, x.double(), y, mask))
+    values, vectors = measures.top(net, state, x.double(), y, mask, count=3, iterations=2)  # too few: they are doubled
+    assert_close(values, exact[:, -3:].flip(1), rtol=1e-6, atol=0)
+    product = curvature.hvp(net, state, x.double(), y, vectors, mask)
+    residual = (product - values[..., None] * vectors).norm(dim=2)
+    assert (residual <= 1.01e-4 * values[:, :1]).all()
+    assert_close(vectors @ vectors.mT, torch.eye(3, dtype=torch.float64).expand(2, 3, 3), rtol=0, atol=1e-9)
+    single = select(level.state, [0, 3])
+    assert_close(measures.top(net, single, x, y, mask)[0], exact[:, -1:], rtol=1e-4, atol=0)
+    for name, value in (("count", 0), ("count", exact.shape[1] + 1), ("iterations", 0)):
+        with pytest.raises(ValueError, match=f"{name} is {value}; it must be >= 1"):
+            measures.top(net, single, x, y, mask, **{name: value})
+
+
 def test_some_rewind_steps_can_be_looked_at(setup, small_run):
     setup.preset.limits.rewind_steps = (12, 5)
     run = measures.networks(setup)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lotterybook.limits import wells  # noqa: F401 (the table's calls need it)
+from lotterybook.limits import measures, wells  # noqa: F401 (the table's calls need it)
 from lotterylib import (  # noqa: F401
     curvature,
     data,
@@ -54,13 +54,13 @@ arrays(train_x=X * np.nan)                             | train_x | NaN | must be
 arrays(train_x=X[:, :3])                               | train_x | (3,) | must be alike
 arrays(train_x=X.astype(int)[..., None])               | train_x | torch.int64 | (N, L)
 arrays(train_x=X.astype(np.uint8))                     | train_x | torch.uint8 | (N, H, W[, C])
-arrays(train_x=X[:0], train_y=Y[:0])                   | train_y | (0,) | at least one
+arrays(train_x=X[:0], train_y=Y[:0])                   | train_y | (0,) | one or more inputs
 arrays(train_y=None)                                   | train_y | type object | must hold numbers
-arrays(train_y=Y[:, None])                             | train_y | (6, 1) | 6 whole numbers
-arrays(train_y=Y[:5])                                  | train_y | (5,) | 6 whole numbers
-arrays(train_y=Y + 0.5)                                | train_y | torch.float64 | 6 whole numbers
-arrays(train_y=Y - 1)                                  | labels | from -1 | 0 to
-arrays(test_y=Y + 7)                                   | labels | to 9 | 0 to 2
+arrays(train_y=Y[:, None])                             | train_y | (6, 1) | (6,) whole numbers
+arrays(train_y=Y[:5])                                  | train_y | (5,) | (6,) whole numbers
+arrays(train_y=Y + 0.5)                                | train_y | torch.float64 | (6,) whole numbers
+arrays(train_y=Y - 1)                                  | train_y | from -1 | 0 and
+arrays(test_y=Y + 7)                                   | test_y | to 9 | 0 and 2
 
 networks.build('lenet', ds)                            | network | 'lenet' | did you mean 'lenet_300_100'?
 networks.build(None, ds)                               | network | None | allowed
@@ -141,6 +141,7 @@ Recipe(10, drops='5', schedule='step')                 | drops | '5' | a list
 Recipe(10, drops=(5.0,), schedule='step')              | drops | 5.0 | whole number
 Recipe(10, drops=(5,))                                 | drops | (5,) | 'step'
 Recipe(10, drop=0)                                     | drop | 0 | > 0
+Recipe(10, drop=1.5)                                   | drop | 1.5 | <= 1
 Recipe(10, nesterov='no')                              | nesterov | 'no' | allowed are False, True
 Recipe(10, nesterov=True, momentum=0)                  | nesterov | True | momentum above 0
 Recipe(10, precision='bf16')                           | precision | 'bf16' | did you mean 'bfloat16'?
@@ -262,7 +263,7 @@ run.first('1')                                         | replicates | '1' | whol
 
 landscape.error(None, state, x, y)                     | net | None | a Network
 landscape.error(net, without(state), x, y)             | state | '1.weight' | must hold
-landscape.loss(net, state, x, y.float())               | y | torch.float32 | whole numbers
+landscape.error(net, state, x, y.float())              | y | torch.float32 | whole numbers
 landscape.interpolate(state, None, 0.5)                | second | NoneType | dict of tensors
 landscape.interpolate(state, without(state), 0.5)      | '1.weight' | only in the first | states differ
 landscape.interpolate(state, state, '0.5')             | gamma | '0.5' | number
@@ -316,10 +317,10 @@ curvature.spectrum(net, state, x, y, iterations=0)     | iterations | 0 | >= 1
 curvature.spectrum(net, state, x, y, iterations=9.0)   | iterations | 9.0 | whole number
 curvature.spectrum(net, state, x, y, seed=None)        | seed | None | whole number
 curvature.spectrum(net, state, x, y, mask=[])          | mask | list | dict of tensors
-curvature.top(net, state, x, y, count=61)              | count | 61 | <= 60
-curvature.top(net, state, x, y, count=1.0)             | count | 1.0 | whole number
-curvature.top(net, state, x, y, iterations='40')       | iterations | '40' | whole number
-curvature.top(net, state, x, y, seed=-1)               | seed | -1 | >= 0
+measures.top(net, state, x, y, mask, count=61)         | count | 61 | <= 60
+measures.top(net, state, x, y, mask, count=1.0)        | count | 1.0 | whole number
+measures.top(net, state, x, y, mask, iterations='40')  | iterations | '40' | whole number
+measures.top(net, state, x, y, mask, seed=-1)          | seed | -1 | >= 0
 spectrum.nodes(1)                                      | r | 1 | <= 0
 spectrum.nodes(0.0)                                    | r | 0.0 | whole number
 

@@ -23,6 +23,8 @@ WRITING = {  # every right to write that a job has
     ("weekly", "newest"): {"issues"},
     ("weekly", "oldest"): {"issues"},
     ("weekly", "exit"): {"issues"},
+    ("weekly", "audit"): {"issues"},
+    ("weekly", "soak"): {"issues"},
 }
 
 
@@ -73,7 +75,6 @@ def test_a_job_calls_what_is_there(workflow, name):
     for step in job(workflow, name)["steps"]:
         assert ("uses" in step) != ("run" in step)
         if "uses" in step:
-            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
             continue
         program, *arguments = shlex.split(step["run"])
         if program == "make":
@@ -82,6 +83,13 @@ def test_a_job_calls_what_is_there(workflow, name):
         assert program in (".ci/push", ".ci/report") and os.access(ROOT / program, os.X_OK)
         if program == ".ci/report":
             assert step["if"] == "failure()" and "GH_TOKEN" in step["env"]
+
+
+def test_an_action_is_one_commit_and_says_of_which_release():
+    """A tag can be moved to other code; GitHub's own actions are the only ones."""
+    used = [line for path in WORKFLOWS for line in re.findall("uses: (.*)", path.read_text(encoding="utf-8"))]
+    assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", line) for line in used), used
+    assert len({line.split("@")[0] for line in used}) == len(set(used)), "one action, two releases"
 
 
 def test_every_python_that_is_supported_is_tested():
@@ -101,6 +109,7 @@ def test_what_is_published_was_tested_with_its_own_address():
     assert first == f"make publish-url URL={here} BRANCH=published"
     assert others == ["make test", "make book", "make print", "make check"]
     assert job("publish", "build")["if"] == "github.ref == 'refs/heads/main'"
+    assert job("publish", "build")["env"] == {"PINS": "requirements.lock"}
     assert commands("publish", "branch") == [".ci/push published"]
     sources, pages = (step["with"] for step in job("publish", "build")["steps"][-2:])
     assert pages == {"path": "_build/html"}
@@ -135,7 +144,8 @@ def test_links_and_newest_dependencies_are_tried_every_week():
     names = [name for workflow, name in (param.values for param in jobs()) if workflow == "weekly"]
     tried = {name: commands("weekly", name)[:-1] for name in names}
     assert tried == {"links": ["make links"], "newest": ["make newest", "make smoke", "make book"],
-                     "oldest": ["make oldest"], "exit": ["make exit"]}  # fmt: skip
+                     "oldest": ["make oldest"], "exit": ["make exit"], "audit": ["make audit"],
+                     "soak": ["make soak"]}  # fmt: skip
     for name in tried:
         *steps, report = [step for step in job("weekly", name)["steps"] if "run" in step]
         assert report["run"].startswith(".ci/report ")

@@ -221,7 +221,7 @@ def test_out_of_memory_says_how_many_replicates_fit(pictures, monkeypatch):
 
 def test_memory_grows_with_batch_and_width_and_counts_what_is_kept(pictures, monkeypatch):
     """What does not fit is counted: activations scale with the batch, copies with the weights."""
-    monkeypatch.setattr(memory.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 10**6, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr(data.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 10**6, "SC_PAGE_SIZE": 4096}[name])
     small = training.Recipe(steps=4, batch_size=10)
     large = dataclasses.replace(small, batch_size=80)
     for stacked in (True, False):

@@ -153,7 +153,7 @@ def test_questions_without_a_case_have_no_verdict():
 
 def test_tables_say_what_figures_show():
     lines = findings.by_rewind_step(REFILL, REWINDING)
-    assert lines[2].startswith("| k = 0 | 80 % | 95 ± 1 % / 92 ± 1 % | 20 ± 0 % / 28 ± 0 % |")
+    assert lines[2].startswith("| k = 0 | 80 % | 95 ± 1 % / 92 ± 1 % | 20 ± 0.3 % / 28 ± 0.4 % |")
     assert lines[3].startswith("| k = 75 | 64 % | 72 ± 1 % / 100 ± 0 % |")
     header, _, *rows = findings.by_arm(RECORD, TICKETS)
     assert "| error at 51 % | new and small down to 51 % |" in header and len(rows) == len(findings.arms(RECORD))
@@ -171,7 +171,8 @@ def test_the_way_to_retrain_is_drawn_and_told():
         "At 51 % of the weights, where IMP matches last, it errs on 2.4 %; fine-tuning at 0.01 errs on 3.0 %."
     )
     left, right = drawn.figure.axes
-    assert len(left.lines) == 7 and len(right.lines) == 6  # arms and a dashed line; no retraining has no share
+    assert len(left.lines) == 7 and len(right.lines) == 6  # arms and a line; no retraining has no share
+    assert "half of those pruned next" in [text.get_text() for text in drawn.figure.legends[0].get_texts()]
     alt = figures.cycles(CYCLES, RECORD).alt
     assert "level 3: 5.0 after one training, 3.0 after 3; weight rewinding (IMP) 2.4, learning-rate" in alt
     assert "down to 51 % of the weights no way" in figures.barriers(RECORD, TICKETS).caption.lower()
@@ -180,8 +181,8 @@ def test_the_way_to_retrain_is_drawn_and_told():
 
 def test_small_weights_by_rewind_step_are_drawn_and_told():
     drawn = figures.new_small(REFILL, REWINDING, (0, 75))
-    assert drawn.caption.startswith("From each rewind step at least 82 % of what the next pruning takes is new")
-    assert "from step 0 25 % and from step 75 57 % of it was among the smallest before" in drawn.caption
+    assert drawn.caption.startswith("From each rewind step drawn at least 82 % of what the next pruning takes is new")
+    assert "25 % of it from step 0 and 57 % from step 75 was among the smallest before" in drawn.caption
     full = [line.get_xdata().tolist() for line in drawn.figure.axes[0].lines if line.get_linestyle() == "None"]
     assert full == [[0.8], [0.8, 0.64]], "filled where IMP matches"
     assert "in 83 % of the cases; from step 75 by 12 % of the weights' length instead of 13 %" in (
@@ -220,6 +221,9 @@ def test_a_histogram_marks_what_is_refilled():
     assert "refilled: 38 %" in axes.get_legend_handles_labels()[1]
     (line,) = [line for line in axes.lines if line.get_label() == "last threshold"]
     assert line.get_xdata()[0] == pytest.approx(0.02)
+    drawn = {patch.get_label(): patch.get_data() for patch in axes.patches if hasattr(patch, "get_data")}
+    assert drawn["its projection"].edges.tolist() == pytest.approx([0.02, 0.03, 0.06, 0.9]), "nothing lies below it"
+    assert drawn["its projection"].values.tolist() == pytest.approx([0, 1 / 8, 7 / 8])
     filled = axes.collections[0].get_paths()[0].vertices
     assert filled[:, 0].max() == pytest.approx(0.02) and filled[:, 1].max() == pytest.approx(0.25)
     assert to_hex(axes.collections[0].get_facecolor()[0]) == style.BLUE.lower()

@@ -188,12 +188,12 @@ def test_lines_critical_lengths_and_kinds_say_what_was_found():
     found = {1.0: SimpleNamespace(curve=curve, height=tensor(0.27, 0.47), gamma=tensor(0, 0.5, 1))}
     assert "rises after length 1 by 27.0, 47.0 points" in figures.lines_back(found).caption
     record, *_ = made([[0.02, 0.004]], [[True, True]])
-    assert (
-        "goes from 0.5 to 0.5 at k = 0; from 1.0 to 1.0 at k = 75; IMP itself needs 1."
-        in figures.critical(record).caption
-    )
-    frail = {**record, "random": record["random"] * 2}
-    assert "from below 0.5 to below 0.5 at k = 0" in figures.critical(frail).caption
+    random = record["random"]
+    for later, lengths, far in ((random, ("0.5, 0.5", "1.0, 1.0"), 1), (random * 4, ("0.5, below 0.5", "1.0, "), 0)):
+        drawn = figures.critical({**record, "random": torch.cat([random, later]), "level": torch.tensor([4, 8])})
+        assert all(f"k = {k}: {told}" in drawn.alt for k, told in zip((0, 75), lengths, strict=True))
+        assert "(dashed) from 1 of 2 rewind steps at level 4 and " in drawn.caption
+        assert drawn.caption.endswith(f"from {far} of 2 rewind steps at level 8.")
     panes = figures.kinds(record)
     assert list(panes.drawings) == ["1"] and panes.caption.startswith("After length 1 training returns in 1 of 2 cases")
     assert "in 2 of 2 from the pruning direction" in panes.caption  # ten times milder
@@ -204,8 +204,8 @@ def test_later_blows_are_drawn_beside_none():
     panes = figures.forgiveness(LATER)
     assert list(panes.drawings) == ["1", "2"] and panes.default == "2"
     assert panes.caption == (
-        "A perturbation of length 2 at step 75 leaves a barrier of 2.0 points and an error of 10.0 %, one at step 900 "
-        "40.0 points and 30.0 %."
+        "A perturbation of length 2 leaves a barrier of 2.0 points and an error of 10.0 % at step 75, and 40.0 points "
+        "and 30.0 % at step 900."
     )
     lines = panes.drawings["1"].figure.axes[1].get_lines()
     assert [line.get_color() for line in lines] == [style.BLUE, style.GREY]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lotterybook.limits import wells
+from lotterybook.limits import measures, wells
 from lotterybook.retraining import magnitudes, weight_changes
 from lotterybook.robustness import displacements
-from lotterylib import curvature, data, landscape, limits, networks, perturbation, pruning, states
+from lotterylib import curvature, data, landscape, limits, networks, perturbation, pruning, states, training
 
 SHAPES = {"w": (2, 3), "b": (3,)}
 
@@ -133,14 +133,14 @@ def everything(net, ds, several):
     test = ds.test_x, ds.test_y
     on_cpu = [
         *spectrum, losses, errors, limit,
-        curvature.top(net, a, x, y, mask)[0],
+        measures.top(net, a, x, y, mask)[0],
         *(wells.subspace_losses(matrix, kept, order) for order in limits.ORDERS for kept in (w[0], w[0].cpu())),
         wells.meeting(values, 1.0, 0.1, 3), wells.crossing(torch.arange(3), losses.to(there), 2.0),
         torch.tensor([limits.gordon_fraction(values, w[0], 0.05, order=order) for order in limits.ORDERS]),
         torch.tensor([wells.meeting_fraction(values, 1.0, 0.1), pruning.density(mask)]),
         *landscape.error_barrier(net, a, b, *test, 3), landscape.all_pairs(net, several, *test, 3),
         *landscape.path(net, several, *test, 3), *landscape.plane(net, a, b, c, ds, 2),
-        displacements.coordinates(net, a, b, c, a), landscape.distance(net, a, b), landscape.loss(net, a, x, y),
+        displacements.coordinates(net, a, b, c, a), landscape.distance(net, a, b), training.evaluate(net, a, x, y)[0],
         displacements.overlap(net, (a, b), (a, c)), magnitudes.refilled(b, mask, limit.to(there)),
         weight_changes.removed(a, full, mask), weight_changes.already_small(a, b, mask, 0.2),
         *weight_changes.agreement(a, b, mask), magnitudes.histogram(a, mask, torch.tensor([0, 0.1, 1]).to(there)),

@@ -170,7 +170,9 @@ def test_the_figure_of_errors_says_how_far_imp_matches():
     tickets, *_ = records()
     drawing = figures.errors(tickets)
     assert "k = 0 at no pruned level; k = 75 down to 25 % of the weights" in drawing.alt
-    assert drawing.caption.endswith("from k = 0 at no pruned level, and from k = 75 down to 25 % of the weights.")
+    assert drawing.caption.endswith(
+        "from k = 0 at no pruned level, and from k = 75 down to 25 % of the weights; hollow symbols err more."
+    )
     (axes,) = drawing.figure.axes
     (band,) = [patch for patch in axes.patches if patch.get_label() == "matching"]
     low, high = band.get_extents().transformed(axes.transData.inverted()).get_points()[:, 1]
@@ -185,7 +187,7 @@ def test_the_figure_of_controls_says_what_they_lose():
     control["learning_rate_rewinding"] = control["learning_rate_rewinding"] - 0.035
     drawing = figures.controls(tickets, control, fresh)
     assert (
-        "At 25 % of the weights, in points above IMP: learning-rate rewinding -0.5; fresh weights trained to k +1.0; "
+        "At 25 % of the weights, in points above IMP: learning-rate rewinding −0.5; fresh weights trained to k +1.0; "
         in drawing.alt
     )
     assert drawing.caption.startswith("At 25 % of the weights, in points above IMP: random mask +4.0, ")

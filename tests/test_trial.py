@@ -260,7 +260,7 @@ def test_channels_last_is_for_what_takes_it(pictures, picture):
 def bad_labels(y):
     return {
         "a column": (y[:, None], r"y has shape \(300, 1\)"),
-        "negative": (y - 1, "y runs from -1 to 1; for this network it must lie between 0 and 2"),
+        "negative": (y - 1, "y runs from -1 to 1; labels must lie between 0 and 2"),
         "ignored": (torch.where(y == 0, -100, y), "y runs from -100"),
         "too large": (y + 1, "y runs from 1 to 3"),
         "one for many": (y[:1], r"y has shape \(1,\).*\(300,\) whole numbers"),

@@ -8,9 +8,9 @@ import torch
 from lotterylib import landscape, pruning
 from lotterylib.states import concatenate, select
 
-from .. import records
+from .. import jobs
 from ..experiment import axes, experiment, grouped, random_mask
-from . import lines, sweep, walks
+from . import lines, others, walks
 
 
 @experiment("main", "tickets.points", "barriers.pair_points")
@@ -111,7 +111,7 @@ def found_masks(s):
     """
     run, plan = s.run(), s.preset.barriers.walk
     first = run.at(run.config.rewind_step[0])  # the dense network is one and the same for all rewind steps
-    folder, levels = records.work_folder(s.name) / "training", list(plan.return_levels)
+    folder, levels = s.folder / "training", list(plan.return_levels)
     path = list(walks.walk(s.net(), s.ds, run.config, plan, first[0].state, first.seeds, folder))
     found = {
         "error": torch.stack([s.error(state) for state, _ in path]),
@@ -140,11 +140,11 @@ def architectures(s):
     1), ``rewind_step`` (N, K), ``weights`` (N,) of the dense network. What a network lacks of levels or rewind steps
     that another has, or because its next mask would have emptied a layer, is NaN, and −1 in ``rewind_step``.
     """
-    folder, found = records.work_folder(s.name), []
+    calls = []
     for arm in s.preset.barriers.networks:
         name = "_".join(["imp", arm.network, *map(str, arm.options.values())])
-        found.append(sweep.successive(arm, s.ds, folder / name, s.preset.barriers.pair_points))
-    return sweep.side_by_side(found)
+        calls.append((name, others.successive, arm, s.ds, s.folder / name, s.preset.barriers.pair_points))
+    return others.side_by_side(jobs.each(calls))
 
 
 @experiment("main", "barriers.plane_steps", "barriers.plane_level")

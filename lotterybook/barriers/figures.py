@@ -16,7 +16,7 @@ HALVES = {"if": ("connected, of the matching (if)", style.BLUE, "o"),
 
 
 def lines(found, rewind_steps):
-    """Error on lines between two solutions, a panel for each rewind step of ``found``, ``landscape.Barrier``s.
+    """Error on lines between two solutions, a panel for each rewind step of ``found``, each a ``landscape.Barrier``.
 
     The barrier of the first replicate is drawn in: how far the error rises above the straight line between its ends.
     """
@@ -39,9 +39,10 @@ def lines(found, rewind_steps):
         said.append(f"rewound to step {step} the barrier is {heights} in {len(line.height)} replicates")
     panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("test error (%)")
-    style.legend(panels[0], loc="upper right")
+    style.legend_below(figure, panels[0], 3)
     alt = f"Test error on the straight line from the dense solution to that of level 1: {'; '.join(said)}."
-    return style.Drawing(figure, alt, f"From the dense solution to level 1: {'; '.join(said)}.")
+    means = " and ".join(f"{verdicts.points(line.height.mean())} to level 1 from step {k}" for k, line in found.items())
+    return style.Drawing(figure, alt, f"On the line from the dense solution the mean barrier is {means}.")
 
 
 def by_level(tickets, barriers):
@@ -279,35 +280,42 @@ def failing_masks(failing, tickets):
 
 def networks(by_network):
     """Both halves of the law at higher sparsities for each network, with their counts, and agreement by chance."""
-    figure, axes = style.canvas(height=0.62 * len(by_network) + 1.7)
-    said, places = [], torch.arange(len(by_network)).flip(0).tolist()
-    for place, (name, some) in zip(places, by_network.items(), strict=True):
-        counted = halves.count(some)
-        for n, ((_, colour, marker), half) in enumerate(zip(HALVES.values(), halves.halves(counted), strict=True)):
-            height = place + 0.17 - 0.34 * n
-            if half[1]:  # none of none is no share
-                axes.plot(halves.share(*half), height, marker, color=colour, markersize=7)
-            axes.text(1.04, height, f"{half[0]} of {half[1]}", va="center", fontsize=9.5)
-        if sum(counted):
-            axes.plot(counted.agreement, place, "D", color="black", markersize=4)
-            axes.plot(counted.chance, place, "^", color=style.GREY, markersize=5)
-        said.append(f"{name}: {_plain(halves.told(counted))}")
-    for name, colour, marker in [*HALVES.values(), ("agreement", "black", "D"), ("by chance", style.GREY, "^")]:
-        axes.plot([], [], marker, color=colour, label=name)
-    axes.axvline(halves.SHARE, color=style.GREY, linestyle="--", linewidth=1)
-    axes.set_yticks(places, list(by_network))
-    axes.set_ylim(-0.6, len(by_network) - 0.4)
-    axes.set_xlim(-0.03, 1.2)
-    axes.set_xticks((0, 0.25, 0.5, 0.75, 1))
-    style.percent_axis(axes.xaxis)
-    axes.set_xlabel("share of pairs (%)")
-    style.legend_below(figure, axes, 2)
-    kinds = {name: halves.judge(halves.count(some)) for name, some in by_network.items()}
+    counts = {name: halves.count(some) for name, some in by_network.items()}
+    said = "; ".join(f"{name}: {_plain(halves.told(counted))}" for name, counted in counts.items())
+    kinds = {name: halves.judge(counted) for name, counted in counts.items()}
     caption = "; ".join(
         f"{verdict}: {', '.join(name for name, found in kinds.items() if found == verdict)}"
         for verdict in verdicts.VERDICTS if verdict in kinds.values()
     )  # fmt: skip
     return style.Drawing(
-        figure, f"Both halves of the law from level {HIGHER} on, means, at half a point. {'; '.join(said)}.",
-        f"By network, the law of connected if and only if matching {caption}.",
+        _networks(counts, style.WIDTH),
+        f"Both halves of the law from level {HIGHER} on, means, at half a point. {said}.",
+        f"By network, the law of connected if and only if matching {caption}.", _networks(counts, NARROW),
     )  # fmt: skip
+
+
+def _networks(counts, width):
+    wide = width == style.WIDTH
+    figure, axes = style.canvas(height=0.62 * len(counts) + (1.7 if wide else 2.1))
+    figure.set_figwidth(width)
+    places = torch.arange(len(counts)).flip(0).tolist()
+    for place, counted in zip(places, counts.values(), strict=True):
+        for n, ((_, colour, marker), half) in enumerate(zip(HALVES.values(), halves.halves(counted), strict=True)):
+            height = place + 0.17 - 0.34 * n
+            if half[1]:  # none of none is no share
+                axes.plot(halves.share(*half), height, marker, color=colour, markersize=7)
+            axes.text(1.04 if wide else 1.1, height, f"{half[0]} of {half[1]}", va="center", fontsize=9.5)
+        if sum(counted):
+            axes.plot(counted.agreement, place, "D", color="black", markersize=4)
+            axes.plot(counted.chance, place, "^", color=style.GREY, markersize=5)
+    for name, colour, marker in [*HALVES.values(), ("agreement", "black", "D"), ("by chance", style.GREY, "^")]:
+        axes.plot([], [], marker, color=colour, label=name)
+    axes.axvline(halves.SHARE, color=style.GREY, linestyle="--", linewidth=1)
+    axes.set_yticks(places, [name if wide else name.replace(", ", ",\n") for name in counts])
+    axes.set_ylim(-0.6, len(counts) - 0.4)
+    axes.set_xlim(-0.06, 1.2 if wide else 1.55)
+    axes.set_xticks((0, 0.25, 0.5, 0.75, 1) if wide else (0, 0.5, 1))
+    style.percent_axis(axes.xaxis)
+    axes.set_xlabel("share of pairs (%)")
+    style.legend_below(figure, axes, 2 if wide else 1)
+    return figure

@@ -56,7 +56,8 @@ def mask_leads_back(found, tickets, control_step) -> Verdict:
         "masks found without rewinding, put on a rewind point and trained: barrier to the solution that they were "
         f"found with; holds if from k = {control_step} at every level where that solution matches the network comes "
         "back within half a point and matches, and from k = 0 at none; partly if at half of these levels or more",
-        f"of {number} found without rewinding, {int(came.sum())} lead back from k = {control_step}, "
+        f"of {number} found without rewinding, {int(came.sum())} {'leads' if came.sum() == 1 else 'lead'} back from "
+        f"k = {control_step}, "
         f"{int(others.sum())} from k = 0",
         verdict,
     )

@@ -17,6 +17,7 @@ def pairs(plain, recalibrated):
     ticks = range(0, len(rows[0]), 2 if len(rows[0]) > 8 else 1)
     for line, heights, how in zip(panels, rows, ("interpolated", "recalibrated"), strict=True):
         down = connected_to_dense(heights).tolist()
+        reach.append(f"level {down[-1]} with statistics {how}")
         for i, (axes, name) in enumerate(zip(line, names, strict=True)):
             mean = heights[..., i, :].mean(-1)
             scale = SymLogNorm(style.LINEAR, vmin=0, vmax=0.9)
@@ -32,14 +33,13 @@ def pairs(plain, recalibrated):
             axes.label_outer()
             far = verdicts.points(mean[0, -1])
             said.append(f"{name}, {how}: dense connected down to level {down[i]}, {far} to the last")
-            reach.append(f"level {down[i]} with {name}, statistics {how}")
     bar = figure.colorbar(picture, ax=panels, shrink=0.7, label="barrier (points); dot: at most half a point")
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5])
     bar.ax.minorticks_off()
     style.percent_axis(bar.ax.yaxis)
     return style.Drawing(
         figure, f"Heatmaps of the barrier between any two levels. {'; '.join(said)}.",
-        f"The dense network is connected, level after level, down to {'; '.join(reach)}.",
+        f"With {names[-1]} the dense network is connected, level after level, down to {' and '.join(reach)}.",
     )  # fmt: skip
 
 

@@ -157,9 +157,7 @@ def overlap(s):
     fractions = (run.config.fraction, 0.5, 0.8, 0.95)
     for level in about.levels:
         state, mask = run[level].state, run[level].mask
-        values, vectors = curvature.top(
-            s.net(), state, *s.ds.training_set(), mask, about.count, about.iterations
-        )  # fmt: skip
+        values, vectors = measures.top(s.net(), state, *s.ds.training_set(), mask, about.count, about.iterations)
         ones = {name: torch.ones_like(tensor) for name, tensor in state.items()}
         stay = torch.stack([
             curvature.weights(pruning.apply(ones, wells.prune(state, mask, f, order, OTHER)), mask)

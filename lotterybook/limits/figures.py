@@ -1,7 +1,7 @@
 """Figures of chapter 4, but for the simulated wells (``subspaces``)."""
 
 import torch
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from lotterylib import limits
 
@@ -57,7 +57,7 @@ def spectra(record):
         panel.set_yticks([1e-3, 1e-2, 1e-1, 1], ["0.1", "1", "10", "100"])
         panel.minorticks_off()
         largest = ", ".join(f"{value:.1f}" for value in record["largest"][:, i].mean(-1).tolist())
-        said.append(f"k = {step}: above 0.1 {_percents(steep[:, i], 1)}; largest {largest}")
+        said.append(f"k = {step}: above 0.1: {_percents(steep[:, i], 1)}; largest {largest}")
     panels[0].set_ylabel("eigenvalues above λ (% of the weights)")
     style.legend(panels[0], handlelength=3)
     first, last = (verdicts.percent(steep[n].mean()) for n in (0, -1))
@@ -65,7 +65,7 @@ def spectra(record):
         figure,
         "Share of the Hessian's eigenvalues above each size. Percent of them above 0.1, and the mean largest one, at "
         f"levels {', '.join(map(str, levels))}. {'. '.join(said)}.",
-        caption=f"At level {levels[0]} {first} of the eigenvalues are above 0.1, at level {levels[-1]} {last}.",
+        caption=f"Of the eigenvalues, {first} are above 0.1 at level {levels[0]} and {last} at level {levels[-1]}.",
     )
 
 
@@ -97,8 +97,12 @@ def _convergence(record, level, steps):
         panel.set(xscale="log", yscale="log", xlabel="steps of the descent", title=f"pruned {called}")
         panel.set_xticks(lengths, [f"{n}" for n in lengths], rotation=45)
         panel.xaxis.set_minor_locator(NullLocator())
-        style.legend(panel)
+        lines, names = panel.get_legend_handles_labels()
+        style.legend(panel, handles=lines[1:-2], loc="upper right", ncols=2, columnspacing=1, handlelength=1.5)
+    panels[0].set_ylim(top=10 * panels[0].get_ylim()[1])  # room for the legends
     panels[0].set_ylabel("training loss (nats)")
+    shared = [lines[0], *lines[-2:]], [names[0], *names[-2:]]
+    figure.legend(*shared, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
     short, used, last = (
         verdicts.percent(readings.by_length(record, RANDOM)[lengths.index(n)].mean(), 0)
         for n in (lengths[1], steps, lengths[-1])
@@ -174,8 +178,9 @@ def _loss_and_mode(descents, n):
             readings.by_loss(descents, EPSILON, order), readings.by_mode(descents, order)
         ))  # fmt: skip
         said.append(f"{called} {verdicts.percent(met, 0)} by loss, {verdicts.percent(kept, 0)} by mode")
-    left.axhline(EPSILON, color=style.ORANGE, linestyle="-.", linewidth=1, label=f"ε = {EPSILON:g}")
-    right.axhline(verdicts.STABLE, color=style.ORANGE, linestyle="-.", linewidth=1, label="2 points")
+    for panel, limit in ((left, EPSILON), (right, verdicts.STABLE)):
+        name = f"limit: {EPSILON:g} nats, {verdicts.points(verdicts.STABLE, 0)}"
+        panel.axhline(limit, color=style.ORANGE, linestyle="-.", linewidth=1, label=name)
     left.set_yscale("symlog", linthresh=0.01, linscale=0.8)
     left.set_yticks([0, 0.01, 0.1, 1], ["0", "0.01", "0.1", "1"])
     left.yaxis.set_minor_locator(NullLocator())
@@ -185,7 +190,7 @@ def _loss_and_mode(descents, n):
     for panel in (left, right):
         panel.set(xlim=(0, 1), xlabel="weights pruned (%)")
         style.percent_axis(panel.xaxis)
-        style.legend(panel)
+    style.legend_below(figure, left, 3)
     return style.Drawing(
         figure,
         f"The {_network(descents['level'][n])} after descents from its projections: within {EPSILON:g} nats by loss, "
@@ -280,6 +285,7 @@ def adaptive(tickets, record, step):
     style.remaining_axis(left, tickets["density"])
     left.set_xlim(right=min(float(density[-1]) for density, *_ in runs.values()) / 1.08)
     style.error_axis(left)
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 6)))
     right.set_xlabel("trainings")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend(left)

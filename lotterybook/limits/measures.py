@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from lotterylib import curvature, limits, pruning, training
+from lotterylib import checks, curvature, limits, pruning, training
 from lotterylib.order import epoch_order
 from lotterylib.states import concatenate
 
@@ -48,6 +48,27 @@ def spectrum(s, state, mask, probes, iterations):
         "largest": found.eigenvalues.amax((1, 2)),
         "removed": gone.norm(dim=-1).T.double(), "along": bent.T.double(), "norm": weights.norm(dim=-1).double(),
     }  # fmt: skip
+
+
+def top(net, state, x, y, mask, count=1, iterations=40, seed=0):
+    """The ``count`` largest eigenvalues, descending, float64 ``(R, count)``, with their eigenvectors ``(R, count, D)``.
+
+    The residual ``||H v - lambda v||`` of every pair is at most 1e-4 of the largest eigenvalue in size: until it is,
+    the ``iterations`` of Lanczos's method (1950) are doubled. Of equal eigenvalues only one may be found. Raises
+    ``ValueError`` unless ``count`` is from 1 to D, and as ``curvature.hvp`` does.
+    """
+    weights = curvature.weights(state, mask)
+    checks.whole("count", count, 1, weights.shape[1])
+    iterations = max(count, checks.whole("iterations", iterations, 1))
+    start = pruning.noise({"": weights[:, None]}, seed, torch.randn)[""].to(weights)
+    while True:
+        basis, alpha, beta = curvature.lanczos(lambda v: curvature.hvp(net, state, x, y, v, mask), start, iterations)
+        values, vectors = (found[:, 0] for found in torch.linalg.eigh(curvature.tridiagonal(alpha, beta)))
+        residual = beta[:, 0, -1, None] * vectors[:, -1].abs()
+        values, vectors, residual = (found.flip(-1)[..., :count] for found in (values, vectors, residual))
+        if iterations >= weights.shape[1] or (residual <= 1e-4 * values.abs().amax(1, keepdim=True)).all():
+            return values, vectors.mT.to(basis) @ basis[:, 0]
+        iterations *= 2
 
 
 def _of_one(s, values, shares, weights):

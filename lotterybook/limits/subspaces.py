@@ -85,4 +85,5 @@ def _lines(axes, eigenvalues, epsilon, distance):
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
     axes.grid(False)
     axes.set_title(f"2 dimensions: {_hits(eigenvalues, epsilon, distance)} of {LINES} meet it")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False, fontsize=9.5, columnspacing=1)
+    axes.set(xlabel="the flat direction", ylabel="the steep direction")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, fontsize=9.5, columnspacing=1)

@@ -44,10 +44,13 @@ def _histogram(edges, shares, limit, refilled, about):
     figure, axes = style.canvas(height=3.5)
     solution, projection, after = shares
     axes.stairs(solution, edges, color=style.GREY, fill=True, alpha=0.3, linewidth=0, label="solution")
-    axes.stairs(projection, edges, color=style.ORANGE, linewidth=1.8, linestyle="--", label="its projection")
+    first = int((edges < limit).sum())  # the threshold lies in the bin before: the projection begins there, not before
+    begun = torch.cat([projection[:first].sum()[None], projection[first:]])
+    from_limit = torch.cat([edges.new_tensor([limit]), edges[first:]])
+    axes.stairs(begun, from_limit, color=style.ORANGE, linewidth=1.8, linestyle="--", label="its projection")
     axes.stairs(after, edges, color=style.BLUE, linewidth=1.8, label="next solution")
-    low = torch.cat([edges[edges < limit], edges.new_tensor([limit])])
-    heights = torch.cat([after[: len(low) - 1], after[len(low) - 2 : len(low) - 1]])
+    low = torch.cat([edges[:first], from_limit[:1]])
+    heights = torch.cat([after[:first], after[first - 1 : first]])
     name = f"refilled: {verdicts.percent(refilled, 0)}"
     axes.fill_between(low, heights, step="post", color=style.BLUE, alpha=0.4, linewidth=0, label=name)
     axes.axvline(limit, color="black", linestyle=":", linewidth=1.5, label="last threshold")
@@ -118,9 +121,9 @@ def new_small(refill, tickets, steps):
         "Of the weights pruned next, means over levels in percent. At or below the last threshold, where pruning had "
         f"left none: {_by_step(refill, fresh)}. Among the smallest before retraining: {_by_step(refill, old)}; chance "
         f"would give {100 * fraction:.0f}. Filled: IMP matches there.",
-        f"From each rewind step at least {verdicts.percent(least, 0)} of what the next pruning takes is new and small; "
-        f"from step {steps[0]} {first} and from step {steps[-1]} {last} of it was among the smallest before (filled "
-        "where IMP matches).",
+        f"From each rewind step drawn at least {verdicts.percent(least, 0)} of what the next pruning takes is new and "
+        f"small; {first} of it from step {steps[0]} and {last} from step {steps[-1]} was among the smallest before "
+        "(filled where IMP matches).",
     )
 
 
@@ -162,7 +165,7 @@ def arms(record, tickets):
         style.spread(right, density[1:-1], share, name, *_look(name, errors))
     limit = verdicts.largest_error(tickets, findings.EPSILON)
     left.axhline(limit, color=style.GREY, linestyle="--", linewidth=1, label="matching")
-    right.axhline(findings.MOST, color=style.GREY, linestyle="--", linewidth=1)
+    right.axhline(findings.MOST, color="black", linestyle=":", linewidth=1.5, label="half of those pruned next")
     for axes in (left, right):
         style.remaining_axis(axes, density)
     left.set_yscale("log")
@@ -171,7 +174,9 @@ def arms(record, tickets):
     style.percent_axis(right.yaxis)
     right.set_ylim(0, 1.02)
     right.set_ylabel("new and small (% of those pruned next)")
-    style.legend_below(figure, left, 3)
+    lines = [axes.get_legend_handles_labels() for axes in (left, right)]
+    handles, names = ([*every, own[-1]] for every, own in zip(*lines, strict=True))
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
     last = findings.last_level(record, tickets)
     kept, fine = verdicts.percent(density[last], 0), [name for name in errors if name not in _LOOKS]
     said = "; ".join(
@@ -184,7 +189,7 @@ def arms(record, tickets):
         figure,
         f"At level {last}, the last at which IMP matches ({kept} of the weights), mean "
         "error in percent and, over the levels down to it, the mean share in percent of the weights pruned next that "
-        f"lie at or below the last threshold: {said}. Dashed: half a point above the dense error, and half.",
+        f"lie at or below the last threshold: {said}. Dashed: half a point above the dense error; dotted: half.",
         f"At {kept} of the weights, where IMP matches last, it errs on {own}; {fine[0]} errs on {other}.",
     )
 
@@ -266,8 +271,7 @@ def signs(refill, tickets):
         "Of the weights that survive a pruning, those that come out of retraining with the sign they had, means over "
         f"levels in percent: {_by_step(refill, refill['signs'])}; chance would give 50. Filled: IMP matches there.",
         f"Retrained from step {steps[0]}, {verdicts.percent(means[0], 0)} of the weights have the sign of the last "
-        f"solution; from step {steps[-1]} {verdicts.percent(means[-1], 0)} have (filled "
-        "where IMP matches).",
+        f"solution, and {verdicts.percent(means[-1], 0)} from step {steps[-1]} (filled where IMP matches).",
     )
 
 

@@ -297,7 +297,6 @@ def numbers(preset="book") -> dict:
         "error weight rewinding": percent(errors[IMP][last]),
         "error fine-tuning": percent(errors[fine][last]),
         "barrier fine-tuning": highest(measured(less, "barrier")[fine], last),
-        "fixed mask once": percent(by_cycle(repeated, sparsest)[0]),
         "fixed mask last": percent(by_cycle(repeated, sparsest)[-1]),
         "mask found anew": percent(less["kept"][sparsest, :few]),
     }

@@ -1,6 +1,7 @@
 """Figures of chapter 3."""
 
 import torch
+from matplotlib.ticker import LogLocator
 
 from .. import style, verdicts
 from ..panes import Panes
@@ -110,11 +111,12 @@ def back(record):
         f"level {level}, k = {k}: {style.points(*record['random'][n, :, i].mean(-1))}"
         for n, level in enumerate(levels) for i, k in enumerate(steps)
     )  # fmt: skip
-    text = f"Of the rewind steps and levels tried, training returns from a random perturbation in {', '.join(home)}"
+    text = "Of the rewind steps and levels tried, training returns from a random perturbation in"
     return style.Drawing(
         figure,
-        f"{text}. Mean barrier back in points, by length: {told}. Dashed: {_RETURNS}. Dotted: length 1, IMP's own.",
-        f"{text}: a mean barrier back of at most {_RETURNS}, the dashed line.",
+        f"{text} {', '.join(home)}. Mean barrier back in points, by length: {told}. Dashed: {_RETURNS}. Dotted: length "
+        "1, IMP's own.",
+        f"{text} {home[0]} and in {home[-1]}; the dashed line is the bound, {_RETURNS}.",
     )
 
 
@@ -138,12 +140,12 @@ def critical(record):
     means = lengths.mean(-1)
     steps = list(enumerate(verdicts.rewind_steps(record)))
     rows = [f"k = {k}: {_listed(told(length) for length in means[:, i])}" for i, k in steps]
-    ends = [f"from {told(means[0, i])} to {told(means[-1, i])} at k = {k}" for i, k in steps]
+    ends = [f"from {verdicts.of(means[n] >= 1)} rewind steps at level {levels[n]}" for n in (0, -1)]
     return style.Drawing(
         figure,
         f"Length of a random perturbation at which the barrier back reaches {_RETURNS}, in a straight line between the "
         f"lengths measured, mean, at levels {_listed(levels)}. {'; '.join(rows)}. Dashed: 1, which IMP needs.",
-        f"From level {levels[0]} to level {levels[-1]} the critical length goes {'; '.join(ends)}; IMP itself needs 1.",
+        f"The critical length is as long as IMP needs (dashed) {' and '.join(ends)}.",
     )
 
 
@@ -239,14 +241,15 @@ def _forgiveness(record, scale):
         axes.set_xlabel("step of the perturbation")
     _barrier_axis(panels[0])
     style.error_axis(panels[1])
+    panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 6)))  # a narrow range or a wide one
     panels[1].set_ylabel("test error at the end (%)")
     figure.suptitle(f"level {int(record['level'])}", fontsize=11)
     style.legend_below(figure, panels[1], 2)
     barrier, error = (record[entry][:, scales.index(scale)].mean(-1) for entry in ("barrier", "error"))
     text = (
-        f"A perturbation of length {scale:g} at step {steps[0]} leaves a barrier of {verdicts.points(barrier[0])} and "
-        f"an error of {verdicts.percent(error[0])}, one at step {steps[-1]} {verdicts.points(barrier[-1])} and "
-        f"{verdicts.percent(error[-1])}."
+        f"A perturbation of length {scale:g} leaves a barrier of {verdicts.points(barrier[0])} and an error of "
+        f"{verdicts.percent(error[0])} at step {steps[0]:,}, and {verdicts.points(barrier[-1])} and "
+        f"{verdicts.percent(error[-1])} at step {steps[-1]:,}."
     )
     told = f"barriers {style.points(*barrier)}, errors {style.points(*error)}"
     return style.Drawing(figure, f"{text} Means at steps {_listed(steps)}: {told}.", text)

@@ -1,6 +1,7 @@
 """What each scale costs: weights, training steps, operations, and hours of a card whose speed was measured once."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,8 @@ CALLED = {  # what a dataset is called where it shows
 }  # fmt: skip
 
 LARGER = {"levels": 15, "replicates": 3}  # what we assume of runs beyond the presets, besides one rewind step
+
+_BATCH, _CARDS = 1024, 100  # of ResNet-50 on ImageNet; of a cluster that is only thought of
 
 ALONE = "eager, bfloat16, one at a time"  # ways to train, as they are called where their speed was measured
 CAPTURED = "library, bfloat16, 1 graphs"
@@ -86,7 +89,7 @@ def larger() -> dict:
         return data.import_torchvision().models.resnet50(num_classes=classes)
 
     small = training.Recipe(steps=78000, batch_size=128)
-    large = training.Recipe(steps=90 * (INPUTS["imagenet"][2] // 1024), batch_size=1024)
+    large = training.Recipe(steps=90 * (INPUTS["imagenet"][2] // _BATCH), batch_size=_BATCH)
     return {
         "ResNet-18, CIFAR-100": Work.count(
             lambda shape, classes: architectures.module("resnet18", shape, classes), "cifar100", config(small, 2000)
@@ -149,7 +152,7 @@ def bills() -> list:
     """What runs of ResNet-20, and of the paper's larger networks, take on the card in ``measured``: a ``Bill`` each."""
     card, found = measured(), []
     for name, preset, way in (
-        ("ResNet-20, our block", "lent", OF_THE_BLOCK), ("ResNet-20, published", "paper", FASTEST),
+        ("ResNet-20, one block", "lent", OF_THE_BLOCK), ("ResNet-20, published", "paper", FASTEST),
     ):  # fmt: skip
         work = Work.of(preset)
         found.append(Bill(name, work, work.steps / card["rates"][way], work.operations / card["peak"], False))
@@ -176,12 +179,33 @@ def budget() -> Text:
     return table(header, rows)
 
 
+def many(bill, cards) -> dict:
+    """What the ``Bill`` of ResNet-50 would take on many cards, by name, in seconds and bytes: on paper, not run.
+
+    Levels follow each other, so only its replicates are jobs of their own: ``jobs``, with a card for each. For all
+    cards to work each training has to divide its batches among ``group`` of them: ``divided``, if that cost nothing,
+    and ``step``. ``traffic``: bytes a second that a card then sends to average the gradients, of ``gradient`` bytes in
+    float32, twice in every step (a ring). ``pictures`` a second that all cards read, of ``pixels`` bytes;
+    ``stored``: bytes of the whole training set. ``factor``: how many times as fast the cards would be at their full
+    rate, and with them what they send and read.
+    """
+    replicates, (shape, _, examples) = LARGER["replicates"], INPUTS["imagenet"]
+    group, picture, gradient = cards // replicates, math.prod(shape), 4 * bill.work.weights
+    step = bill.seconds / bill.work.steps / group
+    pictures = replicates * _BATCH / step
+    return {
+        "jobs": bill.seconds / replicates, "group": group, "divided": bill.seconds / (replicates * group), "step": step,
+        "gradient": gradient, "traffic": 2 * gradient / step, "pictures": pictures, "pixels": pictures * picture,
+        "stored": examples * picture, "factor": bill.seconds / bill.least,
+    }  # fmt: skip
+
+
 def numbers() -> dict:
     """The numbers of this module that chapter 7 quotes, by name."""
     card, work, (block, paper, _, largest) = measured(), Work.of("lent"), bills()
     config, points = PRESETS["lent"].main.config, PRESETS["lent"].tickets.points
     evaluations = config.levels * points * config.replicates * len(config.rewind_step)
-    captured, fastest = card["rates"][CAPTURED], card["rates"][FASTEST]
+    captured, fastest, cluster = card["rates"][CAPTURED], card["rates"][FASTEST], many(largest, _CARDS)
     return {
         "card": card["device"],
         "card fastest": f"{fastest:,}",
@@ -194,6 +218,17 @@ def numbers() -> dict:
         "paper duration": duration(paper.seconds),
         "largest duration": duration(largest.seconds),
         "largest least": duration(largest.least),
+        "cluster cards": str(_CARDS),
+        "cluster jobs": duration(cluster["jobs"]),
+        "cluster group": str(cluster["group"]),
+        "cluster divided": duration(cluster["divided"]),
+        "cluster step": f"{1000 * cluster['step']:.0f} milliseconds",
+        "cluster gradient": f"{cluster['gradient'] / 1e6:.0f} megabytes",
+        "cluster traffic": f"{cluster['traffic'] / 1e9:.0f} gigabytes",
+        "cluster pictures": f"{round(cluster['pictures'], -3):,.0f}",
+        "cluster pixels": f"{cluster['pixels'] / 1e9:.0f} gigabytes",
+        "cluster stored": f"{cluster['stored'] / 1e9:.0f} gigabytes",
+        "cluster factor": f"{cluster['factor']:.0f}",
         "larger replicates": str(LARGER["replicates"]),
         "larger levels": str(LARGER["levels"]),
     }

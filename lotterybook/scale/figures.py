@@ -1,5 +1,7 @@
 """Figures of chapter 7. ``scales`` are records of winning tickets and of barriers by the name of their scale."""
 
+from itertools import cycle
+
 import torch
 
 from .. import style, verdicts
@@ -117,15 +119,15 @@ def side_by_side(scales):
     figure.axes[0].set_ylabel(BARRIER)
     match, joined = (levels[0] for levels in findings.last_levels(*findings.published()))
     tickets, barriers = scales[findings.BLOCK]
-    here = min(levels[-1] for levels in findings.last_levels(tickets, barriers))
-    end = "their last level" if here == len(barriers["height"]) else _level(here)
+    ends = [levels[-1] for levels in findings.last_levels(tickets, barriers)]
+    here, there = (_level(end) + ", the last" * (end == len(barriers["height"])) for end in ends)
     return style.Drawing(
         figure,
         f"Mean barrier to the level before against weights remaining; filled where the level matches; the published "
         f"one is the rise halfway. From level {halves.HIGHER} on, without a gap, {'; '.join(said)}.",
         caption=f"The published networks, rewound to step {PUBLISHED['rewind_step']:,}, match down to level {match} "
-        f"and are connected down to level {joined}; ours, rewound to step {rewind_steps(tickets)[-1]:,}, do both down "
-        f"to {end}.",
+        f"and are connected down to level {joined}; ours, rewound to step {rewind_steps(tickets)[-1]:,}, match down "
+        f"to {here} and are connected down to {there}.",
     )
 
 
@@ -142,7 +144,8 @@ def replicates(tickets, barriers, seeds):
 def _single(tickets, barriers, entry, seeds):
     some, steps = halves.pairs(tickets["error"], barriers[entry]), rewind_steps(tickets)
     figure, panels = style.panels(len(steps), 3.6, sharey=True)
-    looks = list(zip((style.BLUE, style.ORANGE, style.GREEN, style.BROWN, style.PINK), style.MARKERS, strict=False))
+    colours = cycle((style.BLUE, style.ORANGE, style.GREEN, style.BROWN, style.PINK))
+    looks = list(zip(colours, style.MARKERS, strict=False))
     for i, (panel, k) in enumerate(zip(panels, steps, strict=True)):
         for r, (seed, look) in enumerate(zip(seeds, looks, strict=False)):
             _filled(panel, tickets["density"][1:], some.excess[:, i, r], some.barrier[:, i, r], *look, f"seed {seed}")
@@ -155,7 +158,8 @@ def _single(tickets, barriers, entry, seeds):
     last, most = 100 * some.barrier[-1, 0], 100 * float(some.barrier[:, -1].max())
     alone = halves.count(some.levels(halves.HIGHER))
     kind = "interpolated" if entry == "height" else "measured anew"
-    ends = " and ".join(f"{value:.1f}" for value in last.tolist())
+    *others, end = (f"{value:.1f}" for value in last.tolist())
+    ends = " and ".join([", ".join(others), end] if others else [end])
     return style.Drawing(
         figure,
         f"Barrier to the level before of each replicate, with BatchNorm's statistics {kind}; filled where its sparser "
@@ -255,7 +259,7 @@ def bills():
     ticks = {1 / 60: "a minute", 1: "an hour", 24: "a day", 30 * 24: "a month"}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xticks([], minor=True)
-    axes.set_xlabel(f"training on one {card['device']} (hours)")
+    axes.set_xlabel(f"time of training on one {card['device']}")
     style.legend_below(figure, axes, 3)
     said = "; ".join(f"{bill.name} {costs.told(bill)}" for bill in found)
     return style.Drawing(

@@ -7,7 +7,7 @@ from ..verdicts import percent, points
 def picture(told, step):
     """The landscape of the first page, and in it what was measured: ``told`` by ``findings.story``, rewind ``step``."""
     figure, (left, right) = style.canvas(1, 2, height=3.3)
-    drawn = explorable.EARLY, explorable.LATE
+    drawn = 0, explorable.LATE
     trips = [explorable.rewind(k) for k in drawn]
     for panel, k, trip, colour in zip((left, right), drawn, trips, (style.ORANGE, style.BLUE), strict=True):
         explorable.panel(panel, k, trip, colour)
@@ -19,14 +19,14 @@ def picture(told, step):
     _note(left, f"barrier {failing}", (0.0, -0.75))
     _note(right, f"barrier {barrier}", (1.75, -0.85))
     _note(right, f"blow: {blow} of\nits length", (-0.35, 0.4))
-    _note(right, f"at random at most\n{at_once} at once", (2.0, 1.75))
+    _note(right, f"by its spectrum\n{at_once} at once", (2.0, 1.75))
     _note(right, f"{new} of the next\npruned are new", (-1.45, -1.2))
     return style.Drawing(
         figure,
         f"The drawn landscape with measured numbers. Rewound to the initialization, the mean barrier between "
         f"successive solutions is {failing}. Rewound to step {step}, down to {kept} of the weights: barrier {barrier}; "
-        f"pruning and rewinding move the start by {blow} of its length; the spectrum of the dense solution allows "
-        f"{at_once} to be pruned at once at random; of the weights pruned next {new} are new small ones.",
+        f"pruning and rewinding move the start by {blow} of its length; by the spectrum of the dense solution "
+        f"{at_once} could be pruned at once at random; of the weights pruned next {new} are new small ones.",
         f"The drawn landscape with measured numbers: from the initialization successive solutions lie {failing} apart, "
         f"from step {step} {barrier}.",
     )

@@ -132,7 +132,8 @@ def errors(tickets):
         figure,
         "Test error against weights remaining, a line for each rewind step. Within half a point of the dense network: "
         f"{'; '.join(said)} of the weights. Markers are hollow where the mean does not match.",
-        caption=f"IMP errs at most half a point more than the dense network from {_first_and_best(tickets)}.",
+        caption=f"IMP errs at most half a point more than the dense network from {_first_and_best(tickets)}; hollow "
+        "symbols err more.",
     )
 
 
@@ -180,12 +181,13 @@ def controls(tickets, control, fresh):
     last = {ARMS[name][0]: value[-1 if at is None else at].mean() for name, value in above.items()}
     kept = verdicts.percent(control["density"][-1 if at is None else at], 0)
     ordered = sorted(last, key=last.get)
+    last = {name: f"{100 * value:+.1f}".replace("-", "−") for name, value in last.items()}
     return style.Drawing(
         figure,
         f"Test error against weights remaining of IMP from k = {step} and of {len(ARMS)} controls. At {kept} of the "
-        f"weights, in points above IMP: {'; '.join(f'{name} {100 * last[name]:+.1f}' for name in ordered)}.",
-        caption=f"At {kept} of the weights, in points above IMP: {ordered[-1]} {100 * last[ordered[-1]]:+.1f}, "
-        f"{ordered[-2]} {100 * last[ordered[-2]]:+.1f}, …, {ordered[0]} {100 * last[ordered[0]]:+.1f}.",
+        f"weights, in points above IMP: {'; '.join(f'{name} {last[name]}' for name in ordered)}.",
+        caption=f"At {kept} of the weights, in points above IMP: {ordered[-1]} {last[ordered[-1]]}, "
+        f"{ordered[-2]} {last[ordered[-2]]}, …, {ordered[0]} {last[ordered[0]]}.",
     )
 
 
@@ -272,16 +274,15 @@ def contrast(plain, tickets, instability):
     found = {}
     unstable = dict(zip(verdicts.rewind_steps(instability), instability["height"].mean(1).tolist(), strict=True))
     own = dict(zip(verdicts.rewind_steps(plain), plain["instability"].mean(1).tolist(), strict=True))
-    for record, heights, name, colour, marker, shift in (
-        (tickets, unstable, "residual", style.BLUE, "o", (0, 7)),
-        (plain, own, "plain", style.ORANGE, "s", (0, -15)),
-    ):
+    for record, heights, name, colour, marker in (
+        (tickets, unstable, "residual", style.BLUE, "o"), (plain, own, "plain", style.ORANGE, "s"),
+    ):  # fmt: skip
         kept = dict(zip(verdicts.rewind_steps(record), record["density"][matching.reach(record)].tolist(), strict=True))
         both = [(heights[k], kept[k], k) for k in kept if k in heights]
         right.plot(*zip(*[(x, y) for x, y, _ in both], strict=True), marker, color=colour, label=name)
-        for x, y, k in both:
+        for place, (x, y, k) in enumerate(both):  # neighbours on opposite sides, and clear of the dashed line
             right.annotate(
-                f"{k}", (x, y), shift, textcoords="offset points", ha="center", fontsize=9, color=colour,
+                f"{k}", (x, y), (4, -13 if place % 2 else 5), textcoords="offset points", fontsize=9, color=colour,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
         found[name] = [(x < verdicts.STABLE, y) for x, y, _ in both]
