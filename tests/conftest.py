@@ -1,5 +1,6 @@
 """Small things that many tests share: datasets and networks that train in milliseconds, one IMP run, one browser."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from lotterylib import data, imp, networks, training
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started the tests in the background
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test starts is no part of the one that runs the tests
+    os.environ.pop(name, None)
 
 
 def pytest_addoption(parser):
