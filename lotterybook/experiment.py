@@ -45,7 +45,8 @@ class Setup:
     @functools.cached_property
     def ds(self):
         """The dataset, on the device."""
-        return data.load(self.preset.dataset, self.device)
+        ds, kept = data.load(self.preset.dataset, self.device), slice(self.preset.examples)
+        return replace(ds, train_x=ds.train_x[kept], train_y=ds.train_y[kept]) if self.preset.examples else ds
 
     @property
     def digest(self):
@@ -193,7 +194,8 @@ def finished(name, shared) -> records.Record | None:
 
 
 def _described(name, shared):
-    return {need: attrgetter(need)(shared.preset) for need in EXPERIMENTS[name][1]}
+    part = {} if shared.preset.examples is None else {"examples": shared.preset.examples}
+    return part | {need: attrgetter(need)(shared.preset) for need in EXPERIMENTS[name][1]}
 
 
 def axes(run):

@@ -232,6 +232,7 @@ class Diet:
 class Preset:
     """The scale of all experiments: two networks, and what each chapter sets.
 
+    ``examples``: how many of the dataset's training examples are used, the first ones; ``None``, all of them.
     ``contrast``: a network to compare ``main`` with, without BatchNorm, or with a learning rate at which training is
     more stable. ``weights``: whether the levels' weights are published with the records, for chapters that go on from
     them. ``diet``: ``None``, without chapter 6.
@@ -246,4 +247,5 @@ class Preset:
     limits: Limits
     retraining: Retraining
     weights: bool = True
+    examples: int | None = None
     diet: Diet | None = None

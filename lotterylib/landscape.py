@@ -40,20 +40,25 @@ class Barrier(NamedTuple):
     gamma: Tensor
 
 
-def barrier(function, a: State, b: State, points=30, definition="line") -> Barrier:
+def barrier(function, a: State, b: State, points=30, definition="line", ends=None) -> Barrier:
     """Barrier of any function from states to ``(R,)`` on the line from ``b`` (gamma = 0) to ``a`` (gamma = 1).
 
     ``definition="line"`` is the smallest epsilon with ``E(gamma a + (1 - gamma) b) <= gamma E(a) + (1 - gamma) E(b) +
     epsilon`` on a grid of ``points`` values of gamma, ends included (Paul et al. 2023, Def. 2.1, as we reconstruct it).
     ``"mean"`` is ``sup E - (E(a) + E(b)) / 2`` (Frankle et al. 2020). Both are at least 0 and symmetric in a and b.
-    Raises ``ValueError`` for states that differ in names or shapes, an unknown definition, or fewer than two points.
+    ``ends``: ``(E(a), E(b))``, if they are known and shall not be measured again. Raises ``ValueError`` for states that
+    differ in names or shapes, an unknown definition, or fewer than two points.
     """
     checks.whole("points", points, 2)
     checks.choice("definition", definition, DEFINITIONS)
     checks.kind("function", function, Callable)
-    gamma = torch.linspace(0, 1, points, dtype=torch.float64)
-    along = progress.bar(gamma.tolist(), desc="barrier")
-    curve = torch.stack([checks.kind("function's result", function(interpolate(a, b, g)), Tensor) for g in along]).cpu()
+    check_alike(a, b)
+    gamma, curve = torch.linspace(0, 1, points, dtype=torch.float64), []
+    known = {} if ends is None else {1.0: ends[0], 0.0: ends[1]}
+    for place in progress.bar(gamma.tolist(), desc="barrier"):
+        found = known[place] if place in known else function(interpolate(a, b, place))
+        curve.append(checks.kind("function's result", found, Tensor).cpu())
+    curve = torch.stack(curve)
     line, mean = torch.lerp(curve[0], curve[-1], gamma.to(curve)[:, None]), (curve[0] + curve[-1]) / 2
     return Barrier((curve - (line if definition == "line" else mean)).amax(0), curve, gamma)
 
@@ -63,12 +68,20 @@ def error_barrier(net: Network, a: State, b: State, x: Tensor, y: Tensor, points
     return barrier(lambda state: error(net, state, x, y), a, b, points, definition)
 
 
-def all_pairs(net: Network, states: list[State], x: Tensor, y: Tensor, points=11, definition="line") -> Tensor:
-    """Barrier heights between all pairs of one or more ``states``, ``(n, n, R)``. Raises as ``barrier`` does."""
+def all_pairs(function, states: list[State], points=11, definition="line") -> Tensor:
+    """Barrier heights ``(n, n, R)`` of ``function`` between all pairs of one or more ``states``, each measured once.
+
+    For the test error ``function`` is ``lambda state: error(net, state, x, y)``. Raises as ``barrier`` does.
+    """
     checks.whole("number of states", len(checks.kind("states", states, list, tuple)), 1)
+    checks.kind("function", function, Callable)
+    for other in states[1:]:
+        check_alike(states[0], other)
+    ends = [function(state) for state in states]
     heights = torch.zeros(len(states), len(states), replicates(states[0]), dtype=torch.float64)
     for i, j in progress.bar(list(combinations(range(len(states)), 2)), desc="all pairs"):
-        heights[i, j] = heights[j, i] = error_barrier(net, states[j], states[i], x, y, points, definition).height
+        found = barrier(function, states[j], states[i], points, definition, (ends[j], ends[i]))
+        heights[i, j] = heights[j, i] = found.height
     return heights
 
 

@@ -101,15 +101,20 @@ def share(fraction: float, counts: Tensor) -> Tensor:
     return (counts.double() * fraction * (1 - 1e-9)).ceil().long()
 
 
-def _prune_lowest(scores, mask, fraction):
-    """The mask without the ``fraction`` of its weights that score lowest, all entries ranked together."""
+def lowest(scores: State, mask: Mask, fraction: float) -> Mask:
+    """Prune the ``fraction`` of the remaining weights that score lowest, all together; a layer may be emptied."""
     counts = share(fraction, remaining(mask))
     scores = torch.cat([scores[name].masked_fill(~keep, math.inf).flatten(1) for name, keep in mask.items()], 1)
     if scores.isnan().any():
         raise ValueError("state holds weights that are NaN; the training has diverged")
     rank = scores.argsort(dim=1, stable=True).argsort(1)
-    lowest = (rank < counts[:, None]).split([keep[0].numel() for keep in mask.values()], 1)
-    after = {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), lowest, strict=True)}
+    goes = (rank < counts[:, None]).split([keep[0].numel() for keep in mask.values()], 1)
+    return {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), goes, strict=True)}
+
+
+def _prune_lowest(scores, mask, fraction):
+    """As ``lowest``, but an emptied layer is refused."""
+    after = lowest(scores, mask, fraction)
     for name, keep in after.items():
         for r in (~keep.flatten(1).any(1)).nonzero()[:, 0].tolist():
             layer = f"layer {name!r} of replicate {r} ({int(mask[name][r].sum())} weights are left there)"

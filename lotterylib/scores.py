@@ -34,7 +34,7 @@ def el2n(net: Network, state: State, ds: Dataset, batch_size=1000) -> Scores:
     """
     checks.kind("ds", ds, Dataset)
     checks.kind("net", net, Network).check(state)
-    checks.labels(ds.train_y, ds.train_y, net.try_on(ds.test_x))
+    checks.labels("ds.train_y", ds.train_y, ds.train_x, net.try_on(ds.test_x))
     each = []
     for rows in torch.arange(len(ds.train_y), device=ds.device).split(checks.whole("batch_size", batch_size, 1)):
         x, y = ds.gather(rows)

@@ -257,7 +257,9 @@ PUBLIC = {  # what gives tensors, tuples or states of them, or numbers
     "layerwise": lambda t: pruning.layerwise(t.state, t.mask, 0.3),
     "path": lambda t: landscape.path(t.net, [t.state, t.other, t.third], t.ds.test_x, t.ds.test_y, 3),
     "barrier": lambda t: landscape.error_barrier(t.net, t.state, t.other, t.ds.test_x, t.ds.test_y, 3, "mean"),
-    "all_pairs": lambda t: landscape.all_pairs(t.net, [t.state, t.other], t.ds.test_x, t.ds.test_y, 3),
+    "all_pairs": lambda t: landscape.all_pairs(
+        lambda s: landscape.error(t.net, s, t.ds.test_x, t.ds.test_y), [t.state, t.other], 3
+    ),
     "plane": lambda t: landscape.plane(t.net, t.state, t.other, t.third, t.ds, 2),
     "coordinates": lambda t: displacements.coordinates(t.net, t.state, t.other, t.third, t.other),
     "overlap": lambda t: displacements.overlap(t.net, (t.state, t.other), (t.state, t.third)),

@@ -18,7 +18,6 @@ from lotterybook import __main__ as command
 from lotterybook import claims, editor, experiment, presets, records, verdicts
 from lotterybook.barriers import figures as barriers_figures
 from lotterybook.barriers import findings as barriers_findings
-from lotterybook.barriers import lines as barrier_lines
 from lotterybook.barriers import maps, others, readings
 from lotterybook.barriers.experiments import projections
 from lotterybook.claims import EXPERIMENTS  # those of all rooms
@@ -178,10 +177,11 @@ NOT_IN_0_1 = {
 
 
 @pytest.fixture(scope="module")
-def smoke(mnist1d, smoke_folder):
+def smoke(mnist1d, smoke_folder, tmp_path_factory):
     """Folders and dataset of their own for the smoke preset; gives every record by name, and notes the trainings."""
     ds = dataclasses.replace(mnist1d, test_x=mnist1d.test_x[:SMALL], test_y=mnist1d.test_y[:SMALL])
-    folder = smoke_folder
+    used = any(smoke_folder.iterdir())  # where another module came first, nothing would be trained here
+    folder = tmp_path_factory.mktemp("smoke") if used else smoke_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOTTERYLIB_RUNS", str(folder / "runs"))
         patch.setattr(records, "PUBLISHED", folder / "records")
@@ -440,10 +440,10 @@ def test_a_barrier_with_known_ends_is_the_barrier():
         w = state["w"].double()
         return torch.stack([w[0] ** 2 * (1.5 - w[0]), (w[1] - 0.5) ** 2, w[2]])
 
-    found = barrier_lines.height(error, a, b, (error(a), error(b)), 5)
+    found = landscape.barrier(error, a, b, 5, ends=(error(a), error(b))).height
     whole = landscape.barrier(error, a, b, 5).height
     assert np.allclose(found[:2], whole[:2]) and found[0] > 0 and found[1] == 0 and found[2].isnan()
-    assert barrier_lines.height(error, a, b, (error(a), error(b)), 2)[0] == 0  # nothing between the ends
+    assert landscape.barrier(error, a, b, 2, ends=(error(a), error(b))).height[0] == 0  # nothing between the ends
 
 
 def test_found_masks_are_walked_to_and_put_on_rewind_points(smoke):
@@ -548,13 +548,13 @@ def test_a_run_ends_with_the_level_in_which_a_replicate_diverges(smoke):
 def test_projections_are_pruned_solutions(smoke, monkeypatch):
     record, run, lines = smoke["projections"], smoke.run, []
 
-    def noting(error, a, b, ends, points):
+    def noting(error, a, b, points, ends):
         lines.append((a, b))
         assert points == POINTS and all(torch.equal(end, error(state)) for end, state in zip(ends, (a, b), strict=True))
-        return torch.full((K * R,), len(lines) / 10)
+        return landscape.Barrier(torch.full((K * R,), len(lines) / 10), None, None)
 
     with monkeypatch.context() as patch:
-        patch.setattr(barrier_lines, "height", noting)
+        patch.setattr(landscape, "barrier", noting)
         drawn = projections.__wrapped__(smoke.setup)
     assert drawn["height"].flatten(1).tolist() == [pytest.approx([0.1 * i] * 6) for i in (1, 2, 3)]
     for level, (before, after) in enumerate(pairwise(run.levels)):

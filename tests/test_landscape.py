@@ -174,14 +174,20 @@ def test_loss_and_error_are_those_of_plain_modules(net, trained, ds64):
 
 
 def test_all_pairs_are_the_single_barriers(net, trained, ds64):
-    x, y = ds64.test_x, ds64.test_y
-    found = landscape.all_pairs(net, trained, x, y, points=4)
+    x, y, counted = ds64.test_x, ds64.test_y, []
+
+    def measured(state):
+        counted.append(state)
+        return landscape.error(net, state, x, y)
+
+    found = landscape.all_pairs(measured, trained, points=4)
     assert found.shape == (3, 3, 3)
     assert torch.equal(found, found.transpose(0, 1)) and (found.diagonal() == 0).all()
+    assert len(counted) == 3 + 3 * 2, "each state once, and two places inside each of three lines"
     for i, j in ((0, 1), (0, 2), (1, 2)):
         single = landscape.error_barrier(net, trained[i], trained[j], x, y, points=4).height
         assert_close(found[i, j], single, rtol=0, atol=1e-12)
-    mean = landscape.all_pairs(net, trained[:2], x, y, points=4, definition="mean")
+    mean = landscape.all_pairs(measured, trained[:2], points=4, definition="mean")
     assert_close(mean[1, 0], landscape.error_barrier(net, *trained[:2], x, y, 4, "mean").height, rtol=0, atol=1e-12)
     assert not torch.equal(found[0, 1], mean[0, 1])
 
@@ -236,7 +242,7 @@ def test_a_state_of_another_network_is_named(net, trained, ds64):
     with pytest.raises(ValueError, match="batch_size is 0"):
         landscape.recalibrate(net, trained[0], ds64, 0)
     with pytest.raises(ValueError, match="number of states is 0"):
-        landscape.all_pairs(net, [], x, y)
+        landscape.all_pairs(len, [])
     with pytest.raises(ValueError, match="margin is -1"):
         landscape.plane(net, *trained, ds64, margin=-1)
 
@@ -252,9 +258,10 @@ def test_states_that_do_not_fit_are_named(net, trained, ds64):
         ):
             with pytest.raises(ValueError, match=match):
                 call()
-        for call in (landscape.all_pairs, landscape.path):
-            with pytest.raises(ValueError, match="states differ"):
-                call(net, [trained[0], other], x, y, points=2)
+        with pytest.raises(ValueError, match="states differ"):
+            landscape.path(net, [trained[0], other], x, y, points=2)
+        with pytest.raises(ValueError, match="states differ"):
+            landscape.all_pairs(lambda state: torch.zeros(3), [trained[0], other], points=2)
 
 
 # BatchNorm statistics measured anew

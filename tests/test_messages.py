@@ -276,10 +276,11 @@ landscape.error_barrier(net, state, state, x, y, 2, 'lin') | definition | 'lin' 
 landscape.error_barrier(net, state, state, x, y[:5], 2) | y | (5,) | (300,)
 landscape.barrier(5, state, state, 2)                  | function | 5 | a Callable
 landscape.barrier(lambda s: 1.0, state, state, 2)      | function's result | float | a Tensor
-landscape.all_pairs(net, [], x, y)                     | number of states | 0 | >= 1
-landscape.all_pairs(net, None, x, y)                   | states | None | a list
-landscape.all_pairs(net, state, x, y)                  | states | dict | a list
-landscape.all_pairs(net, [state, None], x, y)          | first state | NoneType | dict of tensors
+landscape.all_pairs(len, [])                           | number of states | 0 | >= 1
+landscape.all_pairs(len, None)                         | states | None | a list
+landscape.all_pairs(len, state)                        | states | dict | a list
+landscape.all_pairs(5, [state, state])                 | function | 5 | a Callable
+landscape.all_pairs(len, [state, None])                | second state | NoneType | dict of tensors
 landscape.path(net, [state], x, y)                     | number of states | 1 | >= 2
 landscape.path(net, 5, x, y)                           | states | 5 | a list
 landscape.path(net, [state, one], x, y)                | '1.weight' | (1, 4, 12) | must be equal

@@ -1,6 +1,7 @@
 """States and masks: what does not fit is named, and the algebra is numpy's."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -138,7 +139,8 @@ def everything(net, ds, several):
         wells.meeting(values, 1.0, 0.1, 3), wells.crossing(torch.arange(3), losses.to(there), 2.0),
         torch.tensor([limits.gordon_fraction(values, w[0], 0.05, order=order) for order in limits.ORDERS]),
         torch.tensor([wells.meeting_fraction(values, 1.0, 0.1), pruning.density(mask)]),
-        *landscape.error_barrier(net, a, b, *test, 3), landscape.all_pairs(net, several, *test, 3),
+        *landscape.error_barrier(net, a, b, *test, 3),
+        landscape.all_pairs(partial(landscape.error, net, x=x, y=y), several, 3),
         *landscape.path(net, several, *test, 3), *landscape.plane(net, a, b, c, ds, 2),
         displacements.coordinates(net, a, b, c, a), landscape.distance(net, a, b), training.evaluate(net, a, x, y)[0],
         displacements.overlap(net, (a, b), (a, c)), magnitudes.refilled(b, mask, limit.to(there)),

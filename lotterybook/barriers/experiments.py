@@ -10,7 +10,7 @@ from lotterylib.states import concatenate, select
 
 from .. import jobs
 from ..experiment import axes, experiment, grouped, random_mask
-from . import lines, others, walks
+from . import others, walks
 
 
 @experiment("main", "tickets.points", "barriers.pair_points")
@@ -33,7 +33,7 @@ def successive_barriers(s):
 def all_pairs(s):
     """Barrier between any two levels: ``height`` (levels + 1, levels + 1, K, R)."""
     run = s.run()
-    heights = lines.all_pairs(s.error, [level.state for level in run.levels], s.preset.barriers.pair_points)
+    heights = landscape.all_pairs(s.error, [level.state for level in run.levels], s.preset.barriers.pair_points)
     return {"height": grouped(heights, run), **axes(run)}
 
 
@@ -50,7 +50,7 @@ def recalibrated_pairs(s):
     run, asked, heights = s.run(), s.preset.barriers, []
     for step in asked.recalibrated_steps:
         states = [level.state for level in run.at(step).first(asked.recalibrated_replicates).levels]
-        heights.append(lines.all_pairs(partial(_recalibrated_error, s), states, asked.pair_points))
+        heights.append(landscape.all_pairs(partial(_recalibrated_error, s), states, asked.pair_points))
     return {
         "height": torch.stack(heights, 2), "density": run.densities,
         "rewind_step": torch.tensor(asked.recalibrated_steps),
@@ -65,7 +65,8 @@ def projections(s):
     for before, after in pairwise(run.levels):
         projection = pruning.apply(before.state, after.mask)
         error.append(s.error(projection))
-        height.append(lines.height(s.error, projection, after.state, (error[-1], after.error), points))
+        ends = error[-1], after.error
+        height.append(landscape.barrier(s.error, projection, after.state, points, ends=ends).height)
     return {"error": grouped(torch.stack(error), run), "height": grouped(torch.stack(height), run), **axes(run)}
 
 

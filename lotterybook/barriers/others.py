@@ -7,8 +7,6 @@ import torch
 
 from lotterylib import imp, landscape, networks, training
 
-from . import lines
-
 
 def as_far_as_it_goes(net, ds, config, folder):
     """The IMP run of a network, or what there is of it: to the level before one in which a layer would be emptied.
@@ -33,7 +31,10 @@ def successive(arm, ds, folder, points):
     net = networks.build(arm.network, ds, **arm.options)
     run = as_far_as_it_goes(net, ds, arm.config, folder)
     error = partial(landscape.error, net, x=ds.test_x, y=ds.test_y)
-    barriers = [lines.height(error, a.state, b.state, (a.error, b.error), points) for a, b in pairwise(run.levels)]
+    barriers = [
+        landscape.barrier(error, a.state, b.state, points, ends=(a.error, b.error)).height
+        for a, b in pairwise(run.levels)
+    ]
     steps, levels = torch.tensor(arm.config.rewind_step), arm.config.levels
     groups = len(steps), arm.config.replicates
     return {

@@ -9,8 +9,6 @@ import torch
 from lotterylib import imp, landscape, pruning, scores, training
 from lotterylib.states import concatenate, select
 
-from ..barriers import lines
-
 
 def scored(net, ds, recipe, steps, replicates, seed):
     """Yield the ``Scores`` of ``replicates`` initializations after each of ``steps`` of training, increasing.
@@ -59,5 +57,6 @@ def measured(net, ds, states, points):
     """Test ``error`` (n, R) of n states, and the ``barrier`` (n - 1, R) between neighbours, on ``points`` places."""
     error = partial(landscape.error, net, x=ds.test_x, y=ds.test_y)
     errors = torch.stack([error(state) for state in states])
-    ends = zip(pairwise(states), pairwise(errors), strict=True)
-    return {"error": errors, "barrier": torch.stack([lines.height(error, *two, both, points) for two, both in ends])}
+    lines = zip(pairwise(states), pairwise(errors), strict=True)
+    barriers = [landscape.barrier(error, *two, points, ends=ends).height for two, ends in lines]
+    return {"error": errors, "barrier": torch.stack(barriers)}

@@ -25,12 +25,7 @@ def prune(state: State, mask: Mask, fraction: float, order="magnitude", seed=0) 
     check_mask(state, mask)
     chosen = checks.choice("order", order, ORDERS) == "magnitude"
     scores = {name: state[name].abs() for name in mask} if chosen else pruning.noise(mask, seed)
-    flat = torch.cat([scores[name].masked_fill(~keep, torch.inf).flatten(1) for name, keep in mask.items()], 1)
-    if flat.isnan().any():
-        raise ValueError("state holds weights that are NaN; the training has diverged")
-    lowest = flat.argsort(dim=1, stable=True).argsort(1) < pruning.share(fraction, pruning.remaining(mask))[:, None]
-    parts = lowest.split([keep[0].numel() for keep in mask.values()], 1)
-    return {name: keep & ~low.view_as(keep) for (name, keep), low in zip(mask.items(), parts, strict=True)}
+    return pruning.lowest(scores, mask, fraction)
 
 
 def projections(
