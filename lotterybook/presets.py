@@ -1,5 +1,7 @@
 """The scales at which the book's experiments are run, in one table."""
 
+from dataclasses import replace
+
 from lotterylib import imp, training
 
 from .settings import (
@@ -22,6 +24,10 @@ from .settings import (
 def _resnet(steps, rewind_step, levels, replicates, **recipe):
     recipe = training.Recipe(steps=steps, batch_size=128, momentum=0.9, **recipe)
     return imp.Config(recipe=recipe, rewind_step=rewind_step, levels=levels, replicates=replicates)
+
+
+def _images(rewind_step, replicates, lr):
+    return replace(_resnet(2000, rewind_step, 12, replicates, lr=lr, schedule="cosine", weight_decay=5e-4), seed=4000)
 
 
 def _testbed(steps, rewind_step, levels, replicates, seed=0):
@@ -139,24 +145,32 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
             spectrum_levels=(0, 6), probes=1, iterations=30,
         ),
     ),
-    "medium": Preset(
+    "medium": Preset(  # chosen on 10,000 other training images, with another seed
         dataset="fashion_mnist",
-        main=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.4, weight_decay=5e-4), width=4),
-        contrast=Arm("resnet8", _resnet(2500, (0, 200), levels=10, replicates=3, lr=0.04, weight_decay=5e-4), width=4),
+        examples=10000,
+        main=Arm("resnet8", _images((0, 30, 80), replicates=4, lr=0.2), width=8),
+        contrast=Arm("resnet8", _images((0, 80), replicates=2, lr=0.02), width=8),
         tickets=Tickets(
-            control_step=200, control_levels=(3, 6, 10),
-            instability_steps=(0, 50, 100, 200, 400), points=11,
+            control_step=80, control_levels=(4, 8, 11),
+            instability_steps=(0, 30, 80), points=9,
         ),
-        barriers=Barriers(pair_points=3, plane_steps=15, plane_level=4),
+        barriers=Barriers(pair_points=5, plane_steps=11, plane_level=8),
         robustness=Robustness(
-            levels=(2, 4, 7), scales=(1.0, 2.0, 4.0, 8.0),
-            times=(200, 400, 800, 1600), replicates=3,
+            levels=(4, 8, 10), scales=(1.0,),
+            times=(80, 400, 1200), replicates=4,
         ),
         limits=Limits(
-            levels=(0, 3, 6, 9), replicates=3, steps=(200, 400, 800, 1600, 2500),
-            exact_levels=(6,), probes=4, iterations=30, descent_step=2200, adaptive_rises=(0.01, 0.05, 0.2),
+            levels=(0,), replicates=4, steps=(80, 500, 2000), rewind_steps=(80,),
+            exact_levels=(), probes=1, iterations=40, descent_step=1800, adaptive_rises=(0.02,),
+            epsilons=(0.001, 0.005, 0.02, 0.05, 0.1, 0.2), adaptive_levels=6, adaptive_replicates=1,
+            descent=Descent(
+                steps=2000, lr=0.02,
+                by_magnitude=(0.5, 0.6, 0.7, 0.8, 0.85, 0.9), at_random=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+            ),
+            during=During(replicates=1, probes=1, iterations=30),
         ),
-        retraining=Retraining(short_step=2000),
+        retraining=Retraining(short_step=1600),
+        weights=False,
     ),
     "lent": Preset(  # what ten to fifteen minutes of one GPU can do, block by block: benchmarks/gpu_run.py
         dataset="cifar10_jpeg75",
