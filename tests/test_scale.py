@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from lotterybook import claims, records, verdicts
 from lotterybook.experiment import recorded
 from lotterybook.narrow import narrow
 from lotterybook.presets import PRESETS
-from lotterybook.scale import blocks, costs, experiments, figures, findings
+from lotterybook.scale import blocks, costs, experiments, figures, findings, middle
 from lotterylib import architectures, store, training
 
 
@@ -316,6 +317,35 @@ def test_scales_are_those_that_are_recorded(folders):
         (published / "medium" / f"{name}.safetensors").write_bytes(b"")
         assert experiments.scales("book") == (["book", "medium"] if name == experiments.NEEDED[-1] else ["book"])
     assert experiments.scales("paper") == ["medium", "paper"]  # the one asked for, recorded or not
+
+
+def test_claims_at_the_middle_scale_are_counted_by_hand(monkeypatch):
+    """C1 as above, and with statistics measured anew; C4 by the mean share over the levels that match."""
+    tickets, barriers = made()
+    share = torch.tensor([[0.4, 0.6], [0.4, 0.8], [0.4, 0.2], [0.4, 0.8], [0.4, 0.6]], dtype=torch.float64)
+    refill = {"refilled": (0.2 * share)[..., None].repeat(1, 1, 2), "fraction": torch.tensor(0.2)}
+    late = middle.refilled(refill, tickets, 7)
+    assert late.value.startswith("60 ± 0 % of") and late.verdict == verdicts.HOLDS
+    never = {**tickets, "error": tickets["error"] + (torch.arange(7) > 0)[:, None, None]}
+    assert middle.refilled(refill, never, 7).verdict == verdicts.UNTESTED
+    refill["refilled"][:, 1] /= 2
+    assert middle.refilled(refill, tickets, 7).verdict == verdicts.FAILS
+    records = {"winning_tickets": tickets, "successive_barriers": barriers, "refilling": refill}
+    for name, record in records.items():
+        monkeypatch.setattr(middle, name, lambda preset, record=record: record)
+    monkeypatch.setattr(
+        middle, "PRESETS", {"medium": types.SimpleNamespace(tickets=types.SimpleNamespace(control_step=7))}
+    )
+    other = verdicts.Verdict("claim", "measure", "value", verdicts.PARTLY)
+    for room in (middle.robustness, middle.limits):
+        monkeypatch.setattr(room, "row", lambda preset: other)
+    plain, anew, *two, last = middle.claims()
+    assert plain.value.startswith("*if*: 2 of 3") and anew.value.startswith("*if*: 3 of 3") and two == [other, other]
+    assert anew.measure == plain.measure and last.verdict == verdicts.FAILS
+
+
+def test_examples_are_those_that_a_preset_uses():
+    assert costs.examples("medium") == 10000 and costs.examples("book") == 4000 and costs.examples("paper") == 50000
 
 
 def test_the_published_numbers_fit_together():

@@ -27,7 +27,7 @@ def gaps_said(spectra, descents):
     """The mean gap at random of each level, over ``JUDGED`` and networks, in words."""
     each = [points(gap.mean(), 0) for gap in gaps(spectra, descents).movedim(1, 0)]
     at = [f"{gap} at level {level}" for gap, level in zip(each, descents["level"].tolist(), strict=True)]
-    return f"predicted and measured differ by {', '.join(at[:-1])} and {at[-1]}"
+    return f"predicted and measured differ by {' and '.join(', '.join(at).rsplit(', ', 1))}"
 
 
 def measured(descents, order):

@@ -41,6 +41,11 @@ _RESULTS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "resul
 _TIMES, _PROBES = "h200-2026-11-26-b.json", "h200-2026-11-26.json"
 
 
+def examples(preset) -> int:
+    """Training examples that a preset uses."""
+    return PRESETS[preset].examples or INPUTS[PRESETS[preset].dataset][2]
+
+
 class Work(NamedTuple):
     """What an IMP run takes: weights, training steps of all replicates together, and operations of one step."""
 
@@ -262,13 +267,13 @@ def forecast(preset) -> Text:
     its share of time when the records of the book were made, next to the main run: other presets differ in detail.
     """
     chosen, work = PRESETS[preset], Work.of(preset)
-    config, (_, _, examples) = chosen.contrast.config, INPUTS[chosen.dataset]
+    config = chosen.contrast.config
     contrast = sum(config.steps_of(level) for level in range(config.levels + 1))
     main, points = chosen.main.config, chosen.tickets.points
     lines = Text([
         f"main run: {work.steps:,} replicate-steps ({work.operations:.1e} operations), contrast: {contrast:,}",
-        f"a replicate-step sees {main.recipe.batch_size} of {examples:,} examples; barriers between successive levels "
-        f"take {main.levels * points * main.replicates * len(main.rewind_step):,} evaluations",
+        f"a replicate-step sees {main.recipe.batch_size} of {examples(preset):,} examples; barriers between successive "
+        f"levels take {main.levels * points * main.replicates * len(main.rewind_step):,} evaluations",
     ])  # fmt: skip
     none = () if chosen.limits.exact_levels else ("exact",)
     seconds = {name: spent for name, spent in usual_seconds(preset).items() if name not in none}

@@ -3,7 +3,7 @@
 from .. import records
 from ..presets import PRESETS
 
-NEEDED = ("winning_tickets", "successive_barriers", "instability", "all_pairs", "projections")
+NEEDED = ("winning_tickets", "successive_barriers", "instability")
 
 # ResNet-20 on CIFAR-10 in notebooks of github.com/mansheej/lth_diet, by authors of the paper: 4 replicates, 20 % a
 # level. Test error in percent at levels 0 to 15, rewound to step 1000; error in percent halfway between levels L and

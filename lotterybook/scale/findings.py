@@ -13,10 +13,11 @@ from ..barriers.halves import EPSILON, HIGHER, SHARE, SHARE_PARTLY, within
 from ..presets import PRESETS
 from ..tickets.experiments import winning_tickets
 from ..verdicts import STABLE, Table, Text, Verdict, percent, points, rewind_steps, table
-from . import blocks, costs
+from . import blocks, costs, middle
 from .experiments import PUBLISHED, scales
 
-TESTBED, BLOCK, NOTEBOOKS = "testbed", "ResNet-20, lossy CIFAR-10", "ResNet-20, published"  # what the scales are called
+TESTBED, MIDDLE = "testbed", "ResNet-8, Fashion-MNIST"  # what the scales are called
+BLOCK, NOTEBOOKS = "ResNet-20, lossy CIFAR-10", "ResNet-20, published"
 
 
 def block() -> records.Record:
@@ -113,7 +114,7 @@ def settings(preset) -> Text:
 
 def _described(name, replicates):
     preset, work = PRESETS[name], costs.Work.of(name)
-    config, (_, _, examples) = preset.main.config, costs.INPUTS[preset.dataset]
+    config, examples = preset.main.config, costs.examples(name)
     recipe = config.recipe
     factor = work.step_operations / costs.Work.of("book").step_operations
     passes = recipe.steps * recipe.batch_size / examples
@@ -159,9 +160,11 @@ def verdict(tickets, barriers) -> Table:
 def by_scale(preset="book") -> Text:
     """Both halves at every scale that is recorded, of each block, and the authors' own counts, by the one rule."""
     record, (theirs, lines) = block(), published()
-    counted = {TESTBED if name == preset else name: _recorded(name) for name in scales(preset)}
-    for entry, kind in (("height", ""), ("recalibrated", ", statistics measured anew")):
-        counted[BLOCK + kind] = count(record["winning_tickets"], record["successive_barriers"], entry)
+    called, counted = {preset: TESTBED, middle.PRESET: MIDDLE}, {}
+    some = {called.get(name, name): (winning_tickets(name), successive_barriers(name)) for name in scales(preset)}
+    for name, pair in {**some, BLOCK: (record["winning_tickets"], record["successive_barriers"])}.items():
+        for entry, kind in (("height", ""), ("recalibrated", ", statistics measured anew")):
+            counted[name + kind] = count(*pair, entry)
     for seeds, alone in by_block().items():
         counted[f"{BLOCK}, seeds {' and '.join(map(str, seeds))} alone"] = alone
     counted[f"{NOTEBOOKS}, step {PUBLISHED['rewind_step']:,}"] = count(theirs, lines)
