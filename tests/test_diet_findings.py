@@ -142,7 +142,7 @@ def test_a_valley_is_flatter_if_more_may_be_pruned():
     record["predicted"][1] = 0.1
     assert rules.flatter_with_less(record).verdict == PARTLY
     assert rules.flatter_with_less(made.curved(0.1)).value == (
-        "all examples 60 ± 0 %; the smallest share, random 80 ± 0 %, hardest 80 ± 0 %"
+        "all examples 60 ± 0.1 %; the smallest share, random 80 ± 0.1 %, hardest 80 ± 0.1 %"
     )
 
 
@@ -169,11 +169,17 @@ def test_numbers_and_sentences_are_those_of_the_records(monkeypatch):
     named = {"scores": scores, "early_data": early, "pruned_data": pruned, "both": fed, "landscape_of_data": curved}
     for name, record in named.items():
         monkeypatch.setattr(experiments, name, lambda preset, record=record: record)
+    blank = torch.stack([made.replicated(*[0.05] * 9), early["all_error"][1]], 1)
+    tickets = {"error": blank, "rewind_step": torch.tensor([0, 75])}
+    monkeypatch.setattr(findings, "winning_tickets", lambda preset: tickets)
     said = findings.numbers("book")
+    assert said["start initialization"] == "3.50 points" and said["start barrier random 5 % k=75"] == "0.2 points"
+    assert said["fed if"] == said["fed only if"] == "12 of 12" and said["work half of each random"] == "3.50 ± 0.06 %"
+    assert said["largest all"] == "7.0" and said["largest random"] == "5.0"
     assert said["EL2N halves"] == "0.75" and said["EL2N easiest classes"] == "3" and said["EL2N precision"] == "75 %"
     assert said["starts weights"] == "26 %" and said["start random 5 % k=75"] == "0.10 points"
     assert said["error hardest 25 % of 1600"] == "0.80 ± 0.06 %" and said["error all of 400"] == "2.00 ± 0.06 %"
-    assert said["work"] == "25 %" and said["work weights"] == "1.50 ± 0.06 %" and said["valley all"] == "60 ± 0 %"
+    assert said["work"] == "25 %" and said["work weights"] == "1.50 ± 0.06 %" and said["valley all"] == "60 ± 0.1 %"
     told = findings.sentences("book")
     assert len(told) == 5 + 2 + 9 + 3 + 5 + 1 and all(text.endswith(".") for text in told)
     assert findings.row("book").verdict == HOLDS

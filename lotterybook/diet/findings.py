@@ -4,9 +4,11 @@ Two tables of verdicts: on what the abstracts of three papers say of data, and o
 stand in ``rules``, since before any record of this chapter was made.
 """
 
+from ..barriers import halves
 from ..presets import PRESETS
 from ..settings import ORDERS
-from ..verdicts import Table, Text, Verdict, percent, points, table
+from ..tickets.experiments import winning_tickets
+from ..verdicts import Table, Text, Verdict, percent, points, rewind_steps, table
 from . import experiments, ranks, readings, rules
 from .rules import EASIEST
 
@@ -131,7 +133,8 @@ def numbers(preset="book") -> dict:
     """The numbers that chapter 6 quotes, by name."""
     scores, early, pruned, fed, curved = _all(preset)
     k = PRESETS[preset].tickets.control_step
-    return _of_scores(scores) | _of_starts(early, k) | _of_sizes(pruned) | _of_both(fed, curved)
+    blank = winning_tickets(preset)
+    return _of_scores(scores) | _of_starts(early, blank, k) | _of_sizes(pruned) | _of_both(fed, curved)
 
 
 def _of_scores(record):
@@ -146,12 +149,16 @@ def _of_scores(record):
     }  # fmt: skip
 
 
-def _of_starts(record, k):
+def _of_starts(record, blank, k):
+    """``blank``: the winning tickets, among which are those from the initialization, which has seen nothing."""
     some = readings.starts(record)
     (whole,) = readings.pick(some, k, None)
     level = readings.reach(whole.error, readings.dense(record))
     gaps = {f"start {one.name} k={one.step}": points(readings.gap(one, whole, level), 2) for one in some}
-    return {"starts weights": percent(record["density"][level], 0), **gaps}
+    ridges = {f"start barrier {one.name} k={one.step}": points(one.barrier[level - 1].mean()) for one in some}
+    begin = blank["error"][level, rewind_steps(blank).index(0)].mean() - whole.error[level].mean()
+    nothing = {"start initialization": points(begin, 2)}
+    return {"starts weights": percent(record["density"][level], 0), **gaps, **ridges, **nothing}
 
 
 def _of_sizes(record):
@@ -168,7 +175,15 @@ def _of_both(record, curved):
     share, place, level = readings.equal_work(record)
     named = {"work": percent(share, 0), "work weights": percent(record["all_error"][level], 2)}
     named["valley all"] = percent(curved["all_predicted"][1, 0], 0)
+    named["largest all"] = f"{curved['all_largest'][0].mean():.1f}"
+    half, half_weights = readings.place(record["share"], 0.5), readings.place(record["density"], 0.5)
+    (part, whole), (other, others) = halves.halves(
+        halves.count(readings.fed_pairs(record).mean().levels(halves.HIGHER))
+    )
+    named |= {"fed if": f"{part} of {whole}", "fed only if": f"{other} of {others}"}
     for i, order in enumerate(record["order"].tolist()):
         named[f"work {ORDERS[order]}"] = percent(record["error"][i, place, 0], 2)
+        named[f"work half of each {ORDERS[order]}"] = percent(record["error"][i, half, half_weights], 2)
         named[f"valley {ORDERS[order]}"] = percent(curved["predicted"][i, place, 1, 0], 0)
+        named[f"largest {ORDERS[order]}"] = f"{curved['largest'][i, place, 0].mean():.1f}"
     return named
