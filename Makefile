@@ -140,7 +140,7 @@ colab: setup
 	@$(PY) -m pytest -q --durations=0 -o tmp_path_retention_policy=failed tests/check_colab.py
 
 test: lint
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --dist loadfile
 
 # What follows the branches of readers is no package of the book, since not every Python has it.
 soak: setup

@@ -154,7 +154,7 @@ def experiment(*needs, only_with=None):
             return recorded(function.__name__, preset, recompute, device)
 
         function.only_with = only_with
-        EXPERIMENTS[function.__name__] = function, ("dataset", *needs)
+        EXPERIMENTS[function.__name__] = function, ("dataset", "examples", *needs)
         return recorded_function
 
     return decorate
@@ -194,8 +194,7 @@ def finished(name, shared) -> records.Record | None:
 
 
 def _described(name, shared):
-    part = {} if shared.preset.examples is None else {"examples": shared.preset.examples}
-    return part | {need: attrgetter(need)(shared.preset) for need in EXPERIMENTS[name][1]}
+    return {need: attrgetter(need)(shared.preset) for need in EXPERIMENTS[name][1]}
 
 
 def axes(run):

@@ -18,10 +18,13 @@ from matplotlib.colors import to_rgb
 from lotterybook import experiment, overview, style, verdicts
 from lotterybook import narrow as narrow_module
 from lotterybook.barriers import figures as barriers_figures
-from lotterybook.barriers import maps, readings
+from lotterybook.barriers import maps as barriers_maps
+from lotterybook.barriers import readings
+from lotterybook.diet import figures as diet_figures
+from lotterybook.diet import maps as diet_maps
 from lotterybook.experiment import recorded
 from lotterybook.limits import figures as limits_figures
-from lotterybook.limits import subspaces
+from lotterybook.limits import subspaces as limits_subspaces
 from lotterybook.narrow import narrow
 from lotterybook.panes import BUTTONS, Panes
 from lotterybook.retraining import figures as retraining_figures
@@ -112,8 +115,8 @@ def figures_of_the_book():
     yield "by level", barriers_figures.by_level(tickets, barriers)
     yield "law", barriers_figures.law(tickets, barriers)
     yield "path", barriers_figures.path(barriers, (0, 75))
-    yield "pairs", maps.pairs(record["all_pairs"], record["recalibrated_pairs"])
-    yield "strips", maps.strips(record["plane"], (0, 75))
+    yield "pairs", barriers_maps.pairs(record["all_pairs"], record["recalibrated_pairs"])
+    yield "strips", barriers_maps.strips(record["plane"], (0, 75))
     yield "found masks", barriers_figures.found_masks(record["found_masks"], tickets)
     yield "failing masks", barriers_figures.failing_masks(record["failing_masks"], tickets)
     others = readings.by_network(tickets, barriers, record["contrast"], record["architectures"])
@@ -128,7 +131,7 @@ def figures_of_the_book():
     yield "forgiveness", robustness_figures.forgiveness(record["forgiveness"])
     yield "apart", robustness_figures.apart(record["return_path"])
     yield "planes", robustness_figures.planes(record["return_plane"])
-    yield "well", subspaces.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)}, 2.0)
+    yield "well", limits_subspaces.well(bowl, 0.02, {2.0: torch.rand(9, dtype=torch.float64)}, 2.0)
     yield "crossing", limits_figures.crossing(bowl, torch.full_like(bowl, 1 / 50), torch.linspace(-1, 1, 900), 0.02)
     yield "spectra", limits_figures.spectra(spectra)
     yield "convergence", limits_figures.convergence(record["convergence"], 1500)
@@ -146,6 +149,15 @@ def figures_of_the_book():
     yield "ways", retraining_figures.barriers(record["without_retraining"], tickets)
     yield "cycles", retraining_figures.cycles(record["cycles"], record["without_retraining"])
     yield "signs", retraining_figures.signs(record["refilling"], tickets)
+    scores, early, pruned, fed = (record[name] for name in ("scores", "early_data", "pruned_data", "both"))
+    yield "scored", diet_figures.examples(setup.ds, scores)
+    yield "ranking", diet_figures.ranking(scores)
+    yield "noise", diet_figures.noise(scores)
+    yield "starts", diet_figures.starts(early, 75)
+    yield "cost", diet_figures.cost(early, 75)
+    yield "sizes", diet_figures.sizes(pruned)
+    yield "both", diet_maps.both(fed)
+    yield "valley", diet_figures.valley(fed, record["landscape_of_data"])
     yield from figures_of_scale(tickets, barriers, record["instability"])
 
 
@@ -186,8 +198,8 @@ def test_figures_of_the_book_are_all_there():
     for path in (ROOT / "chapters").glob("*.ipynb"):
         code = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
         (room,) = re.findall(r"^from lotterybook\.(\w+) import .*\bfigures\b", code, re.MULTILINE)
-        called |= {f"{room}_figures.{name}" for name in re.findall(r"\bfigures\.(\w+)\(", code)}
-        called |= set(re.findall(r"\b((?:maps|subspaces)\.\w+)\(", code))
+        drawn = re.findall(r"\b(figures|maps|subspaces)\.(\w+)\(", code)
+        called |= {f"{room}_{module}.{name}" for module, name in drawn}
     source = inspect.getsource(figures_of_the_book) + inspect.getsource(figures_of_scale)
     made = set(re.findall(r"yield .*?, (\w+\.\w+)\(", source))
     assert len(called) > 40 and called <= made, called - made

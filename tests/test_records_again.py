@@ -31,6 +31,7 @@ import pytest
 import torch
 
 from lotterybook import experiment, records
+from lotterybook.diet import starts
 from lotterybook.limits import measures, readings
 from lotterylib import data, imp, landscape, networks, progress, pruning, store, training
 from lotterylib.states import concatenate, select
@@ -63,6 +64,8 @@ EXACT = Within(absolute=1e-4, relative=1e-3)  # lengths, shares, losses
 EARLY = Within(absolute=0.02, relative=0.1)  # after some ten steps of training
 TRAINED = Within(examples=5, absolute=0.008)  # errors after a training; replicates spread by 0.002
 BARRIER = Within(examples=10, absolute=0.02, relative=0.4)  # from a solution that was trained
+TRAINED_ON_LITTLE = Within(examples=5, absolute=0.01, relative=0.2)  # few examples tell less, and replicates spread
+ON_LITTLE = Within(examples=10, absolute=0.1, relative=0.8)  # from a start that saw few
 
 
 class Cut(NamedTuple):
@@ -240,6 +243,45 @@ def architectures(s, _):
     return {"weights": torch.tensor(weights), **{name: value[None] for name, value in found.items()}}
 
 
+def finite(state):
+    return all(t.isfinite().all() for t in state.values())
+
+
+def without_training(s, patch):
+    """Of networks on other data what is known before they are trained, unless all trainings are made."""
+    if s.source.full:
+        return
+    measured = starts.measured
+
+    def levels(net, config, state):
+        return [(unmade(state, net), None)] * (config.levels + 1)
+
+    def of_made(net, ds, states, points):
+        if finite(states[0]):
+            return measured(net, ds, states, points)
+        error = torch.full((len(states), len(states[0][net.prunable[0]])), torch.nan, dtype=torch.float64)
+        return {"error": error, "barrier": error[1:]}
+
+    patch.setattr(starts, "trained", lambda net, portions, recipe, state, *_, **__: unmade(state, net))
+    patch.setattr(starts, "levels", lambda net, ds, config, rewind, *_: levels(net, config, rewind))
+    patch.setattr(starts, "fed", lambda net, portions, config, _: levels(net, config, net.init(config.replicates)))
+    patch.setattr(starts, "measured", of_made)
+
+
+def on_other_data(name):
+    def again(s, patch):
+        without_training(s, patch)
+        return made(s, name)
+
+    return again
+
+
+def landscape_of_data(s, patch):
+    if not s.source.full:
+        patch.setattr(importlib.import_module("lotterybook.diet.experiments"), "_fed", lambda s: ())
+    return made(s, "landscape_of_data")
+
+
 ONE_LIMIT = {"limits.levels": 1, "limits.replicates": 1, "limits.rewind_steps": 1, "limits.probes": 1}
 ONE_PERTURBED = {
     "robustness.replicates": 1, "robustness.rewind_steps": 1, "robustness.few_scales": 1, "robustness.times": 1,
@@ -334,6 +376,30 @@ CUTS = {  # by the name of the experiment, the cheap ones first
         {"track": Within(0, 0.1, 0.1)}, ONE_PERTURBED | {"barriers.plane_steps": 3},
         {"error": Within(absolute=0.1), **dict.fromkeys(("horizontal", "vertical"), Within(0, 0.1, 0.1))},
         trains=("return_plane",), again=return_plane, rows=1,
+    ),
+    "scores": Cut(
+        {"wrong": Within(), "auc_single": Within(absolute=0.02), "precision_single": Within(absolute=0.15)},
+        {"diet.score_replicates": 2, "diet.score_steps": 3},
+    ),
+    "early_data": Cut(
+        {"all_error": ERROR, "all_barrier": LINE, "examples": Within(), "order": Within(), "share": Within()},
+        {"diet.replicates": 1, "diet.starts": 1, "diet.start_levels": 1}, {"error": TRAINED, "barrier": ON_LITTLE},
+        again=on_other_data("early_data"),
+    ),
+    "pruned_data": Cut(
+        {"examples": Within(), "size": Within()}, {"diet.replicates": 1, "diet.sizes": 1, "diet.shares": 1},
+        {"full": TRAINED_ON_LITTLE, "error": TRAINED_ON_LITTLE}, again=on_other_data("pruned_data"),
+    ),
+    "both": Cut(
+        {"all_error": ERROR, "all_barrier": LINE, "examples": Within(), "order": Within(), "share": Within()},
+        {"diet.replicates": 1, "diet.both_orders": 1, "diet.both_shares": 1, "diet.both_levels": 1},
+        {"error": TRAINED_ON_LITTLE, "barrier": BARRIER}, again=on_other_data("both"),
+    ),
+    "landscape_of_data": Cut(
+        {"all_largest": Within(relative=0.01), "all_loss": EXACT, "order": Within(), "share": Within()},
+        {"diet.replicates": 1, "diet.both_orders": 1, "diet.both_shares": 1, "diet.both_levels": 1,
+         "diet.spectrum_levels": 1, "diet.iterations": 9},
+        {"largest": Within(relative=0.7), "loss": Within(absolute=0.01)}, again=landscape_of_data,
     ),
     "cycles": Cut(
         {}, {"retraining.cycle_levels": 1, "retraining.cycle_replicates": 1}, {"error": TRAINED}, trains=("cycle_*_1",)

@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_named(cases, ds, pictures):
         ((net, state, pictures), "the network does not take inputs x of shape"),
         ((net, {}, ds), "state is empty"),
         ((net, {**state, "more": torch.ones(3)}, ds), "state entry is 'more'"),
-        ((net, state, ds.train_x), "ds is .*; it must be a Dataset"),
+        ((net, state, ds.train_x), "(?s)ds is .*; it must be a Dataset"),
         (("net", state, ds), "net is 'net', a str; it must be a Network"),
         ((net, state, ds, 0), "batch_size is 0; it must be >= 1"),
         ((net, state, dataclasses.replace(ds, train_y=ds.train_y + 3)), "ds.train_y runs from 3 to 5"),

@@ -3,7 +3,7 @@
 import torch
 from matplotlib.ticker import NullLocator
 
-from .. import style, verdicts
+from .. import narrow, style, verdicts
 from ..panes import Panes
 from ..settings import ORDERS
 from . import readings
@@ -18,16 +18,19 @@ def examples(ds, record):
     score, labels = record["score"][readings.scored(record)], ds.train_y.cpu()
     by_class = torch.stack([score[labels == label].mean() for label in range(ds.num_classes)]).argsort()
     chosen = by_class[[0, ds.num_classes // 2, -1]].tolist()
-    figure, rows = style.canvas(2, 3, height=4.0, sharex=True, sharey=True)
+    figure, wide = style.canvas(2, 3, height=4.0, sharex=True, sharey=True)
+    small, below = style.canvas(3, 2, height=4.8, sharex=True, sharey=True)
+    small.set_figwidth(narrow.WIDTH)
     found = []
-    for column, label in enumerate(chosen):
+    for label, *places in zip(chosen, wide.T, below, strict=True):
         own = (labels == label).nonzero()[:, 0]
-        for axes, pick in ((rows[0, column], score[own].argmin()), (rows[1, column], score[own].argmax())):
+        for pick, *panels in zip((score[own].argmin(), score[own].argmax()), *places, strict=True):
             at = int(own[pick])
-            axes.plot(ds.train_x[at].cpu().flatten(), color=style.BLUE)
-            axes.set_title(f"class {label}, EL2N {score[at]:.2f}")
-            axes.set(xlabel="position", ylabel="value")
-            axes.label_outer()
+            for axes, name in zip(panels, (f"class {label}, EL2N", f"class {label}:"), strict=True):
+                axes.plot(ds.train_x[at].cpu().flatten(), color=style.BLUE)
+                axes.set_title(f"{name} {score[at]:.2f}")
+                axes.set(xlabel="position", ylabel="value")
+                axes.label_outer()
             found.append(f"{score[at]:.2f}")
     low, high = ", ".join(found[::2]), ", ".join(found[1::2])
     named = ", ".join(map(str, chosen))
@@ -36,6 +39,7 @@ def examples(ds, record):
         f"Top, the easiest training example of the classes {named}, with EL2N of {low}; below, the hardest, with "
         f"{high}. Each is a curve over 40 positions.",
         caption=f"The easiest training example of three classes (EL2N {low}), and the hardest of each ({high}).",
+        narrow=small,
     )
 
 

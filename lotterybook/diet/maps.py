@@ -61,7 +61,7 @@ def _both(record, i):
     style.remaining_axis(right, torch.tensor([1.0, *(work for work in WORK if work > 1.2 * least), least]))
     right.set_xlabel("work: both shares multiplied (%)")
     style.error_axis(right)
-    style.legend(right)
+    style.legend_below(figure, right, 3)
     told = "; ".join(
         f"{100 * share:.0f} % of the examples: {', '.join(f'{100 * float(e):.1f}' for e in row)}"
         for share, row in zip(shares, mean, strict=True)
