@@ -41,13 +41,12 @@ def errors(scales):
                 panel.plot(tickets["density"], tickets["error"][:, i, 0], color=colour, marker=marker, label=f"k = {k}")
         _few_densities(panel, tickets["density"])
         style.error_axis(panel)
-        panel.set_ylabel("")
+        panel.set_ylabel("test error (%)" if panel.get_subplotspec().is_first_col() else "")
         style.legend(panel, handlelength=1.5, fontsize=9)
         excess = 100 * halves.pairs(tickets["error"], tickets["error"][1:]).mean().excess
         ends = zip(rewind_steps(tickets), excess.amin(0).tolist(), excess.amax(0).tolist(), strict=True)
         told = [f"k = {k} {low:+.2f} to {high:+.2f}".replace("-", "−") for k, low, high in ends]
         said.append(f"{name} (dense {percent(tickets['error'][0].mean())}) {', '.join(told)}")
-    next(iter(figure.axes)).set_ylabel("test error (%)")
     tickets, _ = scales[findings.BLOCK]
     below = -halves.pairs(tickets["error"], tickets["error"][1:]).mean().excess.amin(0)[-1]
     return style.Drawing(
@@ -116,7 +115,8 @@ def side_by_side(scales):
         said.append(f"{name}: {', '.join(ends)}")
     style.rate_scale(figure.axes[0], "y", -0.003)
     figure.axes[0].set_yticks([0, 0.005, 0.02, 0.1, 0.5])
-    figure.axes[0].set_ylabel(BARRIER)
+    for panel in figure.axes:
+        panel.set_ylabel(BARRIER if panel.get_subplotspec().is_first_col() else "")
     match, joined = (levels[0] for levels in findings.last_levels(*findings.published()))
     tickets, barriers = scales[findings.BLOCK]
     ends = [levels[-1] for levels in findings.last_levels(tickets, barriers)]

@@ -100,16 +100,17 @@ def stable_from(unstable):
 
 
 def settings(preset) -> Text:
-    """What the three scales are: network, data, training, replicates, rewind steps."""
+    """What the scales are: network, data, training, replicates, rewind steps."""
     columns = [
-        _described(preset, None), _described("lent", block()["winning_tickets"]["error"].shape[-1]),
+        _described(preset, None), _described(middle.PRESET, None),
+        _described("lent", block()["winning_tickets"]["error"].shape[-1]),
         {
             **_described("paper", PUBLISHED["replicates"]), "products in a step": "not known to us",
             "rewind steps": _shares(PUBLISHED["rewind_steps"], PRESETS["paper"].main.config.recipe.steps),
         },
     ]  # fmt: skip
     rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
-    return table(["", TESTBED, BLOCK, NOTEBOOKS], rows)
+    return table(["", TESTBED, MIDDLE, BLOCK, NOTEBOOKS], rows)
 
 
 def _described(name, replicates):
