@@ -134,7 +134,7 @@ exit: setup _build/kept.yml
 	@"$(EXIT)/bin/python" -m pip list --disable-pip-version-check | grep -i -E "^(sphinx|myst|docutils|pydata)"
 
 check: setup
-	@$(PY) -m pytest -q tests/check_built_book.py tests/check_reading.py tests/check_finding.py tests/check_print.py
+	@$(PY) -m pytest -q -n auto tests/check_built_book.py tests/check_reading.py tests/check_finding.py tests/check_print.py
 
 colab: setup
 	@$(PY) -m pytest -q --durations=0 -o tmp_path_retention_policy=failed tests/check_colab.py

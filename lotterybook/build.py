@@ -18,7 +18,7 @@ import yaml
 import lotterylib
 from lotterylib import store
 
-from . import captions, claims, explorable, overview, records, verdicts
+from . import captions, claims, explorable, jobs, overview, records, verdicts
 from .barriers.experiments import successive_barriers
 from .presets import PRESETS
 from .tickets.experiments import winning_tickets
@@ -190,8 +190,7 @@ def main(arguments=None):
         except ValueError as error:
             parser.error(error)
     drawing, numbers = front(), claims.numbers()
-    for path in options.paths:
-        refresh(path, numbers)
+    jobs.each([(path.stem, refresh, path, numbers) for path in options.paths], n_jobs=-1)
     for path in chapters:
         link_figures(path, captions.numbers())
     store.write_bytes(OVERVIEW, drawing.png())
