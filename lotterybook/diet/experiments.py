@@ -12,7 +12,6 @@ import torch
 from lotterylib import curvature, limits, training
 from lotterylib.states import concatenate, select
 
-from .. import records
 from ..experiment import OTHER, append, experiment, stacked
 from ..settings import ORDERS
 from . import examples, ranks, starts
@@ -84,7 +83,7 @@ def early_data(s):
         seen.append(len(portions[0][0].train_y))
     steps, orders, shares = zip(*about.starts, strict=True)
     each_step = sorted(set(steps))
-    after, folder = [k for k in steps for _ in seeds], records.work_folder(s.name) / "early_data"
+    after, folder = [k for k in steps for _ in seeds], s.folder / "early_data"
     path = starts.levels(s.net(), s.ds, config, concatenate(begun), after, seeds * len(begun), folder)
     own = starts.measured(s.net(), s.ds, [state for state, _ in path], points)
     whole = {}
@@ -109,7 +108,7 @@ def pruned_data(s):
     ``examples`` (S, F) are so many; ``full`` (S, R): the error with all of them. Each set is ranked by its own scores.
     """
     about, recipe, found = s.preset.diet, s.preset.main.config.recipe, {}
-    seeds, folder = _seeds(s), records.work_folder(s.name) / "training" / "pruned_data"
+    seeds, folder = _seeds(s), s.folder / "training" / "pruned_data"
     initial = s.net().init(about.replicates, s.preset.main.config.seed)
     for size in about.sizes:
         ds = examples.pool(s.ds, size)
@@ -203,7 +202,7 @@ def _classes(labels, ranking, count, classes):
 def _fed(s):
     """Yield for each order and share of the examples its name, the levels of IMP on them, and the portions."""
     about, config = s.preset.diet, s.preset.main.config
-    k, folder = s.preset.tickets.control_step, records.work_folder(s.name) / "imp_fed"
+    k, folder = s.preset.tickets.control_step, s.folder / "imp_fed"
     config = replace(config, rewind_step=k, levels=about.both_levels, replicates=about.replicates)
     score = _ranking(s)
     for order in about.both_orders:

@@ -4,7 +4,7 @@ Two tables of verdicts: on what the abstracts of three papers say of data, and o
 stand in ``rules``, since before any record of this chapter was made.
 """
 
-from ..barriers import halves
+from ..barriers.halves import halves
 from ..presets import PRESETS
 from ..settings import ORDERS
 from ..tickets.experiments import winning_tickets
@@ -177,9 +177,7 @@ def _of_both(record, curved):
     named["valley all"] = percent(curved["all_predicted"][1, 0], 0)
     named["largest all"] = f"{curved['all_largest'][0].mean():.1f}"
     half, half_weights = readings.place(record["share"], 0.5), readings.place(record["density"], 0.5)
-    (part, whole), (other, others) = halves.halves(
-        halves.count(readings.fed_pairs(record).mean().levels(halves.HIGHER))
-    )
+    (part, whole), (other, others) = halves(readings.fed_count(record))
     named |= {"fed if": f"{part} of {whole}", "fed only if": f"{other} of {others}"}
     for i, order in enumerate(record["order"].tolist()):
         named[f"work {ORDERS[order]}"] = percent(record["error"][i, place, 0], 2)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..barriers.halves import EPSILON, Pairs, within
+from ..barriers.halves import EPSILON, HIGHER, Pairs, count, within
 from ..settings import ORDERS
 
 
@@ -89,3 +89,8 @@ def fed_pairs(record) -> Pairs:
     """
     error, barrier = (record[name].flatten(0, 1).movedim(0, 1) for name in ("error", "barrier"))
     return Pairs(error[1:] - error[:1].mean(-1, keepdim=True), barrier)
+
+
+def fed_count(record):
+    """The law counted on less data, by the rule of chapter 2: over orders and shares, from level ``HIGHER`` on."""
+    return count(fed_pairs(record).mean().levels(HIGHER))

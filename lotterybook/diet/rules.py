@@ -5,7 +5,7 @@ statement of one of them at this scale. All compare means over replicates, and *
 other chapters.
 """
 
-from ..barriers.halves import EPSILON, HIGHER, count, halves, judge, within
+from ..barriers.halves import EPSILON, HIGHER, halves, judge, within
 from ..settings import ORDERS
 from ..verdicts import FAILS, HOLDS, PARTLY, UNTESTED, Verdict, grade, majority, percent, points
 from . import ranks, readings
@@ -177,7 +177,7 @@ def weights_are_cheaper(fed) -> Verdict:
 
 def law_on_less(fed) -> Verdict:
     """Whether networks on less data are connected if and only if they match."""
-    counted = count(readings.fed_pairs(fed).mean().levels(HIGHER))
+    counted = readings.fed_count(fed)
     (both, match), (_, joined) = halves(counted)
     return Verdict(
         "Also on less data successive levels are connected if and only if they match",
