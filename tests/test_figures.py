@@ -31,6 +31,7 @@ from lotterybook.retraining import figures as retraining_figures
 from lotterybook.robustness import figures as robustness_figures
 from lotterybook.scale import figures as scale_figures
 from lotterybook.scale import findings as scale
+from lotterybook.scale.experiments import NEEDED
 from lotterybook.synthesis import figures as synthesis_figures
 from lotterybook.synthesis import findings as synthesis
 from lotterybook.tickets import figures as tickets_figures
@@ -162,16 +163,18 @@ def figures_of_the_book():
 
 
 def figures_of_scale(tickets, barriers, unstable):
-    """The figures of chapter 7, by name: the testbed beside ResNet-20."""
+    """The figures of chapter 7, by name: the testbed beside networks on pictures."""
     block = scale.block()
     ours, known = (block["winning_tickets"], block["successive_barriers"]), scale.published()
-    scales = {scale.TESTBED: (tickets, barriers), scale.BLOCK: ours, scale.NOTEBOOKS: known}
-    both = {scale.TESTBED: unstable, scale.BLOCK: block["instability"]}
+    *pictures, rough = (recorded(name, "medium") for name in NEEDED)
+    some = {scale.TESTBED: (tickets, barriers), scale.MIDDLE: pictures, scale.BLOCK: ours}
+    scales, clocks = {**some, scale.NOTEBOOKS: known}, dict(zip(some, (1500, 2000, 5850), strict=True))
+    heights = dict(zip(some, (unstable, rough, block["instability"]), strict=True))
     yield "scales' errors", scale_figures.errors(scales)
     yield "scales' law", scale_figures.law(*ours, "ResNet-20")
     yield "scales side by side", scale_figures.side_by_side(scales)
     yield "scales' replicates", scale_figures.replicates(*ours, block.about["seeds"])
-    yield "scales' instability", scale_figures.instability(both, {scale.TESTBED: 1500, scale.BLOCK: 5850})
+    yield "scales' instability", scale_figures.instability(heights, clocks)
     yield "speeds", scale_figures.speeds()
     yield "bills", scale_figures.bills()
 

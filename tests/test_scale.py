@@ -13,7 +13,7 @@ from lotterybook import claims, records, verdicts
 from lotterybook.experiment import recorded
 from lotterybook.narrow import narrow
 from lotterybook.presets import PRESETS
-from lotterybook.scale import blocks, costs, experiments, figures, findings, middle
+from lotterybook.scale import blocks, costs, experiments, figures, findings, middle, readings
 from lotterylib import architectures, store, training
 
 
@@ -115,10 +115,10 @@ def made():
 
 def test_the_law_is_counted_by_hand():
     tickets, barriers = made()
-    assert findings.count(tickets, barriers) == (2, 1, 1, 2)
-    assert findings.count(tickets, barriers, "recalibrated") == (3, 0, 3, 0)
-    assert findings.told_by_step(tickets, barriers) == 6  # k = 0 never, k = 7 always
-    assert findings.last_levels(tickets, barriers) == [[4, 5], [3, 6]]
+    assert readings.count(tickets, barriers) == (2, 1, 1, 2)
+    assert readings.count(tickets, barriers, "recalibrated") == (3, 0, 3, 0)
+    assert readings.told_by_step(tickets, barriers) == 6  # k = 0 never, k = 7 always
+    assert readings.last_levels(tickets, barriers) == [[4, 5], [3, 6]]
     row = findings.law_at_scale(tickets, barriers)
     assert row.value == "*If*: 2 of 3 matching pairs are connected. *Only if*: 2 of 3 connected pairs match"
     assert row.verdict == verdicts.FAILS and "at least 85 %" in row.measure
@@ -128,8 +128,24 @@ def test_the_law_is_counted_by_hand():
     assert text[3] == "| here | 7 | 33 % (level 5) | 26 % (level 6), the last |"
 
 
+def test_pairs_are_counted_apart_by_stability():
+    """By hand from ``made``: of k = 7 two match, and all three are connected; of k = 0 one matches, none is."""
+    tickets, barriers = made()
+    unstable = {"rewind_step": torch.tensor([0, 7]), "height": torch.tensor([[0.5, 0.6], [0.02, 0.01]])}
+    late, early = readings.apart(tickets, barriers, unstable)
+    assert late == (2, 0, 1, 0) and early == (0, 1, 0, 2)
+    assert readings.together((late, early)) == readings.count(tickets, barriers)
+    never = {**unstable, "height": torch.full((2, 2), 0.02)}
+    assert readings.apart(tickets, barriers, never) == ((0, 0, 0, 0), (2, 1, 1, 2))
+    scales = {"one": (tickets, barriers), "other": (tickets, barriers), "not measured": None}
+    rows = [line.split(" | ") for line in findings.by_stability(scales, {"one": unstable, "other": never})[2:]]
+    assert rows[0] == ["| one", "from step 7", "2 of 2", "2 of 3", "0 of 1", "no pair |"]
+    assert rows[1] == ["| other", "at none of its steps", "no pair", "no pair", "2 of 3", "2 of 3 |"]
+    assert rows[2] == ["| together", "", "2 of 2", "2 of 3", "2 of 4", "2 of 3 |"]
+
+
 def test_records_are_read_at_some_rewind_steps():
-    tickets, barriers = (findings.at_steps(record, [7]) for record in made())
+    tickets, barriers = (readings.at_steps(record, [7]) for record in made())
     assert tickets["error"].shape == (7, 1, 2) and tickets["rewind_step"].tolist() == [7]
     assert barriers["height"].shape == barriers["recalibrated"].shape == (6, 1, 2)
     assert barriers["height"].max() == 0.03
@@ -142,14 +158,14 @@ def test_the_published_numbers_are_counted_by_the_same_rule():
     assert tickets["error"].shape == (16, 1, 1) and barriers["height"].shape == (15, 1, 1)
     assert 100 * float(barriers["height"][10]) == pytest.approx(13 - (8.96 + 9.63) / 2)
     assert not barriers["height"][:10].any()
-    assert findings.count(tickets, barriers) == (6, 0, 1, 5) and findings.last_levels(tickets, barriers) == [[9], [10]]
+    assert readings.count(tickets, barriers) == (6, 0, 1, 5) and readings.last_levels(tickets, barriers) == [[9], [10]]
     assert sum(experiments.PUBLISHED["pairs"]) == 12 * len(experiments.PUBLISHED["rewind_steps"])
 
 
 def test_a_network_is_stable_from_where_it_stays_so():
     heights = {"rewind_step": torch.tensor([0, 5, 10, 20]), "height": torch.tensor([[0.3], [0.01], [0.03], [0.019]])}
-    assert findings.stable_from(heights) == 20
-    assert findings.stable_from({**heights, "height": torch.full((4, 2), 0.5)}) is None
+    assert readings.stable_from(heights) == 20
+    assert readings.stable_from({**heights, "height": torch.full((4, 2), 0.5)}) is None
 
 
 def test_without_the_block_the_chapter_says_what_is_missing(folders):
@@ -159,9 +175,9 @@ def test_without_the_block_the_chapter_says_what_is_missing(folders):
 
 def test_the_scales_are_described_and_the_lossy_copy_is_named():
     text = findings.settings("book")
-    assert text[0] == "|  | testbed | ResNet-20, lossy CIFAR-10 | ResNet-20, published |"
+    assert text[0] == "|  | testbed | ResNet-8, Fashion-MNIST | ResNet-20, lossy CIFAR-10 | ResNet-20, published |"
     rows = {line.split(" | ")[0].strip("| "): line for line in text}
-    assert "| 11,880 | 270,896 | 270,896 |" in rows["prunable weights"]
+    assert "| 11,880 | 19,464 | 270,896 | 270,896 |" in rows["prunable weights"]
     assert "a lossy copy (JPEG, quality 75)" in rows["data"] and rows["data"].count("lossy") == 1
     assert "15 passes" in rows["steps"] and "160 passes" in rows["steps"] and rows["replicates"].endswith("| 4 | 4 |")
     assert "at most 17.1 % of training" in rows["rewind steps"] and "at most 3.2 %" in rows["rewind steps"]
@@ -176,11 +192,27 @@ def test_what_the_chapter_quotes_is_in_the_record():
     assert named["lent if"] == "{} of {}".format(*counted) == "10 of 12"
     assert named["lent only if"] == "10 of 11" and named["lent by step"] == "22 of 22"
     assert named["lent agreement"] == "19 of 22" and named["lent stable from"] == "1,000"
+    assert named["three scales if"] == "38 of 64" and named["three scales only if"] == "38 of 39"
+    assert named["stable if"] == named["stable only if"] == "23 of 24" and named["early if"] == "15 of 40"
     assert named["published pairs if"] == "19 of 20" and named["published pairs only if"] == "19 of 22"
     assert named["card price of 16"] == f"{16 * 420 / 1198:.1f}" and named["block evaluations"] == "616"
     assert (
         findings.law_at_scale(record["winning_tickets"], record["successive_barriers"]).verdict == verdicts.PARTLY
     )  # 83.3 % of matching pairs, and the rule says 85
+
+
+def test_the_middle_scale_is_counted_from_its_record():
+    """Without the findings: means over replicates, half a point, levels from 4 on; none of its steps is stable."""
+    tickets, barriers, unstable = (recorded(name, "medium") for name in experiments.NEEDED)
+    excess = tickets["error"][1:].mean(-1) - tickets["error"][0].mean()
+    match, joined = excess[3:] <= 0.005, barriers["height"][3:].mean(-1) <= 0.005
+    named = findings.numbers()
+    assert named["middle if"] == f"{int((match & joined).sum())} of {int(match.sum())}" == "6 of 19"
+    assert named["middle only if"] == f"{int((match & joined).sum())} of {int(joined.sum())}" == "6 of 6"
+    assert int(named["middle last matching"]) == 3 + int(match[:, 2].long().cumprod(0).sum()) == 11
+    assert int(named["middle last connected"]) == 3 + int(joined[:, 2].long().cumprod(0).sum()) == 8
+    least = 100 * unstable["height"].mean(-1).min()
+    assert named["middle least instability"] == f"{least:.1f} points" and least > 2
 
 
 def test_each_block_is_counted_against_its_own_dense_networks():
@@ -205,6 +237,7 @@ def test_the_editor_gets_sentences():
     told = findings.sentences()
     assert "lossy" in told[0] and "NVIDIA H200" in told[0] and "*if* 10 of 12" in told[0]
     assert any("tells 22 of 22 pairs, matching 19" in sentence for sentence in told)
+    assert any(sentence.startswith("ResNet-8, Fashion-MNIST: *if* 6 of 19") for sentence in told)
     assert [row[:20] for row in findings.over_tolerance()][2].startswith("| 0.10 points | 10 ")
 
 
@@ -288,7 +321,7 @@ def test_the_published_block_is_what_its_preset_says_and_gives_the_figure():
     assert tickets["error"].shape == (config.levels + 1, 2, count) and count % config.replicates == 0
     assert barriers["height"].shape == barriers["recalibrated"].shape == (config.levels, 2, count)
     assert record["instability"]["rewind_step"].tolist() == list(preset.tickets.instability_steps)
-    counted = findings.count(tickets, barriers)
+    counted = readings.count(tickets, barriers)
     assert sum(counted) == 2 * (config.levels - 3)
     drawing = figures.law(tickets, barriers, "ResNet-20, lossy CIFAR-10")
     assert f"Of {counted.both + counted.only_matching} points that match {counted.both} are connected" in drawing.alt

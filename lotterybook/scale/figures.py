@@ -10,7 +10,7 @@ from ..barriers.halves import EPSILON, within
 from ..panes import Panes
 from ..presets import PRESETS
 from ..verdicts import percent, points, rewind_steps
-from . import costs, findings
+from . import costs, findings, readings
 from .experiments import PUBLISHED
 
 STATISTICS = {"interpolated": "height", "measured anew": "recalibrated"}  # of BatchNorm on the line, and their entries
@@ -61,7 +61,7 @@ def errors(scales):
 def law(tickets, barriers, where, first=halves.HIGHER):
     """C1 as the paper's authors plot it, on what was run at ``where``: barrier against how far the network matches."""
     figure, axes = style.canvas(height=4)
-    found = findings.means(tickets, barriers)
+    found = readings.means(tickets, barriers)
     for column, k in enumerate(rewind_steps(tickets)):
         colour, marker = style.look(tickets, k)
         for part, face in ((slice(0, first - 1), "none"), (slice(first - 1, None), colour)):
@@ -97,7 +97,7 @@ def side_by_side(scales):
     """Barrier to the level before against weights remaining, a panel for each scale; filled where the level matches."""
     said, (figure, panels) = [], _panels(scales, sharey=True)
     for panel, (name, (tickets, barriers)) in panels:
-        density, found = tickets["density"], findings.means(tickets, barriers)
+        density, found = tickets["density"], readings.means(tickets, barriers)
         for i, k in enumerate(rewind_steps(tickets)):
             _filled(panel, density[1:], found.excess[:, i], found.barrier[:, i], *_look(tickets, k), f"k = {k}")
         _limit(panel)
@@ -109,7 +109,7 @@ def side_by_side(scales):
         ends = [
             f"k = {k} matches down to {_level(match)} and is connected down to {_level(joined)}"
             for k, match, joined in zip(
-                rewind_steps(tickets), *findings.last_levels(tickets, barriers), strict=True
+                rewind_steps(tickets), *readings.last_levels(tickets, barriers), strict=True
             )
         ]  # fmt: skip
         said.append(f"{name}: {', '.join(ends)}")
@@ -117,9 +117,9 @@ def side_by_side(scales):
     figure.axes[0].set_yticks([0, 0.005, 0.02, 0.1, 0.5])
     for panel in figure.axes:
         panel.set_ylabel(BARRIER if panel.get_subplotspec().is_first_col() else "")
-    match, joined = (levels[0] for levels in findings.last_levels(*findings.published()))
+    match, joined = (levels[0] for levels in readings.last_levels(*findings.published()))
     tickets, barriers = scales[findings.BLOCK]
-    ends = [levels[-1] for levels in findings.last_levels(tickets, barriers)]
+    ends = [levels[-1] for levels in readings.last_levels(tickets, barriers)]
     here, there = (_level(end) + ", the last" * (end == len(barriers["height"])) for end in ends)
     return style.Drawing(
         figure,
@@ -183,8 +183,8 @@ def _clock(records, whole):
     looks = ((style.BLUE, "o"), (style.ORANGE, "s"), (style.GREEN, "D"))
     for (name, record), look in zip(records.items(), looks, strict=False):
         style.spread(axes, record["rewind_step"].double() / whole[name], record["height"], name, *look)
-        first = findings.stable_from(record)
-        said.append(f"{name} {'nowhere measured' if first is None else _when(first, whole[name])}")
+        first = readings.stable_from(record)
+        said.append(f"{name} {'at none of its steps' if first is None else _when(first, whole[name])}")
     theirs = PUBLISHED["stable from"]
     length = 1 if counted else PRESETS["paper"].main.config.recipe.steps
     said.append(f"the published ResNet-20 {_when(theirs, length)}")

@@ -9,12 +9,12 @@ import torch
 from .. import records, verdicts
 from ..barriers import halves
 from ..barriers.experiments import successive_barriers
-from ..barriers.halves import EPSILON, HIGHER, SHARE, SHARE_PARTLY, within
+from ..barriers.halves import HIGHER, SHARE, SHARE_PARTLY
 from ..presets import PRESETS
-from ..tickets.experiments import winning_tickets
-from ..verdicts import STABLE, Table, Text, Verdict, percent, points, rewind_steps, table
-from . import blocks, costs, middle
-from .experiments import PUBLISHED, scales
+from ..tickets.experiments import instability, winning_tickets
+from ..verdicts import Table, Text, Verdict, percent, points, rewind_steps, table
+from . import blocks, costs, middle, readings
+from .experiments import NEEDED, PUBLISHED, scales
 
 TESTBED, MIDDLE = "testbed", "ResNet-8, Fashion-MNIST"  # what the scales are called
 BLOCK, NOTEBOOKS = "ResNet-20, lossy CIFAR-10", "ResNet-20, published"
@@ -41,27 +41,10 @@ def published():
     return {"error": error, **axes}, {"height": height, **axes}
 
 
-def at_steps(record, steps) -> dict:
-    """A record of tickets or of successive barriers at some of its rewind steps."""
-    columns = [rewind_steps(record).index(k) for k in steps]
-    chosen = {name: record[name][..., columns, :] for name in ("error", "height", "recalibrated") if name in record}
-    return {**chosen, "density": record["density"], "rewind_step": record["rewind_step"][columns]}
-
-
 def shown_steps(preset) -> tuple:
     """The rewind steps of a preset that stand beside ResNet-20: those on which chapter 2 puts masks found without."""
     chosen = PRESETS[preset]
     return chosen.barriers.walk.return_steps if chosen.barriers.walk else chosen.main.config.rewind_step
-
-
-def means(tickets, barriers, entry="height") -> halves.Pairs:
-    """The pairs of successive levels as means over replicates, (levels, K)."""
-    return halves.pairs(tickets["error"], barriers[entry]).mean()
-
-
-def count(tickets, barriers, entry="height") -> verdicts.Contingency:
-    """C1 counted by the rule of chapter 2: from level ``HIGHER`` on, means over replicates, half a point for both."""
-    return halves.count(means(tickets, barriers, entry).levels(HIGHER))
 
 
 def by_block() -> dict:
@@ -75,28 +58,22 @@ def by_block() -> dict:
     return counted
 
 
-def told_by_step(tickets, barriers) -> int:
-    """How many of the pairs that ``count`` counts are told right by their rewind step alone: all alike for each k."""
-    joined = within(means(tickets, barriers).levels(HIGHER).barrier, EPSILON)
-    return int(torch.maximum(joined.sum(0), (~joined).sum(0)).sum())
-
-
-def last_levels(tickets, barriers):
-    """For each k the last level down to which all match, and the last down to which all pairs are connected.
-
-    By means, without a gap, from level ``HIGHER`` on; one less than that where none is: two lists.
-    """
-    some = means(tickets, barriers).levels(HIGHER)
-    return [
-        (within(values, EPSILON).long().cumprod(0).sum(0) + HIGHER - 1).tolist()
-        for values in (some.excess, some.barrier)
+def by_stability(scales, unstable) -> Text:
+    """Both halves, apart by stability, of all scales whose instability is given; records by name, as for figures."""
+    found, first = {}, {}
+    for name, one in unstable.items():
+        found[name], k = readings.apart(*scales[name], one), readings.stable_from(one)
+        first[name] = "at none of its steps" if k is None else f"from step {k:,}"
+    found["together"] = [readings.together(counts) for counts in zip(*found.values(), strict=True)]
+    rows = [
+        [name, first.get(name, ""), *(_of(*half) for counted in counts for half in halves.halves(counted))]
+        for name, counts in found.items()
     ]
+    return table(["scale", "stable", "*if*, stable", "*only if*, stable", "*if*, before", "*only if*, before"], rows)
 
 
-def stable_from(unstable):
-    """The first k from which on the mean instability stays below ``STABLE``; ``None`` if there is none."""
-    stable = (unstable["height"].mean(-1) < STABLE).flip(0).long().cumprod(0).flip(0).tolist()
-    return rewind_steps(unstable)[stable.index(1)] if 1 in stable else None
+def _of(part, whole):
+    return f"{part} of {whole}" if whole else "no pair"
 
 
 def settings(preset) -> Text:
@@ -139,7 +116,7 @@ def _shares(steps, whole):
 
 def law_at_scale(tickets, barriers) -> Verdict:
     """The verdict on C1 for the blocks of ResNet-20."""
-    counted = count(tickets, barriers)
+    counted = readings.count(tickets, barriers)
     (part, whole), (other, others) = halves.halves(counted)
     return Verdict(
         "At higher sparsities, successive pruned networks are connected without error barrier if and only if they "
@@ -165,10 +142,10 @@ def by_scale(preset="book") -> Text:
     some = {called.get(name, name): (winning_tickets(name), successive_barriers(name)) for name in scales(preset)}
     for name, pair in {**some, BLOCK: (record["winning_tickets"], record["successive_barriers"])}.items():
         for entry, kind in (("height", ""), ("recalibrated", ", statistics measured anew")):
-            counted[name + kind] = count(*pair, entry)
+            counted[name + kind] = readings.count(*pair, entry)
     for seeds, alone in by_block().items():
         counted[f"{BLOCK}, seeds {' and '.join(map(str, seeds))} alone"] = alone
-    counted[f"{NOTEBOOKS}, step {PUBLISHED['rewind_step']:,}"] = count(theirs, lines)
+    counted[f"{NOTEBOOKS}, step {PUBLISHED['rewind_step']:,}"] = readings.count(theirs, lines)
     counted[f"{NOTEBOOKS}, all its rewind steps, read by eye"] = verdicts.Contingency(*PUBLISHED["pairs"])
     rows = [
         [name, *(f"{part} of {whole}" for part, whole in halves.halves(c)), f"{c.both + c.neither} of {sum(c)}",
@@ -178,16 +155,12 @@ def by_scale(preset="book") -> Text:
     return table(["scale", "if", "only if", "agreement", "by chance", "the law, by its rule"], rows)
 
 
-def _recorded(name):
-    return count(winning_tickets(name), successive_barriers(name))
-
-
 def turning(scales) -> Text:
     """Where matching and connection end at each scale, from level ``HIGHER`` on; records by name, as for figures."""
     rows = []
     for name, (tickets, barriers) in scales.items():
         kept, last = tickets["density"], len(barriers["height"])
-        for k, *levels in zip(rewind_steps(tickets), *last_levels(tickets, barriers), strict=True):
+        for k, *levels in zip(rewind_steps(tickets), *readings.last_levels(tickets, barriers), strict=True):
             told = [
                 "at no level" if level < HIGHER else f"{percent(kept[level], 0)} (level {level})"
                 + (", the last" if level == last else "")
@@ -200,7 +173,7 @@ def turning(scales) -> Text:
 def over_tolerance() -> Text:
     """Both halves of ResNet-20 over the tolerance."""
     record = block()
-    pairs = means(record["winning_tickets"], record["successive_barriers"]).levels(HIGHER)
+    pairs = readings.means(record["winning_tickets"], record["successive_barriers"]).levels(HIGHER)
     counts = [halves.count(pairs, epsilon) for epsilon in halves.TOLERANCES]
     rows = [
         [points(epsilon, 2), *(f"{part} of {whole}" for part, whole in halves.halves(counted))]
@@ -213,21 +186,23 @@ def sentences(preset="book") -> list:
     """What was found at scale, for the editor."""
     record = block()
     tickets, barriers, unstable = (record[n] for n in ("winning_tickets", "successive_barriers", "instability"))
-    counted, excess = count(tickets, barriers), means(tickets, barriers).excess
+    counted, excess = readings.count(tickets, barriers), readings.means(tickets, barriers).excess
     made = f"ResNet-20 on {costs.CALLED[record.about['data']]}, {record.about['device']}, seeds {record.about['seeds']}"
     told = [f"{made}: dense error {percent(tickets['error'][0, 0], 2)}; from level {HIGHER} on {halves.told(counted)}."]
     height = barriers["height"].mean(-1)
     for i, k in enumerate(rewind_steps(tickets)):
-        one = halves.count(halves.Pairs(*(v[:, [i]] for v in means(tickets, barriers))).levels(HIGHER))
+        one = halves.count(halves.Pairs(*(v[:, [i]] for v in readings.means(tickets, barriers))).levels(HIGHER))
         told.append(
             f"From k = {k}: {halves.told(one)}; the mean error is between {points(excess[:, i].min(), 2)} and "
             f"{points(excess[:, i].max(), 2)} above the dense one; mean barriers from "
             f"{points(height[:, i].min(), 2)} to {points(height[:, i].max())}."
         )
     told.append(
-        f"The rewind step alone tells {told_by_step(tickets, barriers)} of {sum(counted)} pairs, matching "
+        f"The rewind step alone tells {readings.told_by_step(tickets, barriers)} of {sum(counted)} pairs, matching "
         f"{counted.both + counted.neither}."
     )
+    pictures = winning_tickets(middle.PRESET), successive_barriers(middle.PRESET)
+    told.append(f"{MIDDLE}: {halves.told(readings.count(*pictures))}.")
     heights = zip(rewind_steps(unstable), unstable["height"], strict=True)
     told.append(f"Instability: {', '.join(f'{points(height)} at k = {k}' for k, height in heights)}.")
     told += [f"{bill.name}: {costs.told(bill)}." for bill in costs.bills()]
@@ -238,10 +213,10 @@ def numbers(preset="book") -> dict:
     """The numbers that chapter 7 quotes, by name."""
     record, work = block(), costs.Work.of("lent")
     tickets, barriers, unstable = (record[n] for n in ("winning_tickets", "successive_barriers", "instability"))
-    counted = count(tickets, barriers)
+    counted = readings.count(tickets, barriers)
     (part, whole), (other, others) = halves.halves(counted)
     single = halves.halves(halves.count(halves.pairs(tickets["error"], barriers["height"]).levels(HIGHER)))
-    excess = means(tickets, barriers).excess[:, -1]
+    excess = readings.means(tickets, barriers).excess[:, -1]
     best = int(excess.argmin())
     paper = PRESETS["paper"].main.config.recipe.steps
     named = {
@@ -257,21 +232,19 @@ def numbers(preset="book") -> dict:
         "lent if, single": "{} of {}".format(*single[0]),
         "lent only if, single": "{} of {}".format(*single[1]),
         "lent agreement": f"{counted.both + counted.neither} of {sum(counted)}",
-        "lent by step": f"{told_by_step(tickets, barriers)} of {sum(counted)}",
+        "lent by step": f"{readings.told_by_step(tickets, barriers)} of {sum(counted)}",
         "lent last excess k=1000": points(excess[-1], 2),
         "lent highest barrier k=1000": points(barriers["height"][:, -1].max(), 2),
-        "lent stable from": f"{stable_from(unstable):,}",
-        "lent stable share": percent(stable_from(unstable) / PRESETS["lent"].main.config.recipe.steps, 0),
+        "lent stable from": f"{readings.stable_from(unstable):,}",
+        "lent stable share": percent(readings.stable_from(unstable) / PRESETS["lent"].main.config.recipe.steps, 0),
         "published stable share": percent(PUBLISHED["stable from"] / paper),
         "published pairs if": f"{PUBLISHED['pairs'][0]} of {sum(PUBLISHED['pairs'][:2])}",
         "published pairs only if": f"{PUBLISHED['pairs'][0]} of {PUBLISHED['pairs'][0] + PUBLISHED['pairs'][2]}",
         "published midway from step 0": "{} to {} %".format(*PUBLISHED["midway from step 0"]),
     }
-    (part, whole), (other, others) = halves.halves(_recorded(preset))
-    named |= {"scale testbed if": f"{part} of {whole}", "scale testbed only if": f"{other} of {others}"}
-    matched, joined = (levels[0] for levels in last_levels(*published()))
+    matched, joined = (levels[0] for levels in readings.last_levels(*published()))
     named |= {"published last matching": str(matched), "published last connected": str(joined)}
-    return named | _each_block(record) | costs.numbers()
+    return named | _each_block(record) | _each_scale(preset) | costs.numbers()
 
 
 def _each_block(record):
@@ -290,3 +263,29 @@ def _each_block(record):
         "lent lowest barrier, block 2": points(ridges[:, first : first + second].min()),
         "lent seconds, block 2": f"{sum(session['seconds'] for session in parts[1]['made']):,} seconds",
     }
+
+
+def _each_scale(preset):
+    """The numbers quoted of testbed and middle scale, and of all three together, apart by stability."""
+    testbed, pictures = (
+        tuple(of(name) for of in (winning_tickets, successive_barriers, instability))
+        for name in (preset, middle.PRESET)
+    )
+    resnet20 = tuple(block()[name] for name in NEEDED)
+    stable, early = zip(*(readings.apart(*scale) for scale in (testbed, pictures, resnet20)), strict=True)
+    tickets, barriers, unstable = pictures
+    counted = {
+        "scale testbed": readings.count(*testbed[:2]), "middle": readings.count(tickets, barriers),
+        "stable": readings.together(stable), "early": readings.together(early),
+        "three scales": readings.together(stable + early),
+    }  # fmt: skip
+    matched, joined = (levels[-1] for levels in readings.last_levels(tickets, barriers))
+    named = {
+        "middle last matching": str(matched),
+        "middle last connected": str(joined),
+        "middle least instability": points(unstable["height"].mean(-1).min()),
+    }
+    for name, one in counted.items():
+        both = ("{} of {}".format(*half) for half in halves.halves(one))
+        named |= zip((f"{name} if", f"{name} only if"), both, strict=True)
+    return named
