@@ -45,8 +45,8 @@ class Setup:
     @functools.cached_property
     def ds(self):
         """The dataset, on the device."""
-        ds, kept = data.load(self.preset.dataset, self.device), slice(self.preset.examples)
-        return replace(ds, train_x=ds.train_x[kept], train_y=ds.train_y[kept]) if self.preset.examples else ds
+        ds, count = data.load(self.preset.dataset, self.device), self.preset.examples
+        return subset(ds, range(count)) if count else ds
 
     @property
     def digest(self):
@@ -195,6 +195,16 @@ def finished(name, shared) -> records.Record | None:
 
 def _described(name, shared):
     return {need: attrgetter(need)(shared.preset) for need in EXPERIMENTS[name][1]}
+
+
+def subset(ds, indices):
+    """The dataset whose training examples are only those at ``indices``, in this order; test set and scale stay.
+
+    Training on it draws its batches from these alone, in as many steps as ever. Its digest is its own, since it is that
+    of changed tensors, so that no run on other examples is taken for one on these.
+    """
+    indices = torch.as_tensor(indices, device=ds.device)
+    return replace(ds, train_x=ds.train_x[indices], train_y=ds.train_y[indices])
 
 
 def axes(run):

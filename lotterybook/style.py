@@ -163,6 +163,15 @@ def remaining_axis(axes, density):
     axes.set_xlabel("weights remaining (%)")
 
 
+def share_axis(axis, shares, places=None):
+    """Label a logarithmic axis with these shares alone, in percent, or the ``places`` where they are."""
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_minor_locator(NullLocator())
+    axis.set_ticks(shares if places is None else places, [f"{100 * share:.0f}" for share in shares])
+    if places is None:
+        axis.get_major_formatter().times = 100
+
+
 def error_axis(axes):
     """A logarithmic y-axis of error rates, in percent: matching is decided among small ones."""
     axes.set_yscale("log")

@@ -85,18 +85,18 @@ def test_settings_that_make_no_sense_never_come_to_training(changes, message):
 
 def test_a_subset_is_a_dataset_of_its_own(ds):
     rows = [5, 7, 200]
-    some = examples.subset(ds, rows)
+    some = experiment.subset(ds, rows)
     assert torch.equal(some.train_x, ds.train_x[rows]) and torch.equal(some.train_y, ds.train_y[rows])
     assert some.test_x is ds.test_x and torch.equal(some.mean, ds.mean) and some.num_classes == ds.num_classes
     assert torch.equal(some.gather([1])[0], ds.gather([7])[0]), "scaled as the whole set is"
-    digests = {each.digest for each in (ds, some, examples.subset(ds, [7, 5, 200]), examples.subset(ds, [5, 7]))}
+    digests = {each.digest for each in (ds, some, experiment.subset(ds, [7, 5, 200]), experiment.subset(ds, [5, 7]))}
     assert len(digests) == 4, "nothing that was made from other examples, or another order of them, may be served"
-    assert examples.subset(ds, range(len(ds.train_y))).digest == ds.digest
+    assert experiment.subset(ds, range(len(ds.train_y))).digest == ds.digest
 
 
 def test_a_checkpoint_on_other_examples_is_not_taken_up(ds, net, tmp_path):
-    recipe, first = training.Recipe(steps=4, batch_size=16, lr=0.1), examples.subset(ds, range(100))
-    second, state = examples.subset(ds, range(100, 200)), net.init(1)
+    recipe, first = training.Recipe(steps=4, batch_size=16, lr=0.1), experiment.subset(ds, range(100))
+    second, state = experiment.subset(ds, range(100, 200)), net.init(1)
     ends = [training.train(net, state, some, recipe, checkpoint=tmp_path) for some in (first, second)]
     assert not torch.equal(*(end["linear.weight"] for end in ends))
     assert torch.equal(ends[1]["linear.weight"], training.train(net, state, second, recipe)["linear.weight"])
@@ -108,7 +108,7 @@ def test_training_on_a_subset_sees_no_other_example(ds, net):
     others[rows] = False
     spoiled = dataclasses.replace(ds, train_x=ds.train_x.masked_fill(others[:, None], 1e6))
     recipe = training.Recipe(steps=20, batch_size=16, lr=0.1)
-    ends = [training.train(net, net.init(1), examples.subset(each, rows), recipe) for each in (ds, spoiled)]
+    ends = [training.train(net, net.init(1), experiment.subset(each, rows), recipe) for each in (ds, spoiled)]
     assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
 
 
@@ -277,7 +277,7 @@ def test_starts_see_a_share_before_the_rewind_point_and_all_after_it(smoke):
         assert int(found["examples"][number]) == len(chosen) == pytest.approx(200, abs=3)
         torch.manual_seed(config.seed + r)
         model = setup.net().make()
-        twins.sgd(model, examples.subset(ds, chosen), config.recipe, config.seed + r, stop=step)
+        twins.sgd(model, experiment.subset(ds, chosen), config.recipe, config.seed + r, stop=step)
         rewind = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         mask = {name: torch.ones_like(rewind[name], dtype=torch.bool) for name in setup.net().prunable}
         for level in (0, 1):
@@ -296,7 +296,7 @@ def test_dense_networks_on_all_examples_are_those_of_the_main_run(smoke):
     assert found["size"].tolist()[1] == 4000 and torch.equal(found["full"][1], setup.run()[0].error[:2])
     assert found["examples"].tolist()[1] == [2000] and found["error"].shape == (2, 3, 1, 2)
     recipe, score = setup.preset.main.config.recipe, experiments._ranking(setup)
-    some = examples.subset(setup.ds, examples.choose(score, setup.ds.train_y, 0.5, "hardest"))
+    some = experiment.subset(setup.ds, examples.choose(score, setup.ds.train_y, 0.5, "hardest"))
     again = setup.error(training.train(setup.net(), setup.net().init(2, 0), some, recipe, order_seed=[0, 1]))
     assert found["error"][1, 2, 0].numpy() == pytest.approx(again.numpy(), abs=FEW)
 
@@ -315,7 +315,7 @@ def test_both_prunes_weights_of_networks_on_a_share(smoke):
 def test_spectra_are_of_the_loss_on_what_was_trained_on(smoke):
     setup, found = smoke[0], smoke[1]["landscape_of_data"]
     about, recipe = setup.preset.diet, setup.preset.main.config.recipe
-    some = examples.subset(
+    some = experiment.subset(
         setup.ds, examples.choose(experiments._ranking(setup), setup.ds.train_y, 0.5, "hardest")
     )  # fmt: skip
     dense = training.train(setup.net(), setup.net().init(2, 0), some, recipe, order_seed=[0, 1])

@@ -6,7 +6,7 @@ import torch
 
 from lotterylib import checks, data
 
-from ..experiment import OTHER
+from ..experiment import OTHER, subset
 from ..settings import ORDERS
 
 DRAWS = 2  # of a random choice: replicates in as many groups see each their own
@@ -34,16 +34,6 @@ def choose(score, labels, share, order, seed=0):
         own = (labels == label).nonzero()[:, 0]
         kept.append(own[rank[own].argsort(stable=True)[: max(1, round(share * len(own)))]])
     return torch.cat(kept).sort().values
-
-
-def subset(ds, indices):
-    """The dataset whose training examples are only those at ``indices``, in this order; test set and scale stay.
-
-    Training on it draws its batches from these alone, in as many steps as ever. Its digest is its own, since it is that
-    of changed tensors, so that no run on other examples is taken for one on these.
-    """
-    indices = torch.as_tensor(indices, device=ds.device)
-    return replace(ds, train_x=ds.train_x[indices], train_y=ds.train_y[indices])
 
 
 def portions(ds, score, share, order, seeds):

@@ -1,7 +1,6 @@
 """Figures of chapter 6; the map of weights and examples is drawn by ``maps``."""
 
 import torch
-from matplotlib.ticker import NullLocator
 
 from .. import narrow, style, verdicts
 from ..panes import Panes
@@ -196,11 +195,7 @@ def cost(record, k):
                 gaps = torch.stack([one.error[level] for one in line]) - whole.error[level].mean()
                 style.spread(axes, [one.share for one in line], gaps, order, colour, marker)
         axes.axhline(readings.EPSILON, color=style.GREY, linestyle="--", linewidth=1, label="half a point")
-        axes.set_xscale("log")
-        shares = sorted({one.share for one in readings.pick(some, step)})
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(shares, [f"{100 * share:g}" for share in shares])
-        axes.xaxis.get_major_formatter().times = 100
+        style.share_axis(axes.xaxis, sorted({one.share for one in readings.pick(some, step)}))
         axes.set_xlabel("examples seen before step k (%)")
         style.percent_axis(axes.yaxis)
         axes.set_ylabel("error above all examples (points)")
@@ -234,9 +229,7 @@ def sizes(record):
         counts = [*kept.tolist(), int(size)]
         for order, error in zip(ORDERS, errors, strict=True):
             style.spread(axes, counts, torch.cat([error, full[None]]), order, *LOOKS[order])
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(counts, [f"{100 * count / int(size):.0f}" for count in counts])
+        style.share_axis(axes.xaxis, [count / int(size) for count in counts], counts)
         axes.set_xlabel("examples kept (%)")
         axes.set_title(f"of {int(size):,}")
         least = errors[:, int(kept.argmin())].mean(-1)
@@ -278,11 +271,8 @@ def valley(record, curved):
         line = torch.cat([whole[None], values[order, 1, 0]])
         style.spread(right, shares, line, name, *LOOKS[name])
         promised.append(f"{name} {verdicts.percent(line[-1].mean(), 0)}")
-    right.set_xscale("log")
+    style.share_axis(right.xaxis, shares)
     right.set_xlim(1.15, shares[-1] / 1.15)
-    right.xaxis.set_minor_locator(NullLocator())
-    right.set_xticks(shares, [f"{100 * share:.0f}" for share in shares])
-    right.xaxis.get_major_formatter().times = 100
     right.set_xlabel("examples kept (%)")
     style.percent_axis(right.yaxis)
     right.set_ylabel("allowed at once, at random (%)")

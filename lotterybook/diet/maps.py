@@ -1,7 +1,6 @@
 """The map of chapter 6: error by the weights and by the examples that are left."""
 
 import torch
-from matplotlib.ticker import NullLocator
 
 from .. import style, verdicts
 from ..panes import Panes
@@ -41,12 +40,9 @@ def _both(record, i):
     for work in (work for work in WORK if work > float(density[-1]) * shares[-1]):
         corner = max(float(density[-1]), work)
         left.plot([corner, 1], [work / corner, work], color="white", linestyle="--", linewidth=1.3, label="equal work")
-    left.set_yscale("log")
     style.remaining_axis(left, density)
+    style.share_axis(left.yaxis, shares)
     left.set(xlim=(across[0], across[-1]), ylim=(down[-1], down[0]), ylabel="examples kept (%)")
-    left.yaxis.set_minor_locator(NullLocator())
-    left.set_yticks(shares, [f"{100 * share:.0f}" for share in shares])
-    left.yaxis.get_major_formatter().times = 100
     left.grid(False)
     left.set_title("dashed: equal work")
     bar = figure.colorbar(picture, ax=left, label="test error (%)")
