@@ -145,7 +145,7 @@ test: lint
 # What follows the branches of readers is no package of the book, since not every Python has it.
 soak: setup
 	@$(PY) -m pip install --disable-pip-version-check --quiet 'atheris==3.0.0; sys_platform == "linux" and python_version >= "3.11" and python_version < "3.14"'
-	@$(PY) -m pytest -m soak --keep chapters/reliability.md
+	@$(PY) -m pytest -m soak --keep=chapters/reliability.md
 
 smoke: setup
 	@$(PY) -m pytest -q tests/test_chapters.py -k runs_in_smoke

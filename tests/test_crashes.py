@@ -5,6 +5,7 @@ Each has a quick form and, with the mark ``soak``, a full one, whose counts ``ma
 
 import contextlib
 import datetime
+import functools
 import os
 import random
 import re
@@ -432,3 +433,12 @@ def test_the_page_takes_the_tables(tmp_path, monkeypatch):
         head, _, *rows = ([cell.strip() for cell in line.split("|")] for line in table.splitlines())
         for column in {"lost", "used"} & set(head):
             assert {row[head.index(column)] for row in rows} == {"0"}
+
+
+def test_make_soak_is_understood_and_finds_the_full_forms():
+    """Its own command, but for running them: what pytest does not know there ends it before the first test."""
+    run = functools.partial(subprocess.run, cwd=ROOT, shell=True, capture_output=True, text=True, timeout=300)
+    (line,) = (line for line in run("make -n soak").stdout.splitlines() if " -m soak " in line)
+    done = run(f"{line} --collect-only -q")
+    assert done.returncode == 0, done.stderr
+    assert "test_crashes.py" in done.stdout and "quick" not in done.stdout
