@@ -299,13 +299,13 @@ def _npz(path, what="it"):
                 raise ValueError("numpy does not pack like this")  # what does may unpack to more than it says
             contents = {name: io.BytesIO(file.open(member).read(member.file_size)) for name, member in held.items()}
         arrays = {name: np.lib.format.read_array(content, allow_pickle=False) for name, content in contents.items()}
+        for name in {"name", "augment"} & {*arrays}:  # of several two are told: a billion may be empty
+            arrays[name] = arrays[name].ravel()[:2].tolist() if arrays[name].ndim else arrays[name].item()
     except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files; MemoryError: a false size
         found = f"{path} is no .npz of arrays, holds pickled objects, is too large or is damaged"
         raise ValueError(f"{found} ({error})") from error
     if missing := [name for name in _ARRAYS if name not in arrays]:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it must hold {', '.join(_ARRAYS)}")
-    for name in {"name", "augment"} & {*arrays}:  # of several two are told: a billion may be empty
-        arrays[name] = arrays[name].ravel()[:2].tolist() if arrays[name].ndim else arrays[name].item()
     return arrays
 
 

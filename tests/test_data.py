@@ -271,6 +271,14 @@ def test_what_is_no_npz_is_a_value_error_that_names_it(tmp_path, damage):
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_name_of_no_characters_is_a_value_error(tmp_path, shape):
+    """Numbers beyond Unicode, of which numpy makes text only when it is asked for: found by the fuzzer."""
+    np.savez(tmp_path / "bad.npz", **arrays(), name=np.full(shape, 0x7FFFFFFF, np.uint32).view("<U1"))
+    with pytest.raises(ValueError, match=r"bad\.npz is no .npz of arrays, holds .* or is damaged"):
+        data.load(tmp_path / "bad.npz", device="cpu")
+
+
 def test_a_missing_npz_says_what_it_must_hold(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npz does not exist.*train_x, train_y, test_x, test_y"):
         data.load(tmp_path / "nowhere.npz")
