@@ -76,9 +76,10 @@ class Setup:
     def run(self, arm="main", **changes) -> imp.Run:
         """The IMP run of an arm; ``changes`` replace fields of its configuration.
 
-        A published one is read; any other is made, or gone on with, in the work folder.
+        A published one is read; any other is made, or gone on with, in the work folder. One with fewer ``levels`` is
+        the beginning of the same run.
         """
-        name = "_".join(["imp", arm, *map(str, changes.values())])
+        name = "_".join(["imp", arm, *(str(value) for field, value in changes.items() if field != "levels")])
         run, self.made_by[name] = self._run(name, arm, **changes)
         return run
 

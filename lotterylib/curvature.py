@@ -130,6 +130,8 @@ def from_lanczos(basis: Tensor, alpha: Tensor, beta: Tensor) -> Spectrum:
         ritz = vectors[r].mT.to(basis) @ basis[r]
         cosine = (ritz[0] @ ritz.mT).abs()
         found = (cosine.amax(2) > 0.999).all(0)  # by independent probes: an eigenvector, and alone in its eigenspace
+        if found.all() and len(found) < size:  # nothing is left to bear the share of the other eigenvalues
+            continue
         known = torch.zeros_like(shares[r], dtype=torch.bool).scatter(1, cosine.argmax(2)[:, found].cpu(), True)
         rest = shares[r].masked_fill(known, 0)
         rest = rest * (1 - known.double().sum(1, keepdim=True) / size) / rest.sum(1, keepdim=True).clamp_min(1e-300)

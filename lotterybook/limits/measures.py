@@ -18,8 +18,12 @@ GRID = torch.logspace(-4, 1.5, 56, dtype=torch.float64)  # eigenvalues
 
 
 def networks(s, steps=None):
-    """The main run of the replicates and rewind steps that are looked at: ``steps``, else those of the preset."""
-    run, steps = s.run().first(s.preset.limits.replicates), steps or s.preset.limits.rewind_steps
+    """The main run of the replicates and rewind steps that are looked at: ``steps``, else those of the preset.
+
+    Down to the last level that is looked at: where that is the dense network, nothing is pruned for it.
+    """
+    about = s.preset.limits
+    run, steps = s.run(levels=max(about.levels)).first(about.replicates), steps or about.rewind_steps
     if steps is None:
         return run
     steps = tuple(k for k in run.config.rewind_step if k in steps)
