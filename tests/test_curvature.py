@@ -307,6 +307,18 @@ def test_a_basis_that_closes_early_is_an_exact_spectrum(dtype):
     assert float(mass) == pytest.approx(float(shares[0, 0, -1]), abs=rounding)
 
 
+def test_probes_too_much_alike_to_know_shares_keep_their_own():
+    """All that nearly parallel probes see, each finds; taken as 1/D each, what they do not see would have no share."""
+    h = matrix(torch.tensor([-1.0, 0.5, 2.0], **FLOAT64))
+    start = torch.tensor([[[1, 0.5, 0.2], [1, 0.5, 0.2001]]], **FLOAT64)
+    lanczos = curvature.lanczos(lambda v: v @ h, start, 2)
+    found = curvature.from_lanczos(*lanczos)
+    for v in range(2):
+        alone = curvature.from_lanczos(*(part[:, v : v + 1] for part in lanczos))
+        assert_close(found.quadrature[:, v], alone.quadrature[:, 0], rtol=0, atol=0)
+    assert_close(found.quadrature.sum(2), torch.ones(1, 2, **FLOAT64), rtol=0, atol=1e-12)
+
+
 def test_the_moments_are_those_of_the_matrix():
     """Trace and trace of the square, within the standard error of 40 probes; with known shares of the outliers too."""
     exact = torch.cat([torch.linspace(0.01, 1, 190, **FLOAT64), torch.tensor([5, 7, 9, 13.0], **FLOAT64)])

@@ -65,6 +65,7 @@ SHAPES = {
     "architectures": {
         "error": (2, 3, 2, R), "barrier": (2, 2, 2, R), "density": (2, 3), "rewind_step": (2, 2), "weights": (2,),
     },
+    "other_instabilities": {"height": (2, 2, R), "rewind_step": (2, 2)},
     "projections": {"error": (LEVELS, K, R), "height": (LEVELS, K, R), **AXES},
     "failing_masks": {
         **{name + end: (N, R) for name in ("own", "failing", "random") for end in ("", "_error")},
@@ -156,11 +157,12 @@ SHAPES = {
         "level": (1,), "density": (1,),
     },
 }  # fmt: skip
-LACKING = {"architectures": torch.isnan}  # what is not there, by the experiment's docstring
+LACKING = dict.fromkeys(("architectures", "other_instabilities"), torch.isnan)  # what is not there, by the docstring
 USE_THE_RUN = set(SHAPES) - {
     "instability",
     "contrast",
     "architectures",
+    "other_instabilities",
     "during_training",
     "adaptive",
     "scores",
@@ -521,6 +523,23 @@ def test_architectures_are_runs_of_their_own(smoke):
         assert record["error"][n, levels:].isnan().all() and record["error"][n, :, steps:].isnan().all()
         assert record["barrier"][n, levels - 1 :].isnan().all() and record["density"][n, levels:].isnan().all()
     assert not record["error"][0].isnan().any() and record["weights"][0] != record["weights"][1]
+
+
+def test_other_instabilities_are_barriers_between_two_orders(smoke):
+    """Of either network's rewind points, as its IMP run has them, trained on in both orders; by landscape itself."""
+    record, ds = smoke["other_instabilities"], smoke.setup.ds
+    assert record["rewind_step"].tolist() == [[0, 10], [10, -1]] and record["height"][1, 1].isnan().all()
+    for n, arm in enumerate(presets.PRESETS["smoke"].barriers.networks):
+        net, config = networks.build(arm.network, ds, **arm.options), arm.config
+        rewind = imp.run(net, ds, dataclasses.replace(config, levels=0)).rewind
+        starts = [k for k in config.rewind_step for _ in range(config.replicates)]
+        orders = [config.seed + r for r in range(config.replicates)] * len(config.rewind_step)
+        ends = [
+            training.train(net, rewind, ds, config.recipe, None, starts, None, [shift + seed for seed in orders])
+            for shift in (0, experiment.OTHER)
+        ]
+        expected = landscape.error_barrier(net, *ends, ds.test_x, ds.test_y, POINTS).height
+        assert np.allclose(record["height"][n, : len(config.rewind_step)].flatten(), expected, atol=2 * ONE)
 
 
 def test_a_run_ends_before_a_layer_is_emptied(smoke, tmp_path):
@@ -1313,6 +1332,20 @@ def test_a_damaged_published_run_is_made_in_the_work_folder(tiny):
     assert torch.equal(again.errors, errors)
     assert list(records.work_folder("smoke").rglob("level_01.safetensors"))
     assert experiment.setup("smoke", device="cpu").made_by == {"imp_main": records.VERSION}
+
+
+def test_a_run_of_fewer_levels_is_the_beginning_of_the_whole(tiny, monkeypatch):
+    """It makes no level more; the whole run goes on from it, and once that is there, neither trains anything."""
+    beginning = experiment.setup("smoke", device="cpu").run(levels=0)
+    folder = records.work_folder("smoke")
+    assert len(beginning) == 1 and [path.name for path in folder.rglob("level_*")] == ["level_00.safetensors"]
+    whole = experiment.setup("smoke", device="cpu").run()
+    assert len(whole) == 2 and torch.equal(whole.errors[:1], beginning.errors)
+    experiment._setup.cache_clear()
+    monkeypatch.setattr(sgd.Group, "update", refuse)
+    for levels in (0, 1):
+        again = experiment.setup("smoke", device="cpu").run(levels=levels)
+        assert torch.equal(again.errors, whole.errors[: levels + 1])
 
 
 def test_an_interrupted_command_goes_on(tiny, monkeypatch):

@@ -22,6 +22,7 @@ slices are made of the records of ``smoke``, which are computed here, with all t
 import dataclasses
 import functools
 import importlib
+import tempfile
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,7 @@ import pytest
 import torch
 
 from lotterybook import experiment, records
+from lotterybook.barriers import others
 from lotterybook.diet import starts
 from lotterybook.limits import measures, readings
 from lotterylib import data, imp, landscape, networks, progress, pruning, store, training
@@ -243,6 +245,18 @@ def architectures(s, _):
     return {"weights": torch.tensor(weights), **{name: value[None] for name, value in found.items()}}
 
 
+def other_instabilities(s, _):
+    """Where the networks were rewound; in full, the first one's instability too, of its first step and replicate."""
+    first, *_ = arms = s.preset.barriers.networks
+    steps = others.side_by_side([{"rewind_step": torch.tensor(arm.config.rewind_step)} for arm in arms])
+    if not s.source.full:
+        return steps
+    config = dataclasses.replace(first.config, replicates=1, rewind_step=first.config.rewind_step[:1])
+    with tempfile.TemporaryDirectory() as folder:
+        arm = dataclasses.replace(first, config=config)
+        return steps | {"height": others.unstable(arm, s.ds, Path(folder), s.preset.tickets.points)["height"][None]}
+
+
 def finite(state):
     return all(t.isfinite().all() for t in state.values())
 
@@ -353,6 +367,7 @@ CUTS = {  # by the name of the experiment, the cheap ones first
     ),
     "contrast": Cut({"error": TRAINED}, again=contrast),
     "architectures": Cut({}, long={"error": TRAINED}, again=architectures),
+    "other_instabilities": Cut({}, long={"height": BARRIER}, again=other_instabilities),
     "controls": Cut({"random_mask": TRAINED}, {"tickets.control_levels": 1}, levels=3, trains=("random_mask",)),
     "failing_masks": Cut(
         {"own": LINE, "own_error": ERROR, "random": BARRIER, "random_error": TRAINED}, {"tickets.control_levels": 1},
@@ -449,7 +464,7 @@ class Slice(experiment.Setup):
     def run(self, arm="main", **changes):
         """What is seen of the published run; with ``changes`` one that goes on from its dense network, in memory."""
         run = self._seen
-        if not changes:
+        if set(changes) <= {"levels"}:  # the whole of it, or its beginning
             return run
         config = dataclasses.replace(run.config, **changes)
         k = config.rewind_step[0] if config.rewind_step[0] in run.config.rewind_step else run.config.rewind_step[0]

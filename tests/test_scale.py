@@ -132,11 +132,12 @@ def test_pairs_are_counted_apart_by_stability():
     """By hand from ``made``: of k = 7 two match, and all three are connected; of k = 0 one matches, none is."""
     tickets, barriers = made()
     unstable = {"rewind_step": torch.tensor([0, 7]), "height": torch.tensor([[0.5, 0.6], [0.02, 0.01]])}
-    late, early = readings.apart(tickets, barriers, unstable)
+    pairs = readings.means(tickets, barriers).levels(4), [0, 7]
+    late, early = readings.apart(*pairs, unstable)
     assert late == (2, 0, 1, 0) and early == (0, 1, 0, 2)
     assert readings.together((late, early)) == readings.count(tickets, barriers)
     never = {**unstable, "height": torch.full((2, 2), 0.02)}
-    assert readings.apart(tickets, barriers, never) == ((0, 0, 0, 0), (2, 1, 1, 2))
+    assert readings.apart(*pairs, never) == ((0, 0, 0, 0), (2, 1, 1, 2))
     scales = {"one": (tickets, barriers), "other": (tickets, barriers), "not measured": None}
     rows = [line.split(" | ") for line in findings.by_stability(scales, {"one": unstable, "other": never})[2:]]
     assert rows[0] == ["| one", "from step 7", "2 of 2", "2 of 3", "0 of 1", "no pair |"]
@@ -372,9 +373,11 @@ def test_claims_at_the_middle_scale_are_counted_by_hand(monkeypatch):
         middle, "PRESETS", {"medium": types.SimpleNamespace(tickets=types.SimpleNamespace(control_step=7))}
     )
     other = verdicts.Verdict("claim", "measure", "value", verdicts.PARTLY)
-    monkeypatch.setattr(middle.robustness, "row", lambda preset: other)
-    plain, anew, second, last = middle.claims()
-    assert plain.value.startswith("*if*: 2 of 3") and anew.value.startswith("*if*: 3 of 3") and second is other
+    for room in (middle.robustness, middle.limits):
+        monkeypatch.setattr(room, "row", lambda preset, called=room.__name__: other._replace(claim=called))
+    plain, anew, *two, last = middle.claims()
+    assert plain.value.startswith("*if*: 2 of 3") and anew.value.startswith("*if*: 3 of 3")
+    assert [each.claim.split(".")[1] for each in two] == ["robustness", "limits"]
     assert anew.measure == plain.measure and last.verdict == verdicts.FAILS
 
 

@@ -141,11 +141,16 @@ def architectures(s):
     1), ``rewind_step`` (N, K), ``weights`` (N,) of the dense network. What a network lacks of levels or rewind steps
     that another has, or because its next mask would have emptied a layer, is NaN, and −1 in ``rewind_step``.
     """
-    calls = []
-    for arm in s.preset.barriers.networks:
-        name = "_".join(["imp", arm.network, *map(str, arm.options.values())])
-        calls.append((name, others.successive, arm, s.ds, s.folder / name, s.preset.barriers.pair_points))
-    return others.side_by_side(jobs.each(calls))
+    return _of_others(s, "imp", others.successive, s.preset.barriers.pair_points)
+
+
+@experiment("barriers.networks", "tickets.points", only_with="barriers.networks")
+def other_instabilities(s):
+    """Instability of the dense networks of ``architectures``, as ``instability``: ``height`` (N, K, R).
+
+    At ``rewind_step`` (N, K). Where a network has fewer rewind steps than another: NaN, and −1 in ``rewind_step``.
+    """
+    return _of_others(s, "instability", others.unstable, s.preset.tickets.points)
 
 
 @experiment("main", "barriers.plane_steps", "barriers.plane_level")
@@ -160,6 +165,15 @@ def plane(s):
     states = before.state, pruning.apply(before.state, after.mask), after.state
     drawn = landscape.plane(s.net(), *(select(state, first) for state in states), s.ds, s.preset.barriers.plane_steps)
     return {**drawn._asdict(), "level": torch.tensor(level), **axes(run)}
+
+
+def _of_others(s, what, measure, points):
+    """What ``measure(arm, ds, folder, points)`` finds of each network beside the main one, on a first axis."""
+    calls = []
+    for arm in s.preset.barriers.networks:
+        name = "_".join([what, arm.network, *map(str, arm.options.values())])
+        calls.append((name, measure, arm, s.ds, s.folder / name, points))
+    return others.side_by_side(jobs.each(calls))
 
 
 def _recalibrated(s, before, after):

@@ -1,4 +1,4 @@
-"""IMP on networks beside the main one, each as far as it goes, and the barriers between its successive levels."""
+"""Networks beside the main one: IMP as far as it goes, barriers between successive levels, and instability."""
 
 from functools import partial
 from itertools import pairwise
@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 
 from lotterylib import imp, landscape, networks, training
+
+from ..tickets import experiments as tickets
 
 
 def as_far_as_it_goes(net, ds, config, folder):
@@ -44,6 +46,17 @@ def successive(arm, ds, folder, points):
         "rewind_step": steps,
         "weights": torch.tensor(sum(keep[0].numel() for keep in run[0].mask.values())),
     }
+
+
+def unstable(arm, ds, folder, points):
+    """Instability of the dense network of an ``Arm``: ``height`` (K, R) on ``points`` places, ``rewind_step`` (K,)."""
+    net, config = networks.build(arm.network, ds, **arm.options), arm.config
+
+    def train(shift, state, mask, starts, seeds):
+        return training.train(net, state, ds, config.recipe, mask, starts, None, seeds, folder / str(shift))
+
+    found = tickets.unstable(net, ds, config, config.rewind_step, points, train)
+    return {name: found[name] for name in ("height", "rewind_step")}
 
 
 def padded(values, shape):

@@ -4,6 +4,7 @@ import torch
 
 from ..barriers import halves
 from ..barriers.halves import EPSILON, HIGHER, within
+from ..barriers.readings import named
 from ..verdicts import STABLE, Contingency, rewind_steps
 
 
@@ -24,12 +25,28 @@ def count(tickets, barriers, entry="height") -> Contingency:
     return halves.count(means(tickets, barriers, entry).levels(HIGHER))
 
 
-def apart(tickets, barriers, unstable):
-    """C1 counted at the rewind steps where the dense network is stable, and at those before: two counts."""
-    first, steps = stable_from(unstable), rewind_steps(tickets)
+def apart(some, steps, unstable):
+    """Pairs of rewind ``steps``, counted where the dense network is stable, and at the steps before: two counts."""
+    first = stable_from(unstable)
     stable = torch.tensor([first is not None and k >= first for k in steps])
-    some = means(tickets, barriers).levels(HIGHER)
     return halves.count(some.at(stable)), halves.count(some.at(~stable))
+
+
+def others(contrast, networks, unstable) -> dict:
+    """What ``apart`` takes of each network of chapter 2 beside the main one, by its name.
+
+    ``unstable``: the record of their instabilities; the contrasting network's own says it.
+    """
+    own = {"height": contrast["instability"], "rewind_step": contrast["rewind_step"]}
+    records = {named(contrast.about["settings"]["contrast"]): (contrast["error"], contrast["barrier"], own)}
+    for n, arm in enumerate(networks.about["settings"]["barriers.networks"]):
+        there = networks["rewind_step"][n] >= 0
+        own = {name: unstable[name][n][there] for name in ("height", "rewind_step")}
+        records[named(arm)] = networks["error"][n][:, there], networks["barrier"][n][:, there], own
+    return {
+        name: (halves.pairs(error, barrier).mean().levels(HIGHER), rewind_steps(own), own)
+        for name, (error, barrier, own) in records.items()
+    }
 
 
 def together(counts) -> Contingency:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import torch
 
-from lotterylib import pruning, training
+from lotterylib import landscape, pruning, training
 from lotterylib.states import concatenate
 
 from ..experiment import OTHER, axes, experiment, grouped, random_mask
@@ -87,17 +87,24 @@ def _one_shot(run, levels):
 
 
 def _unstable(s, arm, steps):
-    net, config = s.net(arm), getattr(s.preset, arm).config
+    def train(shift, *what):
+        return s.train(f"instability_{arm}_{shift}", *what, arm=arm)
+
+    return unstable(s.net(arm), s.ds, getattr(s.preset, arm).config, steps, s.preset.tickets.points, train)
+
+
+def unstable(net, ds, config, steps, points, train):
+    """What ``instability`` records, of any dense network, on ``points`` places of a line.
+
+    ``train(shift, state, mask, starts, seeds)`` trains on from the rewind points, which are ``state``, to the end.
+    """
     seeds = [config.seed + r for r in range(config.replicates)]
     start = net.init(config.replicates, config.seed)
-    dense = training.trajectory(net, start, s.ds, config.recipe, stop=max(steps), order_seed=seeds, at=steps)
-    points = {point.step: point.state for point in dense}
-    rewound = concatenate([points[step] for step in steps])
+    dense = training.trajectory(net, start, ds, config.recipe, stop=max(steps), order_seed=seeds, at=steps)
+    rewind = {point.step: point.state for point in dense}
+    rewound = concatenate([rewind[step] for step in steps])
     starts, orders = [step for step in steps for _ in seeds], seeds * len(steps)
-    children = [
-        s.train(f"instability_{arm}_{shift}", rewound, None, starts, [seed + shift for seed in orders], arm)
-        for shift in (0, OTHER)
-    ]
-    height, curve, _ = s.barrier(*children, arm)
+    ends = [train(shift, rewound, None, starts, [seed + shift for seed in orders]) for shift in (0, OTHER)]
+    height, curve, _ = landscape.error_barrier(net, *ends, ds.test_x, ds.test_y, points)
     shape = (len(steps), config.replicates)
     return {"height": height.view(shape), "curve": curve.unflatten(1, shape), "rewind_step": torch.tensor(steps)}
