@@ -161,11 +161,11 @@ PRESETS = {  # by name: smoke (lines run), book (MNIST-1D), medium (Fashion-MNIS
         ),
         limits=Limits(
             levels=(0,), replicates=4, steps=(80, 500, 2000), rewind_steps=(80,),
-            exact_levels=(), probes=1, iterations=40, descent_step=1800, adaptive_rises=(0.02,),
+            exact_levels=(), probes=1, iterations=30, descent_step=1800, adaptive_rises=(0.02,),
             epsilons=(0.001, 0.005, 0.02, 0.05, 0.1, 0.2), adaptive_levels=6, adaptive_replicates=1,
             descent=Descent(
-                steps=2000, lr=0.02,
-                by_magnitude=(0.5, 0.6, 0.7, 0.8, 0.85, 0.9), at_random=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+                steps=1500, lr=0.02,
+                by_magnitude=(0.7, 0.8, 0.85, 0.9, 0.95), at_random=(0.3, 0.5, 0.6, 0.7, 0.8, 0.9),
             ),
             during=During(replicates=1, probes=1, iterations=30),
         ),
