@@ -45,8 +45,9 @@ def hvp(net: Network, state: State, x: Tensor, y: Tensor, vectors: Tensor, mask:
     sizes = [shape.numel() for shape in shapes.values()]
     spread = vectors.new_zeros(*vectors.shape[:2], sum(sizes)).scatter(2, kept, vectors).split(sizes, 2)
     directions = {name: part.unflatten(2, shapes[name]) for name, part in zip(mask, spread, strict=True)}
-    # examples at a time: few enough for a CPU's cache, or a GPU's memory, and enough to outweigh each call
-    chunk = max(1, (4096 if x.is_cuda else 50_000 // x[0].numel()) // vectors.shape[1])
+    # examples at a time: few enough for a GPU's memory, or a CPU's cache, and enough to outweigh each call
+    most = 4096 if x.is_cuda else min(4096, 50_000 // x[0].numel())
+    chunk = max(1, most // vectors.shape[1])
 
     def summed(one, directions, x, y):
         """The products of one replicate's Hessian of the loss summed over examples, ``(V, P)``."""

@@ -43,7 +43,7 @@ def setup(net, ds, config, small_run):
         return training.train(net, state, ds, recipe or config.recipe, mask, start, None, order_seed)
 
     return SimpleNamespace(
-        preset=preset, ds=ds, net=lambda: net, run=lambda: small_run, train=train, trained=trained,
+        preset=preset, ds=ds, net=lambda: net, run=lambda levels=None: small_run, train=train, trained=trained,
         barrier=lambda a, b: experiment.landscape.error_barrier(net, a, b, ds.test_x, ds.test_y, 3),
     )  # fmt: skip
 
@@ -349,6 +349,17 @@ def test_the_row_follows_from_the_records(changed, verdict):
     assert f"differ by {gap:.0f} points at level 0 and {gap:.0f} points at level 8." in row.value
     assert row.value.endswith(f" the flatter way {HOLDS if changed.get('flat', True) else FAILS}")
     assert findings.verdict(spectra, descents, 75) == [row]
+
+
+def test_predictions_that_spread_too_far_give_no_verdict():
+    """Two replicates at 0.21 and 0.59 spread by 0.19; a little more is not resolved. The other parts stay judged."""
+    for far, verdict in ((0.19, PARTLY), (0.21, UNTESTED)):
+        spectra, descents = records()
+        spectra["predicted"][1, 2, RANDOM] = table([0.4 - far, 0.4 + far])
+        assert rules.spread(spectra, descents) == pytest.approx(far)
+        row, parts = findings.judged(spectra, descents, 75), rules.parts(spectra, descents, 75)[3]
+        assert row.verdict == verdict and parts[1:] == (HOLDS, HOLDS)
+        assert ("the predictions of the replicates spread by 21 points." in row.value) == (verdict == UNTESTED)
 
 
 def test_networks_that_were_not_measured_give_no_verdict():

@@ -145,6 +145,42 @@ def test_pairs_are_counted_apart_by_stability():
     assert rows[2] == ["| together", "", "2 of 2", "2 of 3", "2 of 4", "2 of 3 |"]
 
 
+def test_other_networks_are_sorted_by_their_own_instability(monkeypatch):
+    """By hand from ``made``: stable from step 7, at none of two steps, and at the only one, which the record pads."""
+    tickets, barriers = made()
+    error, barrier, steps = tickets["error"], barriers["height"], torch.tensor([[0, 7], [7, -1]])
+    made_of = {
+        "contrast": {"network": "cnn1d"},
+        "barriers.networks": [{"network": "resnet1d", "width": w} for w in (8, 9)],
+    }
+    lacking = [values.flip(1).clone() for values in (error, barrier)]
+    for values in lacking:
+        values[:, 1] = torch.nan
+    height = torch.tensor([[[0.5, 0.6], [0.5, 0.5]], [[0.01, 0.01], [torch.nan, torch.nan]]])
+    found = {
+        "contrast": {
+            "error": error, "barrier": barrier, "rewind_step": steps[0],
+            "instability": torch.tensor([[0.5, 0.6], [0.02, 0.01]]),
+        },
+        "architectures": {
+            "error": torch.stack([error, lacking[0]]), "barrier": torch.stack([barrier, lacking[1]]),
+            "rewind_step": steps,
+        },
+        "other_instabilities": {"height": height, "rewind_step": steps},
+    }  # fmt: skip
+    for name, arrays in found.items():
+        record = records.Record(arrays, {"settings": made_of})
+        monkeypatch.setattr(findings, name, lambda *_, record=record: record)
+    rows = [line.split(" | ") for line in findings.others_by_stability("book")[2:]]
+    assert rows[0] == ["| plain 24", "from step 7", "2 of 2", "2 of 3", "0 of 1", "no pair |"]
+    assert rows[1] == ["| residual 8", "at none of its steps", "no pair", "no pair", "2 of 3", "2 of 3 |"]
+    assert rows[2] == ["| residual 9", "from step 7", "2 of 2", "2 of 3", "no pair", "no pair |"]
+    assert rows[3] == ["| together", "", "4 of 4", "4 of 6", "2 of 4", "2 of 3 |"]
+    (row,) = findings.stability_tested("book")
+    assert row.value == "*If*: 4 of 4 matching pairs are connected. *Only if*: 4 of 6 connected pairs match"
+    assert row.verdict == verdicts.FAILS and "at least 85 %" in row.measure
+
+
 def test_records_are_read_at_some_rewind_steps():
     tickets, barriers = (readings.at_steps(record, [7]) for record in made())
     assert tickets["error"].shape == (7, 1, 2) and tickets["rewind_step"].tolist() == [7]

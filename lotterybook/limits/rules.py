@@ -47,6 +47,19 @@ def number(gaps):
     return PARTLY if (gaps <= NEAR).all() or (gaps <= CLOSE).double().mean() > 0.5 else FAILS
 
 
+def spread(spectra, descents):
+    """The largest standard deviation, over replicates, of the fractions predicted at random for ``JUDGED``."""
+    return float(predicted(spectra, descents, JUDGED, RANDOM).std(-1, correction=0).max())
+
+
+def resolved(spectra, descents) -> bool:
+    """Whether the predictions say anything: a spread above ``NEAR`` is that of too few steps of Lanczos's method.
+
+    Added when the spectra of ``medium`` were there and none of its descents was; on the testbed it changes nothing.
+    """
+    return spread(spectra, descents) <= NEAR
+
+
 def as_far(spectra, descents):
     """Whether pruning by magnitude gets at least as far as predicted, but for ``READ``: booleans (E, n, K, R)."""
     return measured(descents, MAGNITUDE) >= predicted(spectra, descents, JUDGED, MAGNITUDE) - READ
@@ -67,8 +80,8 @@ def parts(spectra, descents, step):
     """
     spectra, descents = (of_step(record, step) for record in (spectra, descents))
     gap, far, flat = gaps(spectra, descents).mean((2, 3)), as_far(spectra, descents), flatter(spectra)
-    judged = number(gap), grade(float(far.double().mean())), grade(float(flat.double().mean()))
-    return gap, far, flat, judged
+    told = number(gap) if resolved(spectra, descents) else UNTESTED
+    return gap, far, flat, (told, grade(float(far.double().mean())), grade(float(flat.double().mean())))
 
 
 def long_enough(record, steps):
