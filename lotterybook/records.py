@@ -28,7 +28,7 @@ _HOME = Path(__file__).resolve().parent.parent
 PUBLISHED = _HOME / "records"
 _SHOWING = (  # modules of a room that compute no record
     "findings", "figures", "maps", "subspaces", "costs", "halves", "readings", "matching", "shapes", "cases", "rules",
-    "sentences", "tables", "middle",
+    "sentences", "tables", "middle", "stability",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ ROOM = (
     "adaptive", "wells", "measures", "magnitudes", "weight_changes", "displacements", "lines", "others", "walks",
     "matching", "shapes", "cases",
     "blocks", "examples", "ranks", "starts", "experiments", "costs", "halves", "readings", "rules", "sentences",
-    "middle", "findings", "figures", "maps", "tables", "subspaces",
+    "middle", "stability", "findings", "figures", "maps", "tables", "subspaces",
 )  # fmt: skip
 BOOK_LADDER = (
     "settings", "presets", "records", "experiment", "jobs", "verdicts", "plotted", "narrow", "captions", "style",

@@ -13,7 +13,7 @@ from lotterybook import claims, records, verdicts
 from lotterybook.experiment import recorded
 from lotterybook.narrow import narrow
 from lotterybook.presets import PRESETS
-from lotterybook.scale import blocks, costs, experiments, figures, findings, middle, readings
+from lotterybook.scale import blocks, costs, experiments, figures, findings, middle, readings, stability
 from lotterylib import architectures, store, training
 
 
@@ -139,7 +139,7 @@ def test_pairs_are_counted_apart_by_stability():
     never = {**unstable, "height": torch.full((2, 2), 0.02)}
     assert readings.apart(*pairs, never) == ((0, 0, 0, 0), (2, 1, 1, 2))
     scales = {"one": (tickets, barriers), "other": (tickets, barriers), "not measured": None}
-    rows = [line.split(" | ") for line in findings.by_stability(scales, {"one": unstable, "other": never})[2:]]
+    rows = [line.split(" | ") for line in stability.by_stability(scales, {"one": unstable, "other": never})[2:]]
     assert rows[0] == ["| one", "from step 7", "2 of 2", "2 of 3", "0 of 1", "no pair |"]
     assert rows[1] == ["| other", "at none of its steps", "no pair", "no pair", "2 of 3", "2 of 3 |"]
     assert rows[2] == ["| together", "", "2 of 2", "2 of 3", "2 of 4", "2 of 3 |"]
@@ -170,13 +170,13 @@ def test_other_networks_are_sorted_by_their_own_instability(monkeypatch):
     }  # fmt: skip
     for name, arrays in found.items():
         record = records.Record(arrays, {"settings": made_of})
-        monkeypatch.setattr(findings, name, lambda *_, record=record: record)
-    rows = [line.split(" | ") for line in findings.others_by_stability("book")[2:]]
+        monkeypatch.setattr(stability, name, lambda *_, record=record: record)
+    rows = [line.split(" | ") for line in stability.others_by_stability("book")[2:]]
     assert rows[0] == ["| plain 24", "from step 7", "2 of 2", "2 of 3", "0 of 1", "no pair |"]
     assert rows[1] == ["| residual 8", "at none of its steps", "no pair", "no pair", "2 of 3", "2 of 3 |"]
     assert rows[2] == ["| residual 9", "from step 7", "2 of 2", "2 of 3", "no pair", "no pair |"]
     assert rows[3] == ["| together", "", "4 of 4", "4 of 6", "2 of 4", "2 of 3 |"]
-    (row,) = findings.stability_tested("book")
+    (row,) = stability.stability_tested("book")
     assert row.value == "*If*: 4 of 4 matching pairs are connected. *Only if*: 4 of 6 connected pairs match"
     assert row.verdict == verdicts.FAILS and "at least 85 %" in row.measure
 

@@ -8,13 +8,17 @@ import torch
 
 from .. import records, verdicts
 from ..barriers import halves
-from ..barriers.experiments import architectures, other_instabilities, successive_barriers
+from ..barriers.experiments import successive_barriers
 from ..barriers.halves import HIGHER, SHARE, SHARE_PARTLY
+from ..limits import readings as limits
+from ..limits import rules
+from ..limits.experiments import descents, spectra
 from ..presets import PRESETS
-from ..tickets.experiments import contrast, instability, winning_tickets
-from ..verdicts import STABLE, Table, Text, Verdict, percent, points, rewind_steps, table
+from ..tickets.experiments import instability, winning_tickets
+from ..verdicts import Table, Text, Verdict, percent, points, rewind_steps, table
 from . import blocks, costs, middle, readings
 from .experiments import NEEDED, PUBLISHED, scales
+from .stability import in_words, of_scale, others
 
 TESTBED, MIDDLE = "testbed", "ResNet-8, Fashion-MNIST"  # what the scales are called
 BLOCK, NOTEBOOKS = "ResNet-20, lossy CIFAR-10", "ResNet-20, published"
@@ -56,67 +60,6 @@ def by_block() -> dict:
         pairs = halves.pairs(error[..., chosen], height[..., chosen])
         counted[tuple(part["seeds"])] = halves.count(pairs.mean().levels(HIGHER))
     return counted
-
-
-def by_stability(scales, unstable) -> Text:
-    """Both halves, apart by stability, of all scales whose instability is given; records by name, as for figures."""
-    return _apart({name: _with(*scales[name], one) for name, one in unstable.items()})
-
-
-def others_by_stability(preset, recompute=False, device="auto") -> Text:
-    """The same of the other networks of chapter 2."""
-    return _apart(_others(preset, recompute, device))
-
-
-def _with(tickets, barriers, unstable):
-    """What ``readings.apart`` takes, from the records of one scale."""
-    return readings.means(tickets, barriers).levels(HIGHER), rewind_steps(tickets), unstable
-
-
-def _others(preset, recompute=False, device="auto"):
-    needed = contrast, architectures, other_instabilities
-    return readings.others(*(made(preset, recompute, device) for made in needed))
-
-
-def _apart(networks):
-    """A table of what ``readings.apart`` takes, by name."""
-    found, first = {name: readings.apart(*one) for name, one in networks.items()}, {}
-    for name, (_, _, unstable) in networks.items():
-        k = readings.stable_from(unstable)
-        first[name] = "at none of its steps" if k is None else f"from step {k:,}"
-    found["together"] = [readings.together(counts) for counts in zip(*found.values(), strict=True)]
-    rows = [
-        [name, first.get(name, ""), *(_of(*half) for counted in counts for half in halves.halves(counted))]
-        for name, counts in found.items()
-    ]
-    return table(["network", "stable", "*if*, stable", "*only if*, stable", "*if*, before", "*only if*, before"], rows)
-
-
-def stability_tested(preset, recompute=False, device="auto") -> Table:
-    """The verdict on a question of our own: does stability sort the pairs of networks that it was not found on?
-
-    The rule stands here since before the instability of four of these five networks was measured.
-    """
-    counts = [readings.apart(*one)[0] for one in _others(preset, recompute, device).values()]
-    counted = readings.together(counts)
-    (part, whole), (other, others) = halves.halves(counted)
-    return Table([
-        Verdict(
-            "Where the dense network is stable, successive pruned networks are connected if and only if they match",
-            f"the five other networks of chapter 2, on none of which this was found: all pairs from level {HIGHER} on "
-            "at the rewind steps from which on the dense network's mean instability stays below "
-            f"{points(STABLE, 0)}, counted by the rule of chapter 2: holds if both halves are at least "
-            f"{percent(SHARE, 0)}, partly from {percent(SHARE_PARTLY, 0)}. Their pairs were known when this was "
-            "written, and the instability of the plain network of width 24",
-            f"*If*: {_of(part, whole)} matching pairs are connected. *Only if*: {_of(other, others)} connected pairs "
-            "match",
-            halves.judge(counted),
-        )
-    ])  # fmt: skip
-
-
-def _of(part, whole):
-    return f"{part} of {whole}" if whole else "no pair"
 
 
 def settings(preset) -> Text:
@@ -191,7 +134,7 @@ def by_scale(preset="book") -> Text:
     counted[f"{NOTEBOOKS}, step {PUBLISHED['rewind_step']:,}"] = readings.count(theirs, lines)
     counted[f"{NOTEBOOKS}, all its rewind steps, read by eye"] = verdicts.Contingency(*PUBLISHED["pairs"])
     rows = [
-        [name, *(_of(*half) for half in halves.halves(c)), _of(c.both + c.neither, sum(c)),
+        [name, *(in_words(*half) for half in halves.halves(c)), in_words(c.both + c.neither, sum(c)),
          percent(c.chance, 0), halves.judge(c)]
         for name, c in counted.items()
     ]  # fmt: skip
@@ -219,7 +162,7 @@ def over_tolerance() -> Text:
     pairs = readings.means(record["winning_tickets"], record["successive_barriers"]).levels(HIGHER)
     counts = [halves.count(pairs, epsilon) for epsilon in halves.TOLERANCES]
     rows = [
-        [points(epsilon, 2), *(_of(*half) for half in halves.halves(counted))]
+        [points(epsilon, 2), *(in_words(*half) for half in halves.halves(counted))]
         for epsilon, counted in zip(halves.TOLERANCES, counts, strict=True)
     ]
     return table(["both tolerances", "if", "only if"], rows)
@@ -241,7 +184,7 @@ def sentences(preset="book") -> list:
             f"{points(height[:, i].min(), 2)} to {points(height[:, i].max())}."
         )
     told.append(
-        f"The rewind step alone tells {_of(readings.told_by_step(tickets, barriers), sum(counted))} pairs, matching "
+        f"The rewind step alone tells {in_words(readings.told_by_step(tickets, barriers), sum(counted))} pairs, matching "
         f"{counted.both + counted.neither}."
     )
     pictures = winning_tickets(middle.PRESET), successive_barriers(middle.PRESET)
@@ -257,7 +200,7 @@ def numbers(preset="book") -> dict:
     record, work = block(), costs.Work.of("lent")
     tickets, barriers, unstable = (record[name] for name in NEEDED)
     counted = readings.count(tickets, barriers)
-    found = [_of(*half) for half in halves.halves(counted)]
+    found = [in_words(*half) for half in halves.halves(counted)]
     single = halves.halves(halves.count(halves.pairs(tickets["error"], barriers["height"]).levels(HIGHER)))
     theirs = halves.halves(verdicts.Contingency(*PUBLISHED["pairs"]))
     excess = readings.means(tickets, barriers).excess[:, -1]
@@ -273,17 +216,17 @@ def numbers(preset="book") -> dict:
         "published best": points((PUBLISHED["error"][0] - min(PUBLISHED["error"])) / 100, 2),
         "lent if": found[0],
         "lent only if": found[1],
-        "lent if, single": _of(*single[0]),
-        "lent only if, single": _of(*single[1]),
-        "lent agreement": _of(counted.both + counted.neither, sum(counted)),
-        "lent by step": _of(readings.told_by_step(tickets, barriers), sum(counted)),
+        "lent if, single": in_words(*single[0]),
+        "lent only if, single": in_words(*single[1]),
+        "lent agreement": in_words(counted.both + counted.neither, sum(counted)),
+        "lent by step": in_words(readings.told_by_step(tickets, barriers), sum(counted)),
         "lent last excess k=1000": points(excess[-1], 2),
         "lent highest barrier k=1000": points(barriers["height"][:, -1].max(), 2),
         "lent stable from": f"{readings.stable_from(unstable):,}",
         "lent stable share": percent(readings.stable_from(unstable) / PRESETS["lent"].main.config.recipe.steps, 0),
         "published stable share": percent(PUBLISHED["stable from"] / paper),
-        "published pairs if": _of(*theirs[0]),
-        "published pairs only if": _of(*theirs[1]),
+        "published pairs if": in_words(*theirs[0]),
+        "published pairs only if": in_words(*theirs[1]),
         "published midway from step 0": "{} to {} %".format(*PUBLISHED["midway from step 0"]),
     }
     matched, joined = (levels[0] for levels in readings.last_levels(*published()))
@@ -299,9 +242,9 @@ def _each_block(record):
         named[f"lent last barrier, seed {seed}"] = points(last)
     one, other = (halves.halves(alone) for alone in list(by_block().values())[:2])
     return named | {
-        "lent if, block 1": _of(*one[0]),
-        "lent if, block 2": _of(*other[0]),
-        "lent only if, block 2": _of(*other[1]),
+        "lent if, block 1": in_words(*one[0]),
+        "lent if, block 2": in_words(*other[0]),
+        "lent only if, block 2": in_words(*other[1]),
         "lent first barrier, block 1": points(ridges[0, :first].mean()),
         "lent last barrier, block 1": points(ridges[-1, :first].mean()),
         "lent lowest barrier, block 2": points(ridges[:, first : first + second].min()),
@@ -310,26 +253,47 @@ def _each_block(record):
 
 
 def _each_scale(preset):
-    """The numbers quoted of testbed and middle scale, and of all three together, apart by stability."""
+    """The numbers quoted of testbed and middle scale, and of all networks together, apart by stability."""
     testbed, pictures = (
         tuple(of(name) for of in (winning_tickets, successive_barriers, instability))
         for name in (preset, middle.PRESET)
     )
     resnet20 = tuple(block()[name] for name in NEEDED)
-    stable, early = zip(*(readings.apart(*_with(*scale)) for scale in (testbed, pictures, resnet20)), strict=True)
+    stable, early = zip(*(readings.apart(*of_scale(*scale)) for scale in (testbed, pictures, resnet20)), strict=True)
     tickets, barriers, unstable = pictures
     counted = {
         "scale testbed": readings.count(*testbed[:2]), "middle": readings.count(tickets, barriers),
         "stable": readings.together(stable), "early": readings.together(early),
         "three scales": readings.together(stable + early),
     }  # fmt: skip
+    other = {name: readings.apart(*one) for name, one in others(preset).items()}
+    later, sooner = zip(*other.values(), strict=True)
+    plain = [at_stable for name, (at_stable, _) in other.items() if name.startswith("plain")]
+    counted |= {
+        "others stable": readings.together(later), "others early": readings.together(sooner),
+        "plain stable": readings.together(plain), "all stable": readings.together(stable + later),
+        "all early": readings.together(early + sooner),
+    }  # fmt: skip
     matched, joined = (levels[-1] for levels in readings.last_levels(tickets, barriers))
     named = {
         "middle last matching": str(matched),
         "middle last connected": str(joined),
         "middle least instability": points(unstable["height"].mean(-1).min()),
+        **_limit(preset),
     }
     for name, one in counted.items():
-        both = (_of(*half) for half in halves.halves(one))
+        both = (in_words(*half) for half in halves.halves(one))
         named |= zip((f"{name} if", f"{name} only if"), both, strict=True)
     return named
+
+
+def _limit(preset):
+    """The numbers quoted of how much the dense network of the middle scale can lose at once."""
+    seen, ends = spectra(middle.PRESET), descents(middle.PRESET)
+    testbed = limits.of_step(spectra(preset), PRESETS[preset].tickets.control_step)
+    sharper = seen["largest"][0].mean() / testbed["largest"][0].mean()
+    return {
+        "middle limit magnitude": percent(limits.by_loss(ends, limits.EPSILON, limits.MAGNITUDE), 0),
+        "middle limit spread": points(rules.spread(seen, ends), 0),
+        "middle sharper": f"{sharper:.0f}",
+    }
