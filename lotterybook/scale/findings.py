@@ -183,10 +183,8 @@ def sentences(preset="book") -> list:
             f"{points(excess.max(), 2)} above the dense one; mean barriers from "
             f"{points(height[:, i].min(), 2)} to {points(height[:, i].max())}."
         )
-    told.append(
-        f"The rewind step alone tells {in_words(readings.told_by_step(tickets, barriers), sum(counted))} pairs, matching "
-        f"{counted.both + counted.neither}."
-    )
+    by_step = in_words(readings.told_by_step(tickets, barriers), sum(counted))
+    told.append(f"The rewind step alone tells {by_step} pairs, matching {counted.both + counted.neither}.")
     pictures = winning_tickets(middle.PRESET), successive_barriers(middle.PRESET)
     told.append(f"{MIDDLE}: {halves.told(readings.count(*pictures))}.")
     heights = zip(rewind_steps(unstable), unstable["height"], strict=True)
