@@ -254,7 +254,7 @@ def test_a_slice_of_the_record_comes_out_again():
 
     Training is chaotic: another machine, or another number of replicates, rounds differently and ends elsewhere in the
     same valley. So errors are compared within the spread of replicates, and masks must agree on more weights than the
-    0.8 * 0.8 + 0.2 * 0.2 = 68 % of two unrelated ones.
+    0.8 * 0.8 + 0.2 * 0.2 = 68 % of two unrelated ones, by seven standard deviations of those.
     """
     setup = experiment.setup("book")
     recorded, config = setup.run(), setup.preset.main.config
@@ -268,7 +268,7 @@ def test_a_slice_of_the_record_comes_out_again():
     for level in (0, 1):
         assert abs(float(fresh[level].error[0] - here[level].error[seed])) < 0.015
     same = sum(int((fresh[1].mask[n][0] == here[1].mask[n][seed]).sum()) for n in here[1].mask)
-    assert same / sum(m[0].numel() for m in here[1].mask.values()) > 0.73
+    assert same / sum(m[0].numel() for m in here[1].mask.values()) > 0.71
 
 
 def test_publishing_sets_the_address_everywhere(tmp_path):

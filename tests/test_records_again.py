@@ -11,9 +11,10 @@ method runs for a few iterations, not for the 40 or 80 of a record: the largest 
 Trainings are chaotic: a difference in the last bit grows, within some hundred steps, until the solution is another one
 of the same valley. What must agree is what all such solutions share. Errors do, within several times the spread of the
 replicates; barriers do, where they are low, and roughly where they are high; and so do distances early on, before the
-difference has grown, but not the loss there, which halves or doubles while the rate is at its peak. The tolerances are
-several times what trainings differed by whose starts differed by 1e-6. One replicate of one arm is trained, for up to
-400 steps, and for a whole schedule once for controls and failing masks, and once for the contrasting network.
+difference has grown, but not the loss there, which halves or doubles while the rate is at its peak, nor the largest
+eigenvalue, which was 46 on one machine and 189 on another. The tolerances are several times what trainings differed by
+whose starts differed by 1e-6. One replicate of one arm is trained, for up to 400 steps, and for a whole schedule once
+for controls and failing masks, and once for the contrasting network.
 
 The other trainings of a whole schedule take more than a minute together: ``pytest -m slow`` makes them too. The same
 slices are made of the records of ``smoke``, which are computed here, with all trainings.
@@ -340,7 +341,7 @@ CUTS = {  # by the name of the experiment, the cheap ones first
     ),
     "return_path": Cut({"distance": EARLY, "travelled": EARLY, "cosine": EARLY}, ONE_PERTURBED, again=return_path),
     "during_training": Cut(
-        {"removed": Within(relative=0.2), **dict.fromkeys(("loss", "largest"), Within(absolute=0.05, relative=0.7))},
+        {"removed": Within(relative=0.2), "loss": Within(absolute=0.05, relative=0.7), "largest": Within(relative=0.9)},
         {"limits.steps": 1, "limits.during.replicates": 1, "limits.during.probes": 1, "limits.during.iterations": 3},
         again=with_few_fractions("during_training"),
     ),
